@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Checks style and runs the tests; arguments go to pytest.
+#
+#   bash launch/test.sh [PYTEST ARGUMENTS...]
+#
+# VARIANT and PYTHON in the environment are for launch/setup.sh.
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
+cd "$ROOT"
+
+bash launch/setup.sh ${VARIANT:+"$VARIANT"} --test
+.venv/bin/python -m ruff check .
+.venv/bin/python -m ruff format --check .
+echo "setup and style: $SECONDS s"
+exec .venv/bin/python -m pytest "$@"
