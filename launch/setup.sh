@@ -142,7 +142,7 @@ install() {
       --disable-pip-version-check "$@" 2>&1 </dev/null | tee -a "$log" |
       while IFS= read -r line; do
         case "$line" in
-          Collecting*)
+          Collecting* | Processing*)
             count=$((count + 1))
             [ $((count % 20)) -ne 0 ] || say "  $count packages found"
             ;;
