@@ -1,0 +1,19 @@
+"""Linear probe and kNN on the toy clips, beside an untrained encoder.
+
+python -m sigma_jax.main --config=configs/toy_probe.py \
+    --workdir=runs/toy/probe --config.init=runs/toy
+"""
+
+from sigma_jax import settings
+
+
+def get_config():
+  """Model and clip geometry come from the run that `init` names."""
+  config = settings.default_config()
+  config.task = "probe"
+  config.data.train = "data/toy/train.csv"
+  config.data.val = "data/toy/val.csv"
+  config.data.label_sets = "data/toy/label_sets.json"
+  config.probe.batch_size = 100
+  config.probe.knn_k = 20
+  return config

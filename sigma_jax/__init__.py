@@ -1,0 +1,1 @@
+"""SIGMA: Sinkhorn-guided masked video modelling in JAX."""

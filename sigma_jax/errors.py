@@ -1,0 +1,12 @@
+"""Errors whose cause is the user's input or machine, told in one line.
+
+`main` prints them without a traceback (and keeps the traceback in a file).
+"""
+
+
+class UserError(ValueError):
+  """A setting, path or file that the user has to change."""
+
+
+class RunStopped(RuntimeError):
+  """A run that ended itself rather than go on being wrong."""

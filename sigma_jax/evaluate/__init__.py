@@ -1,0 +1,1 @@
+"""Judging frozen encoders: features, linear probe, kNN."""

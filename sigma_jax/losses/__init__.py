@@ -1,0 +1,1 @@
+"""Optimal transport and the losses built on it."""

@@ -1,0 +1,47 @@
+"""Signs of a collapsing clustering, cheap enough for every step.
+
+A collapsed run keeps a falling loss; what gives it away is that few prototypes
+are used, that assignments concentrate, or that features stop varying.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def feature_std(features: jax.Array) -> jax.Array:
+  """Standard deviation over tubes, averaged over dimensions.
+
+  Args:
+    features: float [b, m, p], as the network put them out.
+
+  Returns:
+    float32 scalar; 0 when every tube has the same embedding.
+  """
+  x = features.astype(jnp.float32)
+  return jnp.mean(jnp.std(x, axis=(0, 1)))
+
+
+def prototype_usage(labels: jax.Array, num_prototypes: int) -> dict:
+  """How evenly hard labels spread over the prototypes.
+
+  The transport plan's own column sums are even by construction, collapsed or
+  not; the argmax that training uses is not, so it is what is measured.
+
+  Args:
+    labels: int32 [b, m].
+    num_prototypes: k.
+
+  Returns:
+    perplexity: exp of the entropy of the mean assignment, 1 to k.
+    used: share of the prototypes with at least one tube, 0 to 1.
+  """
+  counts = jnp.zeros((num_prototypes,), jnp.float32)
+  counts = counts.at[labels.reshape(-1)].add(1.0)
+  mean = counts / labels.size
+  entropy = -jnp.sum(mean * jnp.log(jnp.where(mean > 0, mean, 1.0)))
+  return {"perplexity": jnp.exp(entropy), "used": jnp.mean(counts > 0)}
+
+
+def agreement(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Share of tubes that both sides give the same hard label; int32 [b, m]."""
+  return jnp.mean((a == b).astype(jnp.float32))

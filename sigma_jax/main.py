@@ -1,0 +1,107 @@
+"""Command line: `python -m sigma_jax.main --config=configs/toy.py ...`.
+
+Every key of the config can be overridden, `--config.train.batch_size=64`.
+"""
+
+import difflib
+import os
+import pathlib
+import re
+import sys
+import traceback
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from sigma_jax import errors, settings
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "Config file of the run, configs/<name>.py.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir",
+  None,
+  "Folder for checkpoints, metrics and results; a run found there is resumed.",
+)
+
+
+def main(argv: list[str]) -> int:
+  """Runs one task.
+
+  Returns:
+    Exit code: 0 done, 1 the run stopped itself, 2 the input has to change.
+  """
+  try:
+    run = _parse(argv)
+  except (errors.UserError, ValueError, flags.Error) as error:
+    return _fail(error, 2)
+  # TensorFlow only feeds data here: keep its start-up lines out of the log.
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  logging.set_verbosity(logging.WARNING)
+  workdir = pathlib.Path(_WORKDIR.value)
+  # Imported late, so that a typo is answered at once and not after the
+  # seconds that JAX and TensorFlow take to load.
+  from sigma_jax import tasks
+
+  try:
+    tasks.run(run, workdir)
+  except (errors.UserError, FileNotFoundError) as error:
+    return _fail(error, 2, workdir)
+  except errors.RunStopped as error:
+    return _fail(error, 1, workdir)
+  return 0
+
+
+def _parse(argv: list[str]) -> settings.Settings:
+  """Flags -> settings, every mistake a one-line ValueError."""
+  try:
+    flags.FLAGS(argv)
+  except flags.Error as error:
+    raise errors.UserError(_explain(str(error))) from error
+  except (AttributeError, KeyError, TypeError) as error:
+    # A locked ConfigDict answers a misspelt key so, from the config file.
+    raise errors.UserError(f"in the config: {error.args[0]}") from error
+  except FileNotFoundError as error:
+    raise errors.UserError(f"no config file {error.filename!r}") from error
+  if _CONFIG.value is None or _WORKDIR.value is None:
+    missing = "--config" if _CONFIG.value is None else "--workdir"
+    raise errors.UserError(
+      f"{missing} is missing; for example: python -m sigma_jax.main "
+      "--config=configs/toy.py --workdir=runs/toy"
+    )
+  return settings.Settings.from_config(_CONFIG.value)
+
+
+def _explain(message: str) -> str:
+  """Adds the nearest valid key to absl's unknown-flag message."""
+  unknown = re.search(r"config\.([\w.]+)", message)
+  if "nknown command line flag" not in message or unknown is None:
+    return message
+  valid = _dotted(settings.Settings().to_dict())
+  near = difflib.get_close_matches(unknown[1], valid, 1)
+  hint = f"; did you mean 'config.{near[0]}'?" if near else ""
+  return f"unknown config key 'config.{unknown[1]}'{hint}"
+
+
+def _dotted(values: dict, prefix: str = "") -> list[str]:
+  keys = []
+  for key, value in values.items():
+    if isinstance(value, dict):
+      keys += _dotted(value, f"{prefix}{key}.")
+    else:
+      keys.append(prefix + key)
+  return keys
+
+
+def _fail(error: Exception, code: int, workdir=None) -> int:
+  """One line to the user; the traceback to a file for whoever needs it."""
+  text = " ".join(str(error).split())
+  if workdir is not None and workdir.is_dir():
+    (workdir / "traceback.txt").write_text(traceback.format_exc())
+  print(f"error: {text}", file=sys.stderr, flush=True)
+  return code
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))

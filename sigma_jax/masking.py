@@ -1,0 +1,105 @@
+"""Tube and random masks with static counts, drawn from a PRNG key.
+
+A tube mask (VideoMAE, https://arxiv.org/abs/2203.12602) hides the same spatial
+positions in every time slot, so that a hidden tube cannot be copied from a
+neighbouring frame. Counts depend on the ratio alone, never on the draw: shapes
+stay static under jit.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Mask(NamedTuple):
+  """Token indices of one batch, ascending within each clip.
+
+  visible: int32 [b, v]. masked: int32 [b, m]. v + m = n.
+  """
+
+  visible: jax.Array
+  masked: jax.Array
+
+
+def num_masked(kind: str, grid: tuple[int, int, int], ratio: float) -> int:
+  """Masked tubes per clip, m, for a grid of (time, height, width) tubes.
+
+  The published count: `int(ratio * positions)`, taken per time slot for tube
+  masks and over all tubes for random ones.
+
+  Raises:
+    ValueError: the ratio leaves no visible or no masked tube.
+  """
+  time, positions = grid[0], grid[1] * grid[2]
+  total = positions if kind == "tube" else time * positions
+  count = int(ratio * total)
+  if not 0 < count < total:
+    raise ValueError(
+      f"masking.ratio {ratio} masks {count} of {total} positions; at least one "
+      "must stay visible and one must be masked"
+    )
+  return count * time if kind == "tube" else count
+
+
+def sample(
+  key: jax.Array,
+  batch: int,
+  *,
+  kind: str,
+  grid: tuple[int, int, int],
+  ratio: float,
+) -> Mask:
+  """Draws one mask a clip: a pure function of the key.
+
+  Args:
+    key: `jax.random.key`.
+    batch: clips, b.
+    kind: "tube" or "random".
+    grid: tubes along time, height, width.
+    ratio: share of positions masked.
+  """
+  time, positions = grid[0], grid[1] * grid[2]
+  masked = num_masked(kind, grid, ratio)
+  if kind == "random":
+    scores = jax.random.uniform(key, (batch, time * positions))
+    return _split_by_rank(scores, masked)
+  scores = jax.random.uniform(key, (batch, positions))
+  spatial = _split_by_rank(scores, masked // time)
+  return Mask(*(_repeat_over_time(ids, time, positions) for ids in spatial))
+
+
+def from_bool(mask: jax.Array, masked: int) -> Mask:
+  """Index form of a given mask.
+
+  Args:
+    mask: bool [b, n], true where masked, `masked` trues in every row.
+    masked: m, static.
+  """
+  order = jnp.argsort(mask, axis=1, stable=True).astype(jnp.int32)
+  visible = mask.shape[1] - masked
+  return Mask(order[:, :visible], order[:, visible:])
+
+
+def to_bool(mask: Mask) -> jax.Array:
+  """Bool [b, n], true where masked: the inverse of `from_bool`."""
+  batch, visible = mask.visible.shape
+  total = visible + mask.masked.shape[1]
+  rows = jnp.arange(batch)[:, None]
+  return jnp.zeros((batch, total), bool).at[rows, mask.masked].set(True)
+
+
+def _split_by_rank(scores: jax.Array, masked: int) -> Mask:
+  """The `masked` lowest scores of each row are masked."""
+  order = jnp.argsort(scores, axis=1).astype(jnp.int32)
+  return Mask(
+    jnp.sort(order[:, masked:], axis=1), jnp.sort(order[:, :masked], axis=1)
+  )
+
+
+def _repeat_over_time(ids: jax.Array, time: int, positions: int) -> jax.Array:
+  offsets = jnp.arange(time, dtype=jnp.int32) * positions
+  batch, count = ids.shape
+  tubes = offsets[None, :, None] + ids[:, None, :]
+  return tubes.reshape(batch, math.prod((time, count)))

@@ -1,0 +1,1 @@
+"""Flax NNX modules: video ViT, projection networks and their assembly."""

@@ -1,0 +1,153 @@
+"""What `config.task` can be: wires data, training and evaluation together."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from sigma_jax import errors, settings
+
+
+def run(config: settings.Settings, workdir: pathlib.Path) -> None:
+  """Runs the config's task in the workdir.
+
+  Raises:
+    UserError, FileNotFoundError: the input has to change.
+    RunStopped: the run ended itself.
+  """
+  {"pretrain": pretrain, "probe": probe}[config.task](config, workdir)
+
+
+def pretrain(config: settings.Settings, workdir: pathlib.Path) -> None:
+  """Pre-trains on `data.train`; resumes what the workdir holds."""
+  import jax
+
+  from sigma_jax.data import bad_files, manifest, pipeline
+  from sigma_jax.train import loop
+
+  rows = manifest.load(config.data.train, config.data.root)
+  bad = bad_files.BadFiles(
+    str(workdir), config.data.max_bad_share, len(rows.files)
+  )
+
+  def open_batches(start_step: int):
+    return pipeline.train_batches(
+      config,
+      rows,
+      start_step=start_step,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+      on_bad=bad.report,
+      on_tried=bad.tried,
+    )
+
+  loop.pretrain(
+    config,
+    workdir,
+    num_examples=len(rows.files),
+    open_batches=open_batches,
+    file_name=lambda row: rows.files[row],
+  )
+
+
+def probe(config: settings.Settings, workdir: pathlib.Path) -> None:
+  """Linear probe and kNN of `init`'s encoder, and of an untrained one."""
+  import jax
+
+  from sigma_jax.evaluate import frozen
+  from sigma_jax.models import sigma
+  from sigma_jax.train import checkpoint
+  from sigma_jax.train import mesh as mesh_lib
+
+  if not config.init:
+    raise errors.UserError(
+      "the probe needs --config.init=<workdir of a pre-training run>"
+    )
+  trained = checkpoint.read_config(config.init)
+  config = _with_model_of(trained, config)
+  mesh = mesh_lib.make(config.mesh)
+  params, step = checkpoint.restore_params(config.init)
+  encoders = {"pretrained": params}
+  if config.probe.random_baseline:
+    key = jax.random.key(trained.seed)
+    encoders["random"] = jax.jit(lambda key: sigma.init_params(trained, key))(
+      key
+    )
+  rows = []
+  for name, encoder in encoders.items():
+    rows += [
+      {"encoder": name, **row}
+      for row in _probe_one(config, encoder, mesh, workdir)
+    ]
+  frozen.write(
+    workdir,
+    {
+      "init": config.init,
+      "step": step,
+      "seed": config.seed,
+      "config": config.fingerprint(),
+      "views": 1,
+      "rows": rows,
+    },
+  )
+  print(frozen.table(rows), flush=True)
+
+
+def _probe_one(config, params, mesh, workdir: pathlib.Path) -> list[dict]:
+  """Rows of one encoder for every label set."""
+  from sigma_jax.data import bad_files, manifest, pipeline
+  from sigma_jax.evaluate import features, frozen
+
+  sets, labels, names = {}, {}, {}
+  for split, path in (("train", config.data.train), ("val", config.data.val)):
+    rows = manifest.load(path, config.data.root)
+    bad = bad_files.BadFiles(
+      str(workdir), config.data.max_bad_share, len(rows.files)
+    )
+    batches = pipeline.eval_batches(
+      config,
+      rows,
+      batch_size=config.probe.batch_size,
+      samples=config.probe.train_samples if split == "train" else 1,
+      on_bad=bad.report,
+      on_tried=bad.tried,
+    )
+    with batches:
+      sets[split] = features.extract(
+        config, params, batches, mesh, config.probe.layer
+      )
+    labels[split], names = manifest.load_label_sets(
+      config.data.label_sets, rows
+    )
+  results = []
+  for label_set, classes in names.items():
+    found = frozen.evaluate(
+      config.probe,
+      sets["train"],
+      sets["val"],
+      np.asarray(labels["train"][label_set]),
+      np.asarray(labels["val"][label_set]),
+      len(classes),
+    )
+    results += [{"label_set": label_set, **row} for row in found]
+  return results
+
+
+def _with_model_of(
+  trained: settings.Settings, config: settings.Settings
+) -> settings.Settings:
+  """`config` with the model, and the clip geometry, that was trained."""
+  data = dataclasses.replace(
+    config.data,
+    num_frames=trained.data.num_frames,
+    stride=trained.data.stride,
+    size=trained.data.size,
+  )
+  return dataclasses.replace(
+    config,
+    data=data,
+    model=trained.model,
+    target=trained.target,
+    loss=trained.loss,
+    masking=trained.masking,
+  )

@@ -1,0 +1,1 @@
+"""State, optimiser, sharding, loop and checkpoints of a run."""

@@ -1,0 +1,161 @@
+"""Saving and resuming a run with Orbax: asynchronous, sharded, atomic.
+
+A checkpoint becomes visible under its step number only once it is complete, so
+a run killed at any instant resumes from the newest complete one. The run's
+settings stand beside the checkpoints in `config.json`.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from sigma_jax import errors
+from sigma_jax import settings as settings_lib
+
+CONFIG = "config.json"
+_FOLDER = "checkpoints"
+# A checkpoint fits only a run that agrees on all of these.
+_MODEL_KEYS = (
+  "data.num_frames",
+  "data.size",
+  "model",
+  "target",
+  "loss.kind",
+  "loss.num_prototypes",
+)
+# Options of sections above that change no parameter's name or shape.
+_FREE_KEYS = ("model.dtype", "model.remat", "model.norm_epsilon")
+
+
+class Checkpointer:
+  """One workdir's checkpoints."""
+
+  def __init__(self, workdir: str | pathlib.Path, train: settings_lib.Train):
+    keep: list[Any] = [policies.LatestN(train.keep)]
+    if train.keep_every:
+      keep.append(policies.CustomSteps([]))
+      keep[-1] = policies.EveryNSteps(train.keep_every)
+    self._manager = ocp.CheckpointManager(
+      _folder(workdir),
+      options=ocp.CheckpointManagerOptions(
+        save_decision_policy=policies.FixedIntervalPolicy(1),
+        preservation_policy=policies.AnyPreservationPolicy(keep),
+        cleanup_tmp_directories=True,
+        enable_async_checkpointing=True,
+      ),
+    )
+
+  @property
+  def latest(self) -> int | None:
+    """Step of the newest complete checkpoint, or None."""
+    return self._manager.latest_step()
+
+  def save(self, step: int, state: Any) -> None:
+    """Starts saving; the state may be donated as soon as this returns."""
+    self._manager.save(step, args=ocp.args.StandardSave(state))
+
+  def restore(self, step: int, abstract: Any) -> Any:
+    """The state of `step`, placed as `abstract`'s shardings say."""
+    return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+
+  def close(self) -> None:
+    """Waits for what is being saved and frees the threads."""
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+
+def write_config(
+  workdir: str | pathlib.Path, settings: settings_lib.Settings
+) -> None:
+  """Stores the run's settings, refusing a workdir of another model.
+
+  Raises:
+    UserError: the workdir's checkpoints are of a model that differs; the
+      message lists each key with both values.
+  """
+  path = pathlib.Path(workdir) / CONFIG
+  new = settings.to_dict()
+  if path.exists() and _folder(workdir).exists():
+    old = json.loads(path.read_text())
+    differing = [
+      f"{key} ({there!r} there, {here!r} here)"
+      for key, there, here in _differences(old, new)
+      if key.startswith(_MODEL_KEYS) and key not in _FREE_KEYS
+    ]
+    if differing:
+      raise errors.UserError(
+        f"{workdir} holds a run of another model: {', '.join(differing)}; "
+        "choose another --workdir or restore these settings"
+      )
+  if jax.process_index() == 0:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".tmp")
+    partial.write_text(json.dumps(new, indent=1) + "\n")
+    partial.replace(path)
+
+
+def read_config(workdir: str | pathlib.Path) -> settings_lib.Settings:
+  """The settings of the run in `workdir`.
+
+  Raises:
+    UserError: there is no run in it.
+  """
+  path = pathlib.Path(workdir) / CONFIG
+  if not path.is_file():
+    raise errors.UserError(
+      f"no {CONFIG} in {str(workdir)!r}: expected the workdir of a "
+      "pre-training run"
+    )
+  return settings_lib.Settings.from_config(json.loads(path.read_text()))
+
+
+def restore_params(workdir: str | pathlib.Path) -> tuple[dict, int]:
+  """Parameters of a run's newest checkpoint, on the default device.
+
+  Returns:
+    The nested dict of float32 arrays, and the step that they are from.
+
+  Raises:
+    UserError: the workdir has no complete checkpoint.
+  """
+  manager = ocp.CheckpointManager(_folder(workdir))
+  step = manager.latest_step()
+  if step is None:
+    manager.close()
+    raise errors.UserError(f"no complete checkpoint under {_folder(workdir)}")
+  metadata = manager.item_metadata(step)
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  abstract = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+    dict(metadata)["params"] if "params" in metadata else metadata,
+  )
+  restored = manager.restore(
+    step,
+    args=ocp.args.PyTreeRestore(
+      item={"params": abstract},
+      restore_args=ocp.checkpoint_utils.construct_restore_args(
+        {"params": abstract}
+      ),
+      partial_restore=True,
+    ),
+  )
+  manager.close()
+  return restored["params"], step
+
+
+def _folder(workdir: str | pathlib.Path) -> pathlib.Path:
+  return pathlib.Path(workdir).absolute() / _FOLDER
+
+
+def _differences(old: Any, new: Any, prefix: str = ""):
+  """Yields (dotted key, old value, new value) of leaves that differ."""
+  for key in sorted(set(old) | set(new)):
+    there, here = old.get(key), new.get(key)
+    if isinstance(there, dict) and isinstance(here, dict):
+      yield from _differences(there, here, f"{prefix}{key}.")
+    elif there != here:
+      yield f"{prefix}{key}", there, here

@@ -1,0 +1,157 @@
+"""The one training loop: read it top to bottom.
+
+Methods differ by their step function and their config, never by their loop.
+"""
+
+import math
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from sigma_jax import errors
+from sigma_jax import settings as settings_lib
+from sigma_jax.train import (
+  checkpoint,
+  feed,
+  metrics,
+  optimizer,
+  state,
+  steps,
+)
+from sigma_jax.train import mesh as mesh_lib
+
+
+def total_steps(settings: settings_lib.Settings, num_examples: int) -> int:
+  """Steps of the run: train.steps, or train.epochs over the examples."""
+  if settings.train.steps > 0:
+    return settings.train.steps
+  return math.ceil(
+    settings.train.epochs * num_examples / settings.train.batch_size
+  )
+
+
+def pretrain(
+  settings: settings_lib.Settings,
+  workdir: str | pathlib.Path,
+  *,
+  num_examples: int,
+  open_batches: Callable[[int], Iterator[dict[str, np.ndarray]]],
+  file_name: Callable[[int], str],
+) -> dict[str, float]:
+  """Pre-trains, or resumes from the workdir's newest checkpoint.
+
+  Args:
+    settings: the run.
+    workdir: config.json, metrics.jsonl, tensorboard/ and checkpoints/ go here.
+    num_examples: length of an epoch in clips.
+    open_batches: start step -> endless iterator of this process's batches
+      {"video": uint8 [b, t, h, w, 3], "index": int32 [b]}.
+    file_name: manifest row -> file, for messages.
+
+  Returns:
+    The last step's metrics.
+
+  Raises:
+    UserError: settings that do not fit the devices or the workdir.
+    RunStopped: the loss became non-finite.
+  """
+  # --- devices, optimiser, state ---------------------------------------------
+  mesh = mesh_lib.make(settings.mesh)
+  mesh_lib.host_batch(settings.train.batch_size, mesh)
+  total = total_steps(settings, num_examples)
+  tx, schedule = optimizer.make(
+    settings.optimizer,
+    batch_size=settings.train.batch_size,
+    total_steps=total,
+    steps_per_epoch=num_examples / settings.train.batch_size,
+  )
+  checkpoint.write_config(workdir, settings)
+  checkpoints = checkpoint.Checkpointer(workdir, settings.train)
+  start = checkpoints.latest or 0
+  if start:
+    abstract = state.abstract(settings, tx, mesh)
+    train_state = checkpoints.restore(start, abstract)
+  else:
+    train_state = state.create(settings, tx, mesh)
+  _announce(settings, mesh, train_state, start, total)
+
+  # --- step, data, outputs ---------------------------------------------------
+  step_fn = jax.jit(
+    steps.pretrain_step(settings, tx, schedule), donate_argnums=0
+  )
+  batches = feed.Feed(open_batches(start), mesh)
+  writer = metrics.Writer(workdir, start)
+  progress = metrics.Progress(start, total, settings.train.batch_size)
+  watch = metrics.CollapseWatch(_num_prototypes(settings), total // 10)
+  pending: list[tuple[int, np.ndarray, Any]] = []
+  last: dict[str, float] = {}
+
+  # --- the loop --------------------------------------------------------------
+  try:
+    for step in range(start + 1, total + 1):
+      batch, rows = next(batches)
+      train_state, device_metrics = step_fn(train_state, batch)
+      pending.append((step, rows, device_metrics))
+      log_now = step % settings.train.log_every == 0 or step == total
+      save_now = step % settings.train.checkpoint_every == 0 or step == total
+      if log_now or save_now:
+        # The only host sync: every loss since the last one is looked at here,
+        # so that a checkpoint never holds what a non-finite step left behind.
+        last = _drain(pending, checkpoints, file_name)
+      if log_now:
+        watch.check(step, last)
+        writer.write(step, last | progress.line(step, last, batches.waited))
+      if save_now:
+        checkpoints.save(step, train_state)
+  finally:
+    batches.close()
+    writer.close()
+    checkpoints.close()
+  return last
+
+
+def _drain(
+  pending: list, checkpoints: checkpoint.Checkpointer, file_name
+) -> dict[str, float]:
+  """Fetches the steps since the last call; returns the newest's metrics.
+
+  Raises:
+    RunStopped: one of them had a non-finite loss or gradient.
+  """
+  fetched = metrics.fetch([values for _, _, values in pending])
+  for (step, rows, _), values in zip(pending, fetched, strict=True):
+    bad = [k for k in ("loss", "grad_norm") if not math.isfinite(values[k])]
+    if bad:
+      good = checkpoints.latest
+      files = ", ".join(file_name(int(row)) for row in rows)
+      raise errors.RunStopped(
+        f"{' and '.join(bad)} not finite at step {step}; last good checkpoint: "
+        f"{f'step {good}' if good is not None else 'none'}; lower "
+        "optimizer.base_lr, set optimizer.clip_norm, or look at this batch's "
+        f"files: {files}"
+      )
+  pending.clear()
+  return fetched[-1]
+
+
+def _num_prototypes(settings: settings_lib.Settings) -> int | None:
+  if settings.loss.kind == "assignment":
+    return settings.loss.num_prototypes
+  return None
+
+
+def _announce(settings, mesh, train_state, start: int, total: int) -> None:
+  if jax.process_index() != 0:
+    return
+  count = sum(leaf.size for leaf in jax.tree.leaves(train_state.params))
+  where = " x ".join(f"{axis} {n}" for axis, n in mesh.shape.items())
+  print(
+    f"config {settings.fingerprint()}: {count / 1e6:.2f} M parameters, "
+    f"{mesh.size} {jax.devices()[0].platform} device(s) ({where}), "
+    f"{f'resuming after step {start}' if start else 'from scratch'}, "
+    f"{total} steps",
+    flush=True,
+  )

@@ -1,0 +1,106 @@
+"""Devices as a grid, and which array lives where: the only place that knows.
+
+Two axes: the batch is split over `data` x `fsdp`, parameters and optimiser
+state over `fsdp`. One device is the special case 1 x 1. XLA inserts the
+collectives (axis type Auto), so the same step runs on all of them.
+"""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from sigma_jax import settings as settings_lib
+
+BATCH_AXES = ("data", "fsdp")
+# Sharding smaller arrays costs a gather's latency and saves no memory.
+_MIN_SHARDED_SIZE = 2**16
+
+
+def make(mesh: settings_lib.Mesh, devices=None) -> jax.sharding.Mesh:
+  """The run's device mesh.
+
+  Args:
+    mesh: `data` and `fsdp` sizes; one of them may be -1, what is left.
+    devices: defaults to all devices of all processes.
+
+  Raises:
+    ValueError: the sizes do not multiply to the number of devices.
+  """
+  devices = jax.devices() if devices is None else devices
+  sizes = [mesh.data, mesh.fsdp]
+  if sizes.count(-1) == 1:
+    known = math.prod(size for size in sizes if size != -1)
+    if known > 0:
+      sizes[sizes.index(-1)] = len(devices) // known
+  if min(sizes) < 1 or math.prod(sizes) != len(devices):
+    raise ValueError(
+      f"mesh.data x mesh.fsdp must be the number of devices, {len(devices)}, "
+      f"got {mesh.data} x {mesh.fsdp} (-1 in one of them: what is left)"
+    )
+  return jax.make_mesh(
+    tuple(sizes),
+    BATCH_AXES,
+    axis_types=(AxisType.Auto,) * 2,
+    devices=devices,
+  )
+
+
+def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
+  """Leading axis over all devices."""
+  return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
+  """A copy on every device."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def state_sharding(mesh: jax.sharding.Mesh, shapes: Any) -> Any:
+  """Sharding of every array of a state, by shape.
+
+  The largest axis that `fsdp` divides is split over it; arrays below 65,536
+  elements, among them all biases and norms, are copied.
+
+  Args:
+    mesh: from `make`.
+    shapes: pytree of arrays or ShapeDtypeStructs.
+
+  Returns:
+    The same pytree with a NamedSharding at every leaf.
+  """
+  fsdp = mesh.shape["fsdp"]
+
+  def rule(leaf):
+    spec = [None] * leaf.ndim
+    fitting = [i for i in range(leaf.ndim) if leaf.shape[i] % fsdp == 0]
+    if fsdp > 1 and leaf.size >= _MIN_SHARDED_SIZE and fitting:
+      spec[max(fitting, key=lambda i: leaf.shape[i])] = "fsdp"
+    return NamedSharding(mesh, PartitionSpec(*spec))
+
+  return jax.tree.map(rule, shapes)
+
+
+def host_batch(batch_size: int, mesh: jax.sharding.Mesh) -> int:
+  """Clips of each global batch that this process has to provide.
+
+  Raises:
+    ValueError: the devices do not divide the batch.
+  """
+  if batch_size % mesh.size:
+    raise ValueError(
+      f"train.batch_size must be divisible by the {mesh.size} devices, "
+      f"got {batch_size}"
+    )
+  return batch_size // jax.process_count()
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict:
+  """This process's rows of a batch as global arrays on the mesh."""
+  sharding = batch_sharding(mesh)
+  return {
+    name: jax.make_array_from_process_local_data(sharding, value)
+    for name, value in batch.items()
+  }

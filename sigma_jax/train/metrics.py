@@ -1,0 +1,180 @@
+"""Where a run's numbers go: a JSONL file, TensorBoard, a progress line."""
+
+import json
+import math
+import pathlib
+import time
+
+import jax
+import numpy as np
+from absl import logging
+
+JSONL = "metrics.jsonl"
+
+
+class Writer:
+  """Writes scalars of process 0 to metrics.jsonl and TensorBoard.
+
+  Lines of steps after `start_step` are dropped: a killed run had written them
+  and the resumed one writes them again, so a curve has each step once.
+  """
+
+  def __init__(self, workdir: str | pathlib.Path, start_step: int = 0):
+    self._board = None
+    self._file = None
+    if jax.process_index() != 0:
+      return
+    path = pathlib.Path(workdir) / JSONL
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = [row for row in read(workdir) if row["step"] <= start_step]
+    partial = path.with_suffix(".tmp")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    partial.replace(path)
+    self._file = path.open("a")
+    self._board = _tensorboard(pathlib.Path(workdir))
+
+  def write(self, step: int, scalars: dict[str, float]) -> None:
+    """One line of the file, one point of every curve."""
+    if self._file is None:
+      return
+    row = {"step": step, **{k: _rounded(v) for k, v in scalars.items()}}
+    self._file.write(json.dumps(row) + "\n")
+    self._file.flush()
+    if self._board is not None:
+      self._board.write_scalars(step, scalars)
+
+  def close(self) -> None:
+    """Flushes and closes both."""
+    if self._file is not None:
+      self._file.close()
+    if self._board is not None:
+      self._board.close()
+
+
+def read(workdir: str | pathlib.Path) -> list[dict[str, float]]:
+  """The complete lines of a run's metrics.jsonl; [] where there is none."""
+  path = pathlib.Path(workdir) / JSONL
+  if not path.exists():
+    return []
+  rows = []
+  for line in path.read_text().splitlines():
+    try:
+      rows.append(json.loads(line))
+    except json.JSONDecodeError:  # the line that a kill cut off
+      continue
+  return rows
+
+
+class Progress:
+  """Prints step, clips/s, loss, time left and the share spent on waiting."""
+
+  def __init__(self, start_step: int, total_steps: int, batch_size: int):
+    self._total, self._batch = total_steps, batch_size
+    self._step, self._time, self._waited = start_step, time.perf_counter(), 0.0
+
+  def line(
+    self, step: int, scalars: dict[str, float], waited: float
+  ) -> dict[str, float]:
+    """Prints one line; returns clips_per_second and wait_share.
+
+    Args:
+      step: steps done.
+      scalars: the step's metrics.
+      waited: seconds spent waiting for data since the run's start.
+    """
+    now = time.perf_counter()
+    elapsed = max(now - self._time, 1e-9)
+    rate = (step - self._step) / elapsed
+    speed = {
+      "clips_per_second": rate * self._batch,
+      "wait_share": (waited - self._waited) / elapsed,
+    }
+    self._step, self._time, self._waited = step, now, waited
+    left = (self._total - step) / rate if rate else 0.0
+    shown = "  ".join(
+      f"{name} {scalars[name]:.3g}"
+      for name in ("agreement", "used", "perplexity", "target_std")
+      if name in scalars
+    )
+    _say(
+      f"step {step}/{self._total}  loss {scalars['loss']:.4f}  {shown}  "
+      f"{speed['clips_per_second']:.1f} clips/s  "
+      f"waiting for data {100 * speed['wait_share']:.0f}%  "
+      f"ETA {_duration(left)}"
+    )
+    return speed
+
+
+class CollapseWatch:
+  """Warns, with advice, when the health figures say that a run collapses."""
+
+  def __init__(self, num_prototypes: int | None, warmup_steps: int = 0):
+    """num_prototypes: k, or None where the loss has no prototypes."""
+    self._k = num_prototypes
+    self._first_std: float | None = None
+    self._told: set[str] = set()
+    self._warmup = warmup_steps
+
+  def check(self, step: int, scalars: dict[str, float]) -> list[str]:
+    """The warnings that this step gives rise to, each once a run."""
+    std = scalars["target_std"]
+    if self._first_std is None:
+      self._first_std = std
+    found = {}
+    if std < 0.1 * self._first_std:
+      found["std"] = (
+        f"the target's features have lost their variation ({std:.3g}, from "
+        f"{self._first_std:.3g}): all tubes are mapped to one vector. An L2 "
+        "loss on a learnt target does this; use loss.kind='assignment'"
+      )
+    if self._k is not None and step >= self._warmup:
+      if scalars["used"] < 0.25:
+        found["used"] = (
+          f"only {100 * scalars['used']:.0f}% of the {self._k} prototypes are "
+          "in use: lower loss.num_prototypes, raise loss.rounds, or look "
+          "whether most tubes of the data are identical"
+        )
+      if scalars["perplexity"] < 0.05 * self._k:
+        found["perplexity"] = (
+          f"assignments concentrate on few prototypes (perplexity "
+          f"{scalars['perplexity']:.1f} of {self._k}): lower loss.epsilon or "
+          "optimizer.base_lr"
+        )
+    new = [text for key, text in found.items() if key not in self._told]
+    self._told |= set(found)
+    for text in new:
+      _say(f"warning: step {step}: collapse: {text}")
+    return new
+
+
+def fetch(metrics: list[dict[str, jax.Array]]) -> list[dict[str, float]]:
+  """Device scalars of several steps in one transfer."""
+  values = jax.device_get(metrics)
+  return [{k: float(np.asarray(v)) for k, v in row.items()} for row in values]
+
+
+def _say(text: str) -> None:
+  if jax.process_index() == 0:
+    print(text, flush=True)
+
+
+def _rounded(value: float) -> float:
+  return float(f"{value:.7g}") if math.isfinite(value) else value
+
+
+def _duration(seconds: float) -> str:
+  seconds = round(seconds)
+  hours, minutes = divmod(seconds // 60, 60)
+  if hours:
+    return f"{hours}h{minutes:02d}m"
+  return f"{minutes}m{seconds % 60:02d}s"
+
+
+def _tensorboard(workdir: pathlib.Path):
+  """clu's TensorBoard writer, or None where TensorFlow is not installed."""
+  try:
+    from clu import metric_writers
+  except ImportError as error:
+    logging.warning("no TensorBoard files are written: %s", error)
+    return None
+  return metric_writers.SummaryWriter(str(workdir / "tensorboard"))
