@@ -18,7 +18,11 @@ absolute() {
 }
 DATA="$(absolute "${DATA:-$ROOT/data/toy}")"
 WORKDIR="$(absolute "${WORKDIR:-$ROOT/runs/toy}")"
-export DATA WORKDIR
+config_data=(
+  "--config.data.train=$DATA/train.csv"
+  "--config.data.val=$DATA/val.csv"
+  "--config.data.label_sets=$DATA/label_sets.json"
+)
 export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"
 
 # stage NAME COMMAND...: runs it and prints how long it took.
@@ -39,9 +43,10 @@ stage setup bash "$ROOT/launch/setup.sh" ${VARIANT:+"$VARIANT"}
 cd "$ROOT"
 stage data "$PYTHON_VENV" -m sigma_jax.data.toy --out "$DATA"
 stage pretrain "$PYTHON_VENV" -m sigma_jax.main --config=configs/toy.py \
-  --workdir="$WORKDIR" "$@"
+  --workdir="$WORKDIR" "${config_data[@]}" "$@"
 stage probe "$PYTHON_VENV" -m sigma_jax.main --config=configs/toy_probe.py \
-  --workdir="$WORKDIR/probe" --config.init="$WORKDIR"
+  --workdir="$WORKDIR/probe" --config.init="$WORKDIR" \
+  "${config_data[@]}"
 stage report "$PYTHON_VENV" -m sigma_jax.report "$WORKDIR"
 echo "total: $SECONDS s"
 echo "report: $WORKDIR/report.html"

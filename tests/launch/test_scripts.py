@@ -393,12 +393,17 @@ def test_demo_runs_its_stages_in_order(checkout, tmp_path):
       *("demo.sh", "--config.steps=3"), DATA=str(data), WORKDIR=str(workdir)
     )
   )
+  # Where the data lies is told to the jobs too, not only to its maker.
+  told = (
+    f"--config.data.train={data}/train.csv --config.data.val={data}/val.csv"
+    f" --config.data.label_sets={data}/label_sets.json"
+  )
   assert checkout.calls("-m sigma_jax") == [
     f"-m sigma_jax.data.toy --out {data}",
     f"-m sigma_jax.main --config=configs/toy.py --workdir={workdir}"
-    " --config.steps=3",
+    f" {told} --config.steps=3",
     "-m sigma_jax.main --config=configs/toy_probe.py"
-    f" --workdir={workdir}/probe --config.init={workdir}",
+    f" --workdir={workdir}/probe --config.init={workdir} {told}",
     f"-m sigma_jax.report {workdir}",
   ]
   for stage in ("setup", "data", "pretrain", "probe", "report"):
