@@ -1,7 +1,7 @@
 """SIGMA-MLP, ViT-B, Kinetics-400: the published recipe.
 
-python -m sigma_jax.main --config=configs/k400_vitb.py --workdir=runs/k400_vitb \
-    --config.data.train=/data/k400/train.csv
+python -m sigma_jax.main --config=configs/k400_vitb.py \
+    --workdir=runs/k400_vitb --config.data.train=/data/k400/train.csv
 """
 
 from sigma_jax import settings

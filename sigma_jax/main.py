@@ -62,15 +62,18 @@ def _parse(argv: list[str]) -> settings.Settings:
   except (AttributeError, KeyError, TypeError) as error:
     # A locked ConfigDict answers a misspelt key so, from the config file.
     raise errors.UserError(f"in the config: {error.args[0]}") from error
-  except FileNotFoundError as error:
-    raise errors.UserError(f"no config file {error.filename!r}") from error
-  if _CONFIG.value is None or _WORKDIR.value is None:
-    missing = "--config" if _CONFIG.value is None else "--workdir"
+  if not flags.FLAGS["config"].present or _WORKDIR.value is None:
+    missing = "--workdir" if flags.FLAGS["config"].present else "--config"
     raise errors.UserError(
       f"{missing} is missing; for example: python -m sigma_jax.main "
       "--config=configs/toy.py --workdir=runs/toy"
     )
-  return settings.Settings.from_config(_CONFIG.value)
+  try:
+    config = _CONFIG.value.to_dict()
+  except OSError as error:
+    path = flags.FLAGS["config"].config_filename
+    raise errors.UserError(f"cannot load config file {path!r}") from error
+  return settings.Settings.from_config(config)
 
 
 def _explain(message: str) -> str:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from sigma_jax import settings as settings_lib
 from sigma_jax.models import sigma
@@ -40,11 +39,11 @@ def extract(
     mesh: devices; their number divides b.
     layer: blocks to run before pooling; 0 runs all.
   """
-  graph, _ = sigma.abstract(settings)
+  graph, _, frozen = sigma.abstract(settings)
 
   @jax.jit
   def pool(params, video):
-    model = nnx.merge(graph, params)
+    model = sigma.merge(graph, params, frozen)
     tokens = model.encode(video, num_blocks=layer or None, final_norm=False)
     return jnp.mean(tokens, axis=1)
 

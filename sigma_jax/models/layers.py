@@ -17,6 +17,10 @@ Linear = functools.partial(
 )
 
 
+class Frozen(nnx.Variable):
+  """A weight that is read, never trained, saved or given a gradient."""
+
+
 def layer_norm(dim: int, epsilon: float, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
   """LayerNorm over the last axis, computed and returned in float32."""
   return nnx.LayerNorm(dim, epsilon=epsilon, dtype=jnp.float32, rngs=rngs)

@@ -15,6 +15,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
+from sigma_jax.models import sigma
 
 CONFIG = "config.json"
 _FOLDER = "checkpoints"
@@ -37,8 +38,7 @@ class Checkpointer:
   def __init__(self, workdir: str | pathlib.Path, train: settings_lib.Train):
     keep: list[Any] = [policies.LatestN(train.keep)]
     if train.keep_every:
-      keep.append(policies.CustomSteps([]))
-      keep[-1] = policies.EveryNSteps(train.keep_every)
+      keep.append(policies.EveryNSteps(train.keep_every))
     self._manager = ocp.CheckpointManager(
       _folder(workdir),
       options=ocp.CheckpointManagerOptions(
@@ -114,36 +114,37 @@ def read_config(workdir: str | pathlib.Path) -> settings_lib.Settings:
 
 
 def restore_params(workdir: str | pathlib.Path) -> tuple[dict, int]:
-  """Parameters of a run's newest checkpoint, on the default device.
+  """Parameters of a run's newest checkpoint, on the first local device.
 
   Returns:
     The nested dict of float32 arrays, and the step that they are from.
 
   Raises:
-    UserError: the workdir has no complete checkpoint.
+    UserError: the workdir has no run or no complete checkpoint.
   """
-  manager = ocp.CheckpointManager(_folder(workdir))
-  step = manager.latest_step()
-  if step is None:
-    manager.close()
+  shapes = sigma.abstract(read_config(workdir)).params
+  steps = ocp.path.step.checkpoint_steps(_folder(workdir))
+  if not steps:
     raise errors.UserError(f"no complete checkpoint under {_folder(workdir)}")
-  metadata = manager.item_metadata(step)
+  step = max(steps)
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  abstract = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-    dict(metadata)["params"] if "params" in metadata else metadata,
-  )
-  restored = manager.restore(
-    step,
-    args=ocp.args.PyTreeRestore(
-      item={"params": abstract},
-      restore_args=ocp.checkpoint_utils.construct_restore_args(
-        {"params": abstract}
+  item = {
+    "params": jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=device
       ),
-      partial_restore=True,
-    ),
-  )
-  manager.close()
+      shapes,
+    )
+  }
+  with ocp.PyTreeCheckpointer() as checkpointer:
+    restored = checkpointer.restore(
+      _folder(workdir) / str(step) / "default",
+      args=ocp.args.PyTreeRestore(
+        item=item,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+        partial_restore=True,
+      ),
+    )
   return restored["params"], step
 
 

@@ -40,6 +40,7 @@ def pretrain(
   num_examples: int,
   open_batches: Callable[[int], Iterator[dict[str, np.ndarray]]],
   file_name: Callable[[int], str],
+  frozen: dict | None = None,
 ) -> dict[str, float]:
   """Pre-trains, or resumes from the workdir's newest checkpoint.
 
@@ -50,6 +51,7 @@ def pretrain(
     open_batches: start step -> endless iterator of this process's batches
       {"video": uint8 [b, t, h, w, 3], "index": int32 [b]}.
     file_name: manifest row -> file, for messages.
+    frozen: the target's frozen weights as host arrays, where it has any.
 
   Returns:
     The last step's metrics.
@@ -76,6 +78,7 @@ def pretrain(
     train_state = checkpoints.restore(start, abstract)
   else:
     train_state = state.create(settings, tx, mesh)
+  frozen = jax.device_put(frozen or {}, mesh_lib.replicated(mesh))
   _announce(settings, mesh, train_state, start, total)
 
   # --- step, data, outputs ---------------------------------------------------
@@ -93,7 +96,7 @@ def pretrain(
   try:
     for step in range(start + 1, total + 1):
       batch, rows = next(batches)
-      train_state, device_metrics = step_fn(train_state, batch)
+      train_state, device_metrics = step_fn(train_state, frozen, batch)
       pending.append((step, rows, device_metrics))
       log_now = step % settings.train.log_every == 0 or step == total
       save_now = step % settings.train.checkpoint_every == 0 or step == total

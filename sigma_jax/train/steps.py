@@ -1,4 +1,4 @@
-"""The training step of each task: a pure (state, batch) -> (state, metrics).
+"""The training step of each task, pure: state and batch -> state and metrics.
 
 Randomness comes from the step number: `fold_in(key, step)`, no stored keys, so
 that a resumed run draws what the unbroken one would have drawn.
@@ -19,7 +19,7 @@ from sigma_jax.train import state as state_lib
 
 Metrics = dict[str, jax.Array]
 Step = Callable[
-  [state_lib.TrainState, dict[str, jax.Array]],
+  [state_lib.TrainState, dict, dict[str, jax.Array]],
   tuple[state_lib.TrainState, Metrics],
 ]
 
@@ -35,16 +35,19 @@ def pretrain_step(
   problem runs over the tubes of this global batch.
 
   Returns:
-    The step. Its metrics are float32 scalars: loss, learning_rate, grad_norm
+    The step: (state, frozen weights or {}, batch) -> (state, metrics). Metrics
+    are float32 scalars: loss, learning_rate, grad_norm
     and the health figures of `losses.health`.
   """
-  graph, _ = sigma.abstract(settings)
+  graph = sigma.abstract(settings).graph
 
-  def step(state, batch):
+  def step(state, frozen, batch):
     key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
     params = project_prototypes(state.params)
     gradient = jax.value_and_grad(pretrain_loss, has_aux=True)
-    (_, metrics), grads = gradient(params, graph, settings, batch["video"], key)
+    (_, metrics), grads = gradient(
+      params, frozen, graph, settings, batch["video"], key
+    )
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
     metrics["grad_norm"] = optax.global_norm(grads)
     metrics["learning_rate"] = schedule(state.step)
@@ -63,6 +66,7 @@ def project_prototypes(params: dict) -> dict:
 
 def pretrain_loss(
   params: dict,
+  frozen: dict,
   graph: nnx.GraphDef,
   settings: settings_lib.Settings,
   video: jax.Array,
@@ -72,6 +76,7 @@ def pretrain_loss(
 
   Args:
     params: nested dict of float32, prototypes already on the sphere.
+    frozen: weights that have no gradient, or {}.
     graph: static part of the model, from `sigma.abstract`.
     settings: the run.
     video: uint8 [b, t, h, w, 3].
@@ -84,7 +89,7 @@ def pretrain_loss(
     grid=settings.grid,
     ratio=settings.masking.ratio,
   )
-  features = nnx.merge(graph, params)(video, mask)
+  features = sigma.merge(graph, params, frozen)(video, mask)
   metrics = {
     "feature_std": health.feature_std(features.video),
     "target_std": health.feature_std(features.target),
