@@ -1,0 +1,1 @@
+"""Video files in, batches of clips out: the only package with TensorFlow."""

@@ -1,0 +1,165 @@
+"""Lists of videos and labels, as VideoMAE and SIGMA users keep them.
+
+One `path label` a line. The separator is a tab, a comma or spaces; with a tab
+or a comma the path may itself hold spaces, and the label is the last column.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+import numpy as np
+
+_MAX_LABEL = np.iinfo(np.int32).max
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+  """The rows of one manifest, in its order.
+
+  Attributes:
+    path: the manifest itself.
+    files: n paths, absolute or relative to the working directory.
+    labels: int32 [n], not negative.
+  """
+
+  path: str
+  files: tuple[str, ...]
+  labels: np.ndarray
+
+  @property
+  def name(self) -> str:
+    """The manifest's file name without its extension, such as `train`."""
+    return pathlib.Path(self.path).stem
+
+  def __len__(self) -> int:
+    return len(self.files)
+
+
+def load(path: str, root: str = "") -> Manifest:
+  """Reads a manifest; blank lines are skipped, nothing is opened.
+
+  Args:
+    path: the manifest.
+    root: folder that relative paths are taken from; empty: the manifest's.
+
+  Raises:
+    FileNotFoundError: there is no such manifest.
+    ValueError: it is empty, or a line has no label, or one that is not a whole
+      number from 0 up. One line with the file, line number and text.
+  """
+  if not os.path.isfile(path):
+    raise FileNotFoundError(
+      f"manifest {path!r} does not exist; set data.train or data.val to a "
+      "text file with one 'path label' a line"
+    )
+  folder = root or os.path.dirname(path)
+  files, labels = [], []
+  # surrogateescape: file names need not be UTF-8; a BOM is not part of one.
+  with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
+    for number, line in enumerate(lines, 1):
+      if not line.strip():
+        continue
+      file, label = _parse(line.strip(), f"manifest {path}, line {number}")
+      files.append(os.path.join(folder, file))
+      labels.append(label)
+  if not files:
+    raise ValueError(
+      f"manifest {path} is empty; it needs one 'path label' a line"
+    )
+  return Manifest(str(path), tuple(files), np.asarray(labels, np.int32))
+
+
+def _parse(line: str, where: str) -> tuple[str, int]:
+  """Splits one line into path and label; `where` starts its error lines."""
+  # A comma or tab wins only where an integer follows it: "a,b.mp4 3" is a
+  # path with a comma in it, separated by a space.
+  last = None
+  for separator in ("\t", ",", None):
+    parts = line.rsplit(separator, 1)
+    if len(parts) < 2 or not parts[0].strip():
+      continue
+    last = last if last is not None else parts[1].strip()
+    try:
+      label = int(parts[1])
+    except ValueError:
+      continue
+    if not 0 <= label <= _MAX_LABEL:
+      raise ValueError(
+        f"{where}: label {label} is out of range in {line!r}; labels are "
+        "class indices from 0 up"
+      )
+    return parts[0].strip(), label
+  if last is None:
+    raise ValueError(
+      f"{where}: no label in {line!r}; write 'path label', separated by a "
+      "space, comma or tab"
+    )
+  raise ValueError(
+    f"{where}: label {last!r} is not an integer in {line!r}; write "
+    "'path label' with a class index from 0 up, and no header line"
+  )
+
+
+def load_label_sets(
+  path: str, manifest: Manifest
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
+  """Classes of every row, one array a label set, and the classes' names.
+
+  The file is JSON: `{"motion": {"names": ["left", ...], "of_label": [0, ...]},
+  ...}`, where `of_label[i]` is the class of the manifest's label i.
+
+  Args:
+    path: the JSON file; empty: the manifest's label is the one set, "label".
+    manifest: the rows, n of them.
+
+  Returns:
+    Classes, int32 [n] for each set, and class names for each set.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it is not of this form, or a label or class is out of range.
+  """
+  if not path:
+    classes = range(int(manifest.labels.max()) + 1)
+    return {"label": manifest.labels}, {"label": tuple(map(str, classes))}
+  where = f"label sets {path} (data.label_sets)"
+  if not os.path.isfile(path):
+    raise FileNotFoundError(f"{where}: no such file")
+  try:
+    with open(path, encoding="utf-8") as file:
+      content = json.load(file)
+  except ValueError as error:  # JSON and UTF-8 errors alike
+    raise ValueError(f"{where}: not JSON: {error}") from error
+  if not isinstance(content, dict) or not content:
+    raise ValueError(
+      f'{where}: needs {{"set": {{"names": [...], "of_label": [...]}}, ...}}'
+    )
+  labels, names = {}, {}
+  for key, value in content.items():
+    names[key], of_label = _label_set(value, f"{where}: set {key!r}")
+    top = int(manifest.labels.max())
+    if top >= len(of_label):
+      raise ValueError(
+        f"{where}: set {key!r} has {len(of_label)} entries in 'of_label', but "
+        f"manifest {manifest.path} has label {top}"
+      )
+    labels[key] = of_label[manifest.labels]
+  return labels, names
+
+
+def _label_set(value, where: str) -> tuple[tuple[str, ...], np.ndarray]:
+  """Names and of_label (int32) of one set, checked."""
+  if not isinstance(value, dict) or {"names", "of_label"} - set(value):
+    raise ValueError(f"{where}: needs 'names' and 'of_label'")
+  names, of_label = value["names"], value["of_label"]
+  if not isinstance(names, list) or not isinstance(of_label, list):
+    raise ValueError(f"{where}: 'names' and 'of_label' must be lists")
+  for position, index in enumerate(of_label):
+    if type(index) is not int or not 0 <= index < len(names):
+      raise ValueError(
+        f"{where}: of_label[{position}] is {index!r}, which is not an index "
+        f"into its {len(names)} names"
+      )
+  return tuple(map(str, names)), np.asarray(of_label, np.int32)
