@@ -1,0 +1,92 @@
+"""What can be said of a video file before any frame of it is decoded."""
+
+import contextlib
+import os
+import stat
+
+import av
+from av.stream import Disposition
+
+# Of one file: its packets are held in memory while a clip is read.
+_MAX_BYTES = 1 << 28
+
+
+class DecodeError(Exception):
+  """A file cannot give the frames asked of it, and why, in one line."""
+
+  def __init__(self, path: str, reason: str):
+    super().__init__(path, reason)
+    self.path = path
+    self.reason = " ".join(str(reason).split())
+
+  def __str__(self) -> str:
+    return f"{self.path}: {self.reason}"
+
+
+def check_file(path: str) -> None:
+  """Raises DecodeError unless this is a regular file of a sensible size."""
+  try:
+    status = os.stat(path)
+  except FileNotFoundError as error:
+    raise DecodeError(path, "missing file") from error
+  if not stat.S_ISREG(status.st_mode):
+    raise DecodeError(path, "not a regular file")
+  if not status.st_size:
+    raise DecodeError(path, "empty file (0 bytes)")
+  if status.st_size > _MAX_BYTES:
+    raise DecodeError(
+      path,
+      f"{status.st_size >> 20} MiB, above the {_MAX_BYTES >> 20} MiB read for "
+      "one clip; cut it into shorter files",
+    )
+
+
+def video_stream(path: str, container: av.container.InputContainer):
+  """The first video stream; DecodeError if there is none."""
+  for stream in container.streams.video:
+    # The cover picture of a song counts as video to FFmpeg.
+    if not stream.disposition & Disposition.attached_pic:
+      return stream
+  raise DecodeError(path, "no video stream in it")
+
+
+def stated_packets(container, stream) -> int:
+  """Packets that the index of an MP4 or MOV lists; 0 elsewhere."""
+  if "mp4" not in container.format.name.split(","):
+    return 0
+  return len(stream.index_entries)
+
+
+def stated_seconds(container, stream) -> float | None:
+  """Where the container says that the video ends, seconds, if it says so."""
+  names = container.format.name.split(",")
+  if "avi" in names and stream.duration:
+    return float(stream.duration * stream.time_base)
+  if "matroska" in names:
+    text = stream.metadata.get("DURATION", "")
+    with contextlib.suppress(ValueError):
+      hours, minutes, seconds = map(float, text.split(":"))
+      return 3600 * hours + 60 * minutes + seconds
+    # The whole file's length is the video's only where there is no sound.
+    if container.duration and len(container.streams) == 1:
+      return container.duration / av.time_base
+  return None
+
+
+@contextlib.contextmanager
+def one_error(path: str, problem: str):
+  """Turns whatever a damaged file provokes into DecodeError.
+
+  `problem` says what did not succeed: "cannot be opened".
+  """
+  try:
+    yield
+  except DecodeError:
+    raise
+  except av.error.ExitError as error:
+    raise DecodeError(path, "timeout while reading") from error
+  except Exception as error:
+    # PyAV lets damaged files surface as FFmpegError, OSError, EOFError,
+    # UnicodeError, ValueError and MemoryError: all mean the same here.
+    text = getattr(error, "strerror", None) or str(error) or repr(error)
+    raise DecodeError(path, f"{problem} ({text})") from error
