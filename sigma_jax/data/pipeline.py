@@ -1,0 +1,246 @@
+"""Batches of clips on the host: tf.data runs the decoding threads.
+
+TensorFlow schedules, batches and prefetches; what an example is, it does not
+know. Each is made by a pure function of its number (see examples.py), so the
+order of threads changes nothing.
+"""
+
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from sigma_jax.data.examples import Examples, OnBad, OnTried
+from sigma_jax.data.manifest import Manifest
+from sigma_jax.settings import Data, Settings
+
+# Accelerators are JAX's: TensorFlow would claim all of their memory.
+tf.config.set_visible_devices([], "GPU")
+
+_ENDLESS = np.iinfo(np.int64).max
+
+Element = dict[str, np.ndarray]
+
+
+class Batches(Iterator[Element]):
+  """Iterator over dicts of numpy arrays; close() or `with` ends its threads.
+
+  An exception in a reading thread is raised from `next` as it is, not as a
+  TensorFlow error, and again by every later `next`.
+  """
+
+  def __init__(
+    self,
+    make: Callable[[int], Element],
+    blank: Element,
+    num_elements: int,
+    batch_size: int,
+    data: Data,
+  ):
+    """Starts reading.
+
+    Args:
+      make: gives element 0, 1, ...; called from many threads.
+      blank: an element's names, shapes and dtypes.
+      num_elements: a multiple of batch_size, or as good as endless.
+      batch_size: elements a batch.
+      data: `workers` and `prefetch` are read.
+    """
+    self._names = tuple(blank)
+    self._work = _Work(make, tuple(blank.values()))
+    dataset = _dataset(self._work, num_elements, batch_size, data)
+    self._source = [dataset.as_numpy_iterator()]
+    # Runs at interpreter exit too, before threads lose Python under them.
+    self._end = weakref.finalize(self, _end, self._work, self._source)
+
+  def __next__(self) -> Element:
+    values = next(self._source[0], None) if self._source else None
+    if self._work.errors:
+      self.close()
+      raise self._work.errors[0]
+    if values is None:
+      self.close()
+      raise StopIteration
+    return dict(zip(self._names, values, strict=True))
+
+  def close(self) -> None:
+    """Stops the reading threads; no batch comes afterwards."""
+    self._end()
+
+  def __enter__(self) -> "Batches":
+    return self
+
+  def __exit__(self, *_: Any) -> None:
+    self.close()
+
+
+class _Work:
+  """What tf.data's threads run: `make`, until it fails or is stopped.
+
+  From then on elements are blank and nobody sees them: an exception that
+  passes through TensorFlow would bury its reason in a log.
+  """
+
+  def __init__(
+    self, make: Callable[[int], Element], blank: tuple[np.ndarray, ...]
+  ):
+    self._make = make
+    self.blank = blank
+    self.errors: list[BaseException] = []
+    self.stopped = False
+
+  def __call__(self, number: np.int64) -> tuple[np.ndarray, ...]:
+    if self.stopped or self.errors:
+      return self.blank
+    try:
+      return tuple(self._make(int(number)).values())
+    except BaseException as error:
+      self.errors.append(error)
+      return self.blank
+
+
+def _end(work: _Work, source: list) -> None:
+  work.stopped = True
+  source.clear()
+
+
+def _dataset(
+  work: _Work, num_elements: int, batch_size: int, data: Data
+) -> tf.data.Dataset:
+  """Elements in order, made by a thread pool of their own."""
+  workers = data.workers or len(os.sched_getaffinity(0))
+
+  def element(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    values = tf.numpy_function(work, [number], [v.dtype for v in work.blank])
+    return tuple(
+      tf.ensure_shape(value, blank.shape)
+      for value, blank in zip(values, work.blank, strict=True)
+    )
+
+  dataset = tf.data.Dataset.range(num_elements)
+  dataset = dataset.map(element, num_parallel_calls=workers, deterministic=True)
+  dataset = dataset.batch(batch_size, drop_remainder=True)
+  dataset = dataset.prefetch(data.prefetch)
+  options = tf.data.Options()
+  options.autotune.enabled = False
+  options.threading.private_threadpool_size = workers
+  options.threading.max_intra_op_parallelism = 1
+  return dataset.with_options(options)
+
+
+def _host_batch(batch_size: int, process_count: int) -> int:
+  if batch_size % process_count:
+    raise ValueError(
+      f"the batch size must be divisible by the number of hosts, got "
+      f"{batch_size} and {process_count}"
+    )
+  return batch_size // process_count
+
+
+def train_batches(
+  settings: Settings,
+  manifest: Manifest,
+  *,
+  on_bad: OnBad,
+  on_tried: OnTried | None = None,
+  start_step: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Batches:
+  """Endless training batches; a step's is a pure function of seed and step.
+
+  Host p of P reads slots p b .. (p + 1) b - 1 of each global batch of
+  `settings.train.batch_size` = P b, so the global batch does not depend on P,
+  nor on workers, nor on where a run was resumed.
+
+  Args:
+    settings: `data`, `seed` and `train.batch_size` are read.
+    manifest: rows to read, each once an epoch in shuffled order.
+    on_bad: called as (row, path, reason) from reading threads for every file
+      that cannot be read; another takes its place. What it raises ends the
+      iterator: see bad_files.BadFiles.report.
+    on_tried: called with every row before its file is opened.
+    start_step: step of the first batch.
+    process_index: this host, p.
+    process_count: hosts, P.
+
+  Returns:
+    Iterator of `video` uint8 [b, t, size, size, 3], `label` int32 [b] and
+    `index` int32 [b], the row of the manifest that was read.
+
+  Raises:
+    ValueError: the batch is not divisible by the hosts.
+    TooManyBadFiles: from the iterator; no readable file found for a slot.
+  """
+  batch_size = settings.train.batch_size
+  host_batch = _host_batch(batch_size, process_count)
+  examples = Examples(settings, manifest, on_bad, on_tried)
+  offset = process_index * host_batch
+
+  def make(number: int) -> Element:
+    step, slot = divmod(number, host_batch)
+    number = (start_step + step) * batch_size + offset + slot
+    return _element(*examples.train(number))
+
+  blank = _element(examples.blank(), 0, 0)
+  return Batches(make, blank, _ENDLESS, host_batch, settings.data)
+
+
+def eval_batches(
+  settings: Settings,
+  manifest: Manifest,
+  *,
+  batch_size: int,
+  on_bad: OnBad,
+  on_tried: OnTried | None = None,
+  samples: int = 1,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Batches:
+  """Every row of a manifest once, in its order, centrally cropped.
+
+  Rows with several samples have them next to each other. All hosts get the
+  same number of batches; the last ones are padded.
+
+  Args:
+    settings: `data` and `seed` are read.
+    manifest: n rows.
+    batch_size: clips in a global batch, over all hosts: P b.
+    on_bad: as in train_batches; its clip is black and not valid.
+    on_tried: as in train_batches.
+    samples: clips a row; the first is from the middle of the video, the
+      others start where the seed and the row say.
+    process_index: this host, p.
+    process_count: hosts, P.
+
+  Returns:
+    Iterator of the arrays of train_batches and `valid` bool [b]. Padding has
+    valid False, label 0 and index -1.
+
+  Raises:
+    ValueError: the batch is not divisible by the hosts.
+  """
+  host_batch = _host_batch(batch_size, process_count)
+  examples = Examples(settings, manifest, on_bad, on_tried)
+  offset = process_index * host_batch
+  total = len(manifest) * samples
+  blank = _element(examples.blank(), 0, -1) | {"valid": np.bool_(False)}
+
+  def make(number: int) -> Element:
+    step, slot = divmod(number, host_batch)
+    number = step * batch_size + offset + slot
+    if number >= total:
+      return blank
+    row, sample = divmod(number, samples)
+    video, label, valid = examples.evaluate(row, sample, samples)
+    return _element(video, label, row) | {"valid": np.bool_(valid)}
+
+  num_elements = -(-total // batch_size) * host_batch
+  return Batches(make, blank, num_elements, host_batch, settings.data)
+
+
+def _element(video: np.ndarray, label: int, row: int) -> Element:
+  return {"video": video, "label": np.int32(label), "index": np.int32(row)}
