@@ -15,9 +15,9 @@ def get_config():
   config.data.val = "data/toy/val.csv"
   config.data.label_sets = "data/toy/label_sets.json"
   config.data.num_frames = 8
-  config.data.stride = 2
+  config.data.stride = 1
   config.data.size = 32
-  config.data.scales = (1.0, 0.8)
+  config.data.scales = (1.0, 0.9)
 
   config.model.tubelet = 2
   config.model.patch = 8
@@ -37,7 +37,7 @@ def get_config():
   config.train.steps = 1200
   config.train.log_every = 25
   config.train.checkpoint_every = 200
-  config.optimizer.base_lr = 1.5e-3 * 256 / 48
-  config.optimizer.min_lr = 5e-5 * 256 / 48
+  config.optimizer.base_lr = 6e-4 * 256 / 48
+  config.optimizer.min_lr = 3e-5 * 256 / 48
   config.optimizer.warmup_epochs = 1.0
   return config

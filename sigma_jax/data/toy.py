@@ -90,7 +90,7 @@ def write(out: str | pathlib.Path, spec: Spec, workers: int = 0) -> bool:
 
 
 def label_sets() -> dict[str, dict[str, list]]:
-  """The two questions asked of a clip; label = appearance * motions + motion."""
+  """Two classes of each label, which is appearance * len(MOTIONS) + motion."""
   pairs = [
     (a, m)
     for a in range(len(toy_render.APPEARANCES))

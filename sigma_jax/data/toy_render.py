@@ -28,8 +28,8 @@ MOTIONS = (
   "grow",
   "shrink",
 )
-NUM_FRAMES = 16
-SIZE = 40  # pixels, square
+NUM_FRAMES = 10
+SIZE = 36  # pixels, square
 _SPRITE = 32  # pixels a scan is enlarged to before it is drawn
 
 
@@ -57,9 +57,11 @@ def draw(rng: np.random.Generator, sprite: np.ndarray, motion: int) -> Clip:
   camera = time[:, None] * drift
   background = _waves(rng, camera)
   alpha = _moving_sprite(rng, sprite, motion, time, camera)
-  colour = _distinct_colour(rng, background)
+  # Lit objects on a darker ground: were either brighter at random, colour
+  # would be most of what a tube's normalised pixels tell apart.
+  colour = rng.uniform(0.75, 1.0, 3).astype(np.float32)
   image = background + alpha[..., None] * (colour - background)
-  image += rng.normal(0.0, 0.01, image.shape).astype(np.float32)
+  image += rng.normal(0.0, 0.005, image.shape).astype(np.float32)
   frames = np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
   return Clip(frames, alpha > 0.5)
 
@@ -93,10 +95,10 @@ def _waves(rng: np.random.Generator, camera: np.ndarray) -> np.ndarray:
   for _ in range(2):
     angle, phase = rng.uniform(0, 2 * np.pi, 2)
     wave = 2 * np.pi / rng.uniform(12.0, 28.0)
-    speed = rng.uniform(-0.25, 0.25)
+    speed = rng.uniform(-0.4, 0.4)
     along = np.cos(angle) * x + np.sin(angle) * y
     mix += 0.25 * np.sin(wave * along + phase + speed * time)
-  first, second = rng.uniform(0.0, 1.0, (2, 3)).astype(np.float32)
+  first, second = rng.uniform(0.0, 0.5, (2, 3)).astype(np.float32)
   return first + (0.5 + mix)[..., None] * (second - first)
 
 
@@ -109,12 +111,12 @@ def _moving_sprite(rng, sprite, motion, time, camera) -> np.ndarray:
   sign = -1.0 if motion % 2 == 0 else 1.0
   if motion < 4:
     axis = 1 if motion < 2 else 0  # columns for left and right
-    shift[:, axis] = sign * 7.0 * amount * time
+    shift[:, axis] = sign * 6.0 * amount * time
   elif motion < 6:
     turn = turn + sign * 0.8 * amount * time
   else:
     size = size * np.exp(-sign * 0.35 * amount * time)
-  start = rng.uniform(-4.0, 4.0, 2).astype(np.float32)
+  start = rng.uniform(-3.0, 3.0, 2).astype(np.float32)
   centre = start + shift + camera
   rows, columns = _pixel_grid()
   y = rows[None] - centre[:, 0, None, None]
@@ -127,10 +129,3 @@ def _moving_sprite(rng, sprite, motion, time, camera) -> np.ndarray:
     sprite, [a + middle for a in at], order=1, mode="constant"
   )
   return np.clip(1.5 * opacity, 0.0, 1.0)
-
-
-def _distinct_colour(rng, background) -> np.ndarray:
-  """A colour far from the background's mean, so the object can be seen."""
-  mean = background.mean((0, 1, 2))
-  options = rng.uniform(0.0, 1.0, (8, 3)).astype(np.float32)
-  return options[np.argmax(np.abs(options - mean).sum(1))]
