@@ -19,8 +19,9 @@ def potential(scores: jax.Array, epsilon: float, rounds: int) -> jax.Array:
   """Dual potential of the prototypes after `rounds` Sinkhorn rounds.
 
   Works in log space: no score is too large, no epsilon too small for float32.
-  No gradient flows through it. Adding a constant to all scores of a tube
-  changes nothing, and neither does the order of tubes.
+  No gradient flows through it. The order of tubes does not matter, nor does a
+  constant on all scores; one on a single tube's scores changes nothing once
+  the rounds have converged.
 
   Args:
     scores: float32 [b, m, k] or [n, k]; the last axis indexes prototypes and

@@ -49,7 +49,7 @@ def pretrain_step(
       params, frozen, graph, settings, batch["video"], key
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
-    metrics["grad_norm"] = optax.global_norm(grads)
+    metrics["grad_norm"] = optax.tree.norm(grads)
     metrics["learning_rate"] = schedule(state.step)
     params = optax.apply_updates(params, updates)
     return state_lib.TrainState(state.step + 1, params, opt_state), metrics
