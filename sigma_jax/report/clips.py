@@ -1,0 +1,106 @@
+"""Real clips for the page, read the way the run reads them.
+
+The one place of the report that touches `sigma_jax.data`, and so TensorFlow.
+"""
+
+import dataclasses
+import pathlib
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from sigma_jax import errors, masking
+from sigma_jax import settings as settings_lib
+
+_BATCH = 32
+
+
+class Clips(NamedTuple):
+  """Validation clips.
+
+  videos: uint8 [c, t, h, w, 3]. names: file names. captions: classes, or "".
+  """
+
+  videos: np.ndarray
+  names: list[str]
+  captions: list[str]
+
+
+def load(settings: settings_lib.Settings, count: int) -> Clips:
+  """Up to `count` clips, evenly spaced over the validation manifest.
+
+  Rows that cannot be read are left out.
+
+  Args:
+    settings: `data` is read.
+    count: rows tried.
+
+  Raises:
+    UserError: no clip can be read; one line that says why.
+  """
+  try:
+    from sigma_jax.data import manifest as manifest_lib
+    from sigma_jax.data import pipeline
+  except ImportError as error:
+    raise errors.UserError(
+      f"clips need the data pipeline's packages: {error}"
+    ) from error
+  if not settings.data.val:
+    raise errors.UserError("data.val is empty")
+  rows = manifest_lib.load(settings.data.val, settings.data.root)
+  picked = np.unique(np.linspace(0, len(rows) - 1, count).astype(int))
+  captions = _captions(manifest_lib, settings.data.label_sets, rows)
+  few = dataclasses.replace(
+    rows,
+    files=tuple(rows.files[i] for i in picked),
+    labels=rows.labels[picked],
+  )
+  reasons: list[str] = []
+  videos, indices = [], []
+  with pipeline.eval_batches(
+    settings,
+    few,
+    batch_size=min(_BATCH, len(picked)),
+    on_bad=lambda row, path, reason: reasons.append(f"{path}: {reason}"),
+  ) as batches:
+    for batch in batches:
+      videos.append(batch["video"][batch["valid"]])
+      indices += batch["index"][batch["valid"]].tolist()
+  if not indices:
+    raise errors.UserError(
+      f"none of the {len(picked)} clips tried can be read; the last one: "
+      f"{reasons[-1]}"
+    )
+  return Clips(
+    np.concatenate(videos),
+    [pathlib.Path(few.files[i]).name for i in indices],
+    [captions[picked[i]] for i in indices],
+  )
+
+
+def _captions(manifest_lib, path: str, rows) -> list[str]:
+  """The classes' names of every row; empty where they cannot be read."""
+  try:
+    labels, names = manifest_lib.load_label_sets(path, rows)
+  except (ValueError, OSError):  # names are an ornament here
+    return [""] * len(rows)
+  if list(names) == ["label"]:
+    return [f"label {label}" for label in rows.labels]
+  return [
+    ", ".join(names[key][labels[key][row]] for key in names)
+    for row in range(len(rows))
+  ]
+
+
+def masks(settings: settings_lib.Settings, count: int) -> np.ndarray:
+  """Masks as training draws them: bool [count, t, h, w] tubes, true masked."""
+  mask = masking.sample(
+    jax.random.key(settings.seed),
+    count,
+    kind=settings.masking.kind,
+    grid=settings.grid,
+    ratio=settings.masking.ratio,
+  )
+  hidden = np.asarray(masking.to_bool(mask))
+  return hidden.reshape(count, *settings.grid)

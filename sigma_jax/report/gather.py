@@ -1,0 +1,147 @@
+"""Reads what a run left in its workdir, whole, partial or damaged.
+
+Everything here is cheap: no checkpoint, no clip and no TensorFlow.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import io
+import json
+import math
+import pathlib
+from typing import Any
+
+import jax
+
+from sigma_jax import settings as settings_lib
+from sigma_jax.evaluate import frozen
+from sigma_jax.models import sigma
+from sigma_jax.train import checkpoint, metrics
+
+Row = dict[str, Any]
+_BAD_FILES = "bad_files.jsonl"
+_ROW_KEYS = frozenset(
+  ("encoder", "label_set", "protocol", "num_test")
+  + ("chance", "top1", "low", "high")
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One workdir.
+
+  Attributes:
+    workdir: the folder.
+    settings: from its config.json.
+    metrics: lines of metrics.jsonl, ascending steps; [] if there is none.
+    probe: content of probe/results.json, or None.
+    probe_problem: why `probe` is None though the file is there, or "".
+    bad_files: {"file", "reason"} of the run and of its probe, each file once.
+    warnings: (step, text) of every sign of collapse in the metrics.
+    num_params: trained parameters.
+    written: when the newest of these files was written, UTC.
+  """
+
+  workdir: pathlib.Path
+  settings: settings_lib.Settings
+  metrics: list[Row]
+  probe: Row | None
+  probe_problem: str
+  bad_files: list[Row]
+  warnings: list[tuple[int, str]]
+  num_params: int
+  written: datetime.datetime
+
+  @property
+  def last_step(self) -> int:
+    """The newest step in the metrics; 0 without metrics."""
+    return int(self.metrics[-1]["step"]) if self.metrics else 0
+
+  @property
+  def num_prototypes(self) -> int | None:
+    """k, or None where the loss has no prototypes."""
+    loss = self.settings.loss
+    return loss.num_prototypes if loss.kind == "assignment" else None
+
+
+def load(workdir: str | pathlib.Path) -> Run:
+  """Reads a run.
+
+  Raises:
+    ValueError: the folder has no config.json, or not one of a run; one line.
+  """
+  workdir = pathlib.Path(workdir)
+  settings = checkpoint.read_config(workdir)
+  rows = [row for row in metrics.read(workdir) if "step" in row]
+  probe, problem = _probe(workdir / "probe" / frozen.RESULTS)
+  params = sigma.abstract(settings).params
+  return Run(
+    workdir,
+    settings,
+    rows,
+    probe,
+    problem,
+    _bad_files(workdir),
+    _collapse_warnings(settings, rows),
+    sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
+    _written(workdir),
+  )
+
+
+def _probe(path: pathlib.Path) -> tuple[Row | None, str]:
+  """Content of results.json, or None and what is wrong with it."""
+  if not path.is_file():
+    return None, ""
+  try:
+    content = json.loads(path.read_text())
+  except (ValueError, OSError) as error:
+    return None, f"{path} cannot be read: {error}"
+  rows = content.get("rows") if isinstance(content, dict) else None
+  if not rows or not all(_ROW_KEYS.issubset(row) for row in rows):
+    return None, f"{path} does not hold probe results"
+  return content, ""
+
+
+def _bad_files(workdir: pathlib.Path) -> list[Row]:
+  found = {}
+  for folder in (workdir, workdir / "probe"):
+    path = folder / _BAD_FILES
+    if not path.is_file():
+      continue
+    for line in path.read_text(errors="replace").splitlines():
+      try:
+        row = json.loads(line)
+        found.setdefault(row["file"], row | {"reason": str(row["reason"])})
+      except (ValueError, KeyError, TypeError):  # a line cut off by a kill
+        continue
+  return list(found.values())
+
+
+def _collapse_warnings(settings, rows: list[Row]) -> list[tuple[int, str]]:
+  """What the training loop warned of, found again from its metrics."""
+  rows = [row for row in rows if "target_std" in row]
+  if not rows:
+    return []
+  has_usage = {"used", "perplexity"} <= set(rows[-1])
+  total = settings.train.steps or int(rows[-1]["step"])
+  watch = metrics.CollapseWatch(
+    settings.loss.num_prototypes if has_usage else None, total // 10
+  )
+  found = []
+  # The watch prints what it finds, for the training loop; here it is old news.
+  with contextlib.redirect_stdout(io.StringIO()):
+    for row in rows:
+      step = int(row["step"])
+      found += [(step, text) for text in watch.check(step, row)]
+  return found
+
+
+def _written(workdir: pathlib.Path) -> datetime.datetime:
+  files = (
+    workdir / checkpoint.CONFIG,
+    workdir / metrics.JSONL,
+    workdir / "probe" / frozen.RESULTS,
+  )
+  newest = max(file.stat().st_mtime for file in files if file.is_file())
+  return datetime.datetime.fromtimestamp(newest, datetime.UTC)

@@ -1,0 +1,62 @@
+"""Puts the sections together; a missing piece becomes a note, not a crash."""
+
+import dataclasses
+import html
+import pathlib
+
+from sigma_jax import settings as settings_lib
+from sigma_jax.report import clips as clips_lib
+from sigma_jax.report import sections, tubes, views
+from sigma_jax.report.gather import Run
+
+_STYLE = pathlib.Path(__file__).with_name("page.css")
+
+
+def build(run: Run, data: settings_lib.Data) -> str:
+  """The whole page.
+
+  Args:
+    run: from `gather.load`.
+    data: where the validation clips are now; clip geometry as in the run.
+  """
+  body = [
+    sections.header(run),
+    sections.probe(run),
+    sections.curves(run),
+    *_pictures(run, data),
+    sections.trouble(run),
+  ]
+  title = html.escape(f"{run.workdir.resolve().name} · {sections.method(run)}")
+  return (
+    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    '<meta name="color-scheme" content="light dark">'
+    f"<title>{title}</title><style>{_STYLE.read_text()}</style></head>"
+    f"<body><main>{''.join(body)}</main></body></html>\n"
+  )
+
+
+def _pictures(run: Run, data: settings_lib.Data) -> list[str]:
+  """Masks, prototypes and assignments, or what each of them lacks."""
+  reason = views.no_prototypes(run)
+  count = views.CLIPS_SHOWN if reason else tubes.num_clips(run.settings)
+  settings = dataclasses.replace(run.settings, data=data)
+  try:
+    clips = clips_lib.load(settings, count)
+  except (ValueError, OSError) as error:
+    again = f"python -m sigma_jax.report {run.workdir} --val=<manifest>"
+    note = sections.missing(f"No clips to show: {error}", again)
+    return [sections.section("Masks and prototypes", note)]
+  out = [views.masks(run.settings, clips)]
+  if reason:
+    note = f"<p>{html.escape(reason)}</p>"
+    return [*out, sections.section("Prototypes", note)]
+  try:
+    return [*out, views.prototypes(run, clips)]
+  except (ValueError, OSError) as error:
+    again = (
+      "python -m sigma_jax.main --config=configs/<the run's config>.py "
+      f"--workdir={run.workdir}"
+    )
+    note = sections.missing(f"No prototypes to show: {error}", again)
+    return [*out, sections.section("Prototypes", note)]

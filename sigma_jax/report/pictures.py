@@ -1,0 +1,172 @@
+"""Frames, masks and tubes as inline images with vector marks on top.
+
+Frames are images (enlarged by the browser, pixelated); masks, colours and
+outlines are SVG over them, sharp at any size and of the page's colours.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+Grid = tuple[int, int, int]
+_MAX_SIDE = 112  # pixels a frame is stored with; wider ones are shrunk
+_PNG_SIDE = 64  # frames up to this side are stored without loss
+_MAX_SLOTS = 8
+_GAP = 1 / 16  # between frames, in frames
+
+
+def data_uri(image: np.ndarray) -> str:
+  """uint8 [h, w, 3 or 4] -> data URI, at most 112 px wide.
+
+  PNG for small pictures, whose pixels one looks at, and for those with an
+  opacity channel; JPEG for photographs.
+  """
+  picture = Image.fromarray(np.ascontiguousarray(image))
+  if max(picture.size) > _MAX_SIDE:
+    factor = _MAX_SIDE / max(picture.size)
+    size = tuple(round(side * factor) for side in picture.size)
+    picture = picture.resize(size, Image.Resampling.LANCZOS)
+  buffer = io.BytesIO()
+  if max(picture.size) <= _PNG_SIDE or image.shape[-1] == 4:
+    picture.save(buffer, "PNG", optimize=True)
+    kind = "png"
+  else:
+    picture.save(buffer, "JPEG", quality=85)
+    kind = "jpeg"
+  text = base64.b64encode(buffer.getvalue()).decode()
+  return f"data:image/{kind};base64,{text}"
+
+
+def slots(grid: Grid) -> list[int]:
+  """The time slots that a strip shows: all of them, or eight evenly spaced."""
+  return np.unique(np.linspace(0, grid[0] - 1, _MAX_SLOTS).astype(int)).tolist()
+
+
+def strip(
+  name: str, video: np.ndarray, grid: Grid, rows: list[str], alt: str
+) -> str:
+  """A clip's frames, repeated in one row for every overlay.
+
+  Args:
+    name: unique on the page; `reuse` refers to the same frames by it.
+    video: uint8 [t, h, w, 3].
+    grid: tubes along time, height, width.
+    rows: SVG put over each row of frames, in units of tubes (see `overlay`);
+      "" for none.
+    alt: what the picture shows, for readers who cannot see it.
+  """
+  step = len(video) // grid[0]
+  frames = "".join(
+    f'<image id="{name}-{slot}" width="{grid[2]}" height="{grid[1]}" '
+    f'preserveAspectRatio="none" href="{data_uri(video[slot * step])}"/>'
+    for slot in slots(grid)
+  )
+  return _rows(name, grid, rows, alt, f"<defs>{frames}</defs>")
+
+
+def reuse(name: str, grid: Grid, rows: list[str], alt: str) -> str:
+  """As `strip`, with the frames of a strip that is on the page already."""
+  return _rows(name, grid, rows, alt, "")
+
+
+def overlay(
+  grid: Grid, draw: Callable[[np.ndarray], str], values: np.ndarray
+) -> str:
+  """Marks over one row of frames.
+
+  Args:
+    grid: tubes along time, height, width.
+    draw: values of one time slot [h, w] -> SVG in units of tubes.
+    values: [t, h, w].
+  """
+  return "".join(
+    f'<g transform="translate({_offset(i, grid[2]):.3f} 0)">'
+    f"{draw(values[slot])}</g>"
+    for i, slot in enumerate(slots(grid))
+  )
+
+
+def squares(where: np.ndarray) -> str:
+  """Path data of the unit squares at the true places of a bool [h, w]."""
+  return "".join(f"M{x} {y}h1v1h-1z" for y, x in np.argwhere(where))
+
+
+def masked(hidden: np.ndarray) -> str:
+  """Covers the hidden tubes of a bool [h, w]."""
+  return f'<path class="hole" d="{squares(hidden)}"/>'
+
+
+def assigned(
+  labels: np.ndarray, colours: list[str], numbers: bool = False
+) -> str:
+  """Colours the tubes of an int [h, w] by prototype, and writes its number."""
+  out = "".join(
+    f'<path class="tint" fill="{colours[k]}" d="{squares(labels == k)}">'
+    f"<title>prototype {k}</title></path>"
+    for k in np.unique(labels)
+  )
+  if numbers:
+    out += "".join(
+      f'<text x="{x + 0.5}" y="{y + 0.62}">{labels[y, x]}</text>'
+      for y, x in np.ndindex(labels.shape)
+    )
+  return out
+
+
+def tile(
+  video: np.ndarray, grid: Grid, tube: int, tubelet: int, note: str
+) -> str:
+  """A tube's first frame with its surroundings, outlined in the middle.
+
+  Args:
+    video: uint8 [t, h, w, 3].
+    grid: tubes along time, height, width.
+    tube: 0 .. n - 1 in (time, row, column) order.
+    tubelet: frames a tube.
+    note: shown when pointed at.
+  """
+  slot, row, column = np.unravel_index(tube, grid)
+  patch = video.shape[1] // grid[1]
+  margin = patch // 2
+  frame = video[slot * tubelet]
+  opaque = np.full((*frame.shape[:2], 1), 255, np.uint8)
+  # Beyond the frame there is nothing, and the page shows through.
+  frame = np.pad(
+    np.concatenate([frame, opaque], axis=-1),
+    ((margin, margin), (margin, margin), (0, 0)),
+  )
+  side = patch + 2 * margin
+  y, x = row * patch, column * patch
+  cut = frame[y : y + side, x : x + side]
+  inset = f"{100 * margin / side:.2f}%"
+  return (
+    f'<span class="tile" title="{html.escape(note)}"><img alt="" '
+    f'src="{data_uri(cut)}"><i style="inset:{inset}"></i></span>'
+  )
+
+
+def _rows(name: str, grid: Grid, rows: list[str], alt: str, defs: str) -> str:
+  shown = slots(grid)
+  body = ""
+  for r, marks in enumerate(rows):
+    uses = "".join(
+      f'<use href="#{name}-{slot}" x="{_offset(i, grid[2]):.3f}"/>'
+      for i, slot in enumerate(shown)
+    )
+    y = _offset(r, grid[1])
+    body += f'<g transform="translate(0 {y:.3f})">{uses}{marks}</g>'
+  width = _offset(len(shown) - 1, grid[2]) + grid[2]
+  height = _offset(len(rows) - 1, grid[1]) + grid[1]
+  return (
+    f'<div class="scroll"><svg class="strip" role="img" '
+    f'aria-label="{html.escape(alt)}" viewBox="0 0 {width:.3f} {height:.3f}">'
+    f"{defs}{body}</svg></div>"
+  )
+
+
+def _offset(place: int, side: int) -> float:
+  return place * side * (1 + _GAP)

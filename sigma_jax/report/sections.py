@@ -1,0 +1,290 @@
+"""The page's sections made of numbers: header, probe, curves, trouble."""
+
+import collections
+import html
+import math
+import re
+
+from sigma_jax.report import charts, verdict
+from sigma_jax.report.gather import Row, Run
+
+_ENCODER_NAMES = {"pretrained": "pre-trained", "random": "untrained"}
+_BAD_SHOWN = 8
+
+
+def section(title: str, body: str, lede: str = "") -> str:
+  """One section; `lede` is HTML that says what is seen."""
+  anchor = re.sub(r"\W+", "-", title.lower())
+  lede = f'<p class="lede">{lede}</p>' if lede else ""
+  return (
+    f'<section id="{anchor}"><h2>{html.escape(title)}</h2>{lede}{body}'
+    "</section>"
+  )
+
+
+def missing(what: str, command: str = "") -> str:
+  """Says what is not there and, where one does, which command makes it."""
+  made = f"<pre>{html.escape(command)}</pre>" if command else ""
+  return f'<div class="missing"><p>{html.escape(what)}</p>{made}</div>'
+
+
+def header(run: Run) -> str:
+  """Name, what the result shows and does not show, main settings."""
+  probe = run.probe or {"rows": [], "step": 0}
+  rows = probe["rows"]
+  limits = verdict.does_not_show(rows, probe.get("step", 0), run.last_step)
+  facts = "".join(
+    f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
+    for name, value in _facts(run)
+  )
+  name = html.escape(run.workdir.resolve().name)
+  return (
+    f'<header><p class="over">{html.escape(method(run))}</p><h1>{name}</h1>'
+    f'<p class="verdict">{html.escape(verdict.shows(rows))}</p>'
+    f'<p class="limits">{html.escape(limits)}</p>'
+    f'<dl class="facts">{facts}</dl></header>'
+  )
+
+
+def method(run: Run) -> str:
+  """The run's method in the literature's words."""
+  target, loss = run.settings.target.kind, run.settings.loss.kind
+  if loss == "assignment":
+    return f"SIGMA, {target.upper()} target"
+  if target == "pixel":
+    return "VideoMAE, pixel regression"
+  return f"L2 regression of the {target.upper()} target (collapse ablation)"
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+  s = run.settings
+  time, height, width = s.grid
+  done = f"{run.last_step:,}" if run.metrics else "not known"
+  total = f" of {s.train.steps:,}" if s.train.steps else ""
+  return [
+    ("Steps", f"{done}{total}, {s.train.batch_size} clips each"),
+    (
+      "Clips",
+      f"{s.data.num_frames} frames of {s.data.size} × {s.data.size} px, "
+      f"every {_ordinal(s.data.stride)}frame",
+    ),
+    (
+      "Tubes",
+      f"{time} × {height} × {width}, each {s.model.tubelet} × "
+      f"{s.model.patch} × {s.model.patch}; {s.masking.ratio:.0%} masked "
+      f"({s.masking.kind})",
+    ),
+    (
+      "Encoder",
+      f"{s.model.encoder_depth} blocks, width {s.model.encoder_dim}, "
+      f"{s.model.encoder_heads} heads",
+    ),
+    ("Decoder", f"{s.model.decoder_depth} blocks, width {s.model.decoder_dim}"),
+    ("Parameters", f"{run.num_params / 1e6:.2f} M, {s.model.dtype} products"),
+    ("Loss", _loss(run)),
+    ("Config", f"{s.fingerprint()}, seed {s.seed}"),
+    ("Last written", f"{run.written:%Y-%m-%d %H:%M} UTC"),
+  ]
+
+
+def _ordinal(stride: int) -> str:
+  names = {1: "", 2: "second ", 3: "third ", 4: "fourth "}
+  return names.get(stride, f"{stride}th ")
+
+
+def _loss(run: Run) -> str:
+  loss = run.settings.loss
+  if run.num_prototypes is None:
+    return "mean squared error"
+  return (
+    f"{loss.num_prototypes:,} prototypes, ε {loss.epsilon:g}, "
+    f"{loss.rounds} rounds, τ {loss.temperature:g}, {loss.labels} labels"
+  )
+
+
+def probe(run: Run) -> str:
+  """Bars and table of the frozen evaluation."""
+  title = "Frozen probes"
+  if run.probe is None:
+    data = run.settings.data
+    sets = f" --config.data.label_sets={data.label_sets}"
+    return section(
+      title,
+      missing(
+        run.probe_problem or "No probe results yet. This command makes them:",
+        "python -m sigma_jax.main --config=configs/toy_probe.py "
+        f"--workdir={run.workdir}/probe --config.init={run.workdir} "
+        f"--config.data.train={data.train} --config.data.val={data.val}"
+        + (sets if data.label_sets else ""),
+      ),
+    )
+  rows = run.probe["rows"]
+  lede = (
+    "Top-1 accuracy on held-out clips, from mean-pooled features of the frozen "
+    f"encoder at step {run.probe.get('step', 0):,}. Whiskers and brackets: 95% "
+    "intervals over test clips. Dashed: always giving the most frequent class."
+  )
+  return section(title, _bars(rows) + _table(rows), lede)
+
+
+def _cells(rows: list[Row]) -> dict[tuple[str, str], dict[str, Row]]:
+  """Rows by (label set, protocol), then by encoder; order is kept."""
+  cells: dict = collections.defaultdict(dict)
+  for row in rows:
+    cells[row["label_set"], row["protocol"]][row["encoder"]] = row
+  return cells
+
+
+def _bars(rows: list[Row]) -> str:
+  groups, styles = [], {"pretrained": "a", "random": "b"}
+  for (label_set, protocol), found in _cells(rows).items():
+    tracks = [
+      (styles.get(encoder, "c"), _ENCODER_NAMES.get(encoder, encoder), row)
+      for encoder, row in found.items()
+    ]
+    name = f"{label_set}, {verdict.PROTOCOL_NAMES.get(protocol, protocol)}"
+    groups.append((name, next(iter(found.values()))["chance"], tracks))
+  keys = "".join(
+    f'<span class="key {styles.get(encoder, "c")}">'
+    f"{html.escape(_ENCODER_NAMES.get(encoder, encoder))}</span>"
+    for encoder in dict.fromkeys(row["encoder"] for row in rows)
+  )
+  return f'<p class="keys">{keys}</p>{charts.bars(groups)}'
+
+
+def _table(rows: list[Row]) -> str:
+  encoders = list(dict.fromkeys(row["encoder"] for row in rows))
+  both = {verdict.TRAINED, verdict.UNTRAINED} <= set(encoders)
+  heads = [_ENCODER_NAMES.get(e, e) for e in encoders]
+  heads += ["difference"] if both else []
+  head = "".join(f"<th>{html.escape(h)}</th>" for h in [*heads, "chance"])
+  body = ""
+  for (label_set, protocol), found in _cells(rows).items():
+    name = verdict.PROTOCOL_NAMES.get(protocol, protocol)
+    cells = "".join(_cell(found.get(encoder)) for encoder in encoders)
+    cells += _difference(found) if both else ""
+    chance = next(iter(found.values()))["chance"]
+    body += (
+      f"<tr><th>{html.escape(label_set)} <small>{html.escape(name)}</small>"
+      f"</th>{cells}<td>{100 * chance:.1f}</td></tr>"
+    )
+  count = max(row["num_test"] for row in rows)
+  return (
+    '<div class="scroll"><table><thead><tr><th>top-1, %</th>'
+    f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    f'<p class="note">{count:,} test clips. Differences are in points; '
+    "“above” and “below” mean that the two intervals do not overlap.</p>"
+  )
+
+
+def _cell(row: Row | None) -> str:
+  if row is None:
+    return "<td>–</td>"
+  top1, low, high = (100 * row[key] for key in ("top1", "low", "high"))
+  return f"<td>{top1:.1f} <small>[{low:.1f}, {high:.1f}]</small></td>"
+
+
+def _difference(found: dict[str, Row]) -> str:
+  trained, untrained = found.get(verdict.TRAINED), found.get(verdict.UNTRAINED)
+  if trained is None or untrained is None:
+    return "<td>–</td>"
+  points = 100 * (trained["top1"] - untrained["top1"])
+  state = verdict.compare(trained, untrained)
+  text = f"{points:+.1f}".replace("-", "−")
+  return f'<td class="{state}">{text} <small>{state}</small></td>'
+
+
+def curves(run: Run) -> str:
+  """Small charts of everything that training logs."""
+  drawn = "".join(_charts(run))
+  if not drawn:
+    what = "No metrics: the run has not logged a step yet. This trains it:"
+    command = (
+      "python -m sigma_jax.main --config=configs/<the run's config>.py "
+      f"--workdir={run.workdir}"
+    )
+    return section("Training", missing(what, command))
+  lede = (
+    "Values of single steps, not averages; beside each name, the newest. "
+    "The first speed includes compilation."
+  )
+  return section("Training", f'<div class="charts">{drawn}</div>', lede)
+
+
+def _charts(run: Run):
+  """Yields one chart for every metric that has values."""
+  k = run.num_prototypes
+  guess = charts.Reference
+  uniform = guess("uniform guess, 2 ln k", 2 * math.log(k)) if k else None
+  chance = guess("chance, 1/k", 100 / k) if k else None
+  all_k = guess("all k equally", float(k)) if k else None
+  nats = "nats, both directions" if k else "mean squared error"
+  one = [("", "a")]
+  plan = (
+    ("Loss", nats, ["loss"], one, 1, uniform, None),
+    ("Agreement", "% of masked tubes", ["agreement"], one, 100, chance, 0.0),
+    (
+      *(
+        "Feature deviation",
+        "std over tubes",
+        ["feature_std", "target_std"],
+      ),
+      *([("predicted", "a"), ("target", "b")], 1, None, 0.0),
+    ),
+    ("Perplexity", "prototypes", ["perplexity"], one, 1, all_k, 0.0),
+    ("Prototypes in use", "% of k", ["used"], one, 100, None, 0.0),
+    ("Gradient norm", "L2, all parameters", ["grad_norm"], one, 1, None, 0.0),
+    ("Speed", "clips/s", ["clips_per_second"], one, 1, None, 0.0),
+    ("Waiting for data", "% of the time", ["wait_share"], one, 100, None, 0.0),
+    ("Learning rate", "× 10⁻³", ["learning_rate"], one, 1e3, None, 0.0),
+  )
+  for title, unit, keys, names, scale, reference, floor in plan:
+    series = [
+      charts.Series(name, style, _points(run.metrics, key, scale))
+      for key, (name, style) in zip(keys, names, strict=True)
+    ]
+    series = [s for s in series if s.points]
+    if series:
+      yield charts.line_chart(title, unit, series, reference, floor)
+
+
+def _points(rows: list[Row], key: str, scale: float):
+  return [
+    (row["step"], scale * row[key])
+    for row in rows
+    if isinstance(row.get(key), (int, float)) and math.isfinite(row[key])
+  ]
+
+
+def trouble(run: Run) -> str:
+  """Signs of collapse and files that could not be read."""
+  body = ""
+  if run.warnings:
+    items = "".join(
+      f"<li>step {step:,}: {html.escape(text)}</li>"
+      for step, text in run.warnings
+    )
+    body += f'<ul class="warnings">{items}</ul>'
+  elif any("target_std" in row for row in run.metrics):
+    body += "<p>The metrics show no sign of collapse.</p>"
+  else:
+    body += (
+      "<p>Without health figures in the metrics, collapse cannot be judged.</p>"
+    )
+  if not run.bad_files:
+    return section("Warnings", body + "<p>No unreadable files are listed.</p>")
+  count = len(run.bad_files)
+  items = "".join(
+    f"<li><code>{html.escape(str(row['file']))}</code> "
+    f"{html.escape(row['reason'])}</li>"
+    for row in run.bad_files[:_BAD_SHOWN]
+  )
+  more = (
+    f"<li>and {count - _BAD_SHOWN:,} more</li>" if count > _BAD_SHOWN else ""
+  )
+  files = f"{count:,} unreadable file{'s' if count > 1 else ''}"
+  body += (
+    f"<p>{files} left out, listed in <code>bad_files.jsonl</code>:</p>"
+    f'<ul class="files">{items}{more}</ul>'
+  )
+  return section("Warnings", body)
