@@ -12,6 +12,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sigma_jax import errors
+
 
 class Mask(NamedTuple):
   """Token indices of one batch, ascending within each clip.
@@ -30,13 +32,13 @@ def num_masked(kind: str, grid: tuple[int, int, int], ratio: float) -> int:
   masks and over all tubes for random ones.
 
   Raises:
-    ValueError: the ratio leaves no visible or no masked tube.
+    UserError: the ratio leaves no visible or no masked tube.
   """
   time, positions = grid[0], grid[1] * grid[2]
   total = positions if kind == "tube" else time * positions
   count = int(ratio * total)
   if not 0 < count < total:
-    raise ValueError(
+    raise errors.UserError(
       f"masking.ratio {ratio} masks {count} of {total} positions; at least one "
       "must stay visible and one must be masked"
     )

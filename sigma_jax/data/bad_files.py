@@ -7,13 +7,15 @@ import threading
 
 import numpy as np
 
+from sigma_jax import errors
+
 # The share is judged over at least this many files, so that a broken file
 # among the first few does not end a run whose true share is far below.
 _JUDGED_OVER = 150
 _WARNED_SINGLY = 5  # afterwards one warning for every doubling of the count
 
 
-class TooManyBadFiles(Exception):
+class TooManyBadFiles(errors.RunStopped):
   """The data are broken: one line with counts, limit and where to look."""
 
 

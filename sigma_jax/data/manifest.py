@@ -11,6 +11,8 @@ import pathlib
 
 import numpy as np
 
+from sigma_jax import errors
+
 _MAX_LABEL = np.iinfo(np.int32).max
 
 
@@ -46,7 +48,7 @@ def load(path: str, root: str = "") -> Manifest:
 
   Raises:
     FileNotFoundError: there is no such manifest.
-    ValueError: it is empty, or a line has no label, or one that is not a whole
+    UserError: it is empty, or a line has no label, or one that is not a whole
       number from 0 up. One line with the file, line number and text.
   """
   if not os.path.isfile(path):
@@ -65,7 +67,7 @@ def load(path: str, root: str = "") -> Manifest:
       files.append(os.path.join(folder, file))
       labels.append(label)
   if not files:
-    raise ValueError(
+    raise errors.UserError(
       f"manifest {path} is empty; it needs one 'path label' a line"
     )
   return Manifest(str(path), tuple(files), np.asarray(labels, np.int32))
@@ -86,17 +88,17 @@ def _parse(line: str, where: str) -> tuple[str, int]:
     except ValueError:
       continue
     if not 0 <= label <= _MAX_LABEL:
-      raise ValueError(
+      raise errors.UserError(
         f"{where}: label {label} is out of range in {line!r}; labels are "
         "class indices from 0 up"
       )
     return parts[0].strip(), label
   if last is None:
-    raise ValueError(
+    raise errors.UserError(
       f"{where}: no label in {line!r}; write 'path label', separated by a "
       "space, comma or tab"
     )
-  raise ValueError(
+  raise errors.UserError(
     f"{where}: label {last!r} is not an integer in {line!r}; write "
     "'path label' with a class index from 0 up, and no header line"
   )
@@ -119,7 +121,7 @@ def load_label_sets(
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: it is not of this form, or a label or class is out of range.
+    UserError: it is not of this form, or a label or class is out of range.
   """
   if not path:
     classes = range(int(manifest.labels.max()) + 1)
@@ -131,9 +133,9 @@ def load_label_sets(
     with open(path, encoding="utf-8") as file:
       content = json.load(file)
   except ValueError as error:  # JSON and UTF-8 errors alike
-    raise ValueError(f"{where}: not JSON: {error}") from error
+    raise errors.UserError(f"{where}: not JSON: {error}") from error
   if not isinstance(content, dict) or not content:
-    raise ValueError(
+    raise errors.UserError(
       f'{where}: needs {{"set": {{"names": [...], "of_label": [...]}}, ...}}'
     )
   labels, names = {}, {}
@@ -141,7 +143,7 @@ def load_label_sets(
     names[key], of_label = _label_set(value, f"{where}: set {key!r}")
     top = int(manifest.labels.max())
     if top >= len(of_label):
-      raise ValueError(
+      raise errors.UserError(
         f"{where}: set {key!r} has {len(of_label)} entries in 'of_label', but "
         f"manifest {manifest.path} has label {top}"
       )
@@ -152,13 +154,13 @@ def load_label_sets(
 def _label_set(value, where: str) -> tuple[tuple[str, ...], np.ndarray]:
   """Names and of_label (int32) of one set, checked."""
   if not isinstance(value, dict) or {"names", "of_label"} - set(value):
-    raise ValueError(f"{where}: needs 'names' and 'of_label'")
+    raise errors.UserError(f"{where}: needs 'names' and 'of_label'")
   names, of_label = value["names"], value["of_label"]
   if not isinstance(names, list) or not isinstance(of_label, list):
-    raise ValueError(f"{where}: 'names' and 'of_label' must be lists")
+    raise errors.UserError(f"{where}: 'names' and 'of_label' must be lists")
   for position, index in enumerate(of_label):
     if type(index) is not int or not 0 <= index < len(names):
-      raise ValueError(
+      raise errors.UserError(
         f"{where}: of_label[{position}] is {index!r}, which is not an index "
         f"into its {len(names)} names"
       )

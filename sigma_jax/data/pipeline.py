@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from sigma_jax import errors
 from sigma_jax.data.examples import Examples, OnBad, OnTried
 from sigma_jax.data.manifest import Manifest
 from sigma_jax.settings import Data, Settings
@@ -133,7 +134,7 @@ def _dataset(
 
 def _host_batch(batch_size: int, process_count: int) -> int:
   if batch_size % process_count:
-    raise ValueError(
+    raise errors.UserError(
       f"the batch size must be divisible by the number of hosts, got "
       f"{batch_size} and {process_count}"
     )
@@ -172,7 +173,7 @@ def train_batches(
     `index` int32 [b], the row of the manifest that was read.
 
   Raises:
-    ValueError: the batch is not divisible by the hosts.
+    UserError: the batch is not divisible by the hosts.
     TooManyBadFiles: from the iterator; no readable file found for a slot.
   """
   batch_size = settings.train.batch_size
@@ -221,7 +222,7 @@ def eval_batches(
     valid False, label 0 and index -1.
 
   Raises:
-    ValueError: the batch is not divisible by the hosts.
+    UserError: the batch is not divisible by the hosts.
   """
   host_batch = _host_batch(batch_size, process_count)
   examples = Examples(settings, manifest, on_bad, on_tried)

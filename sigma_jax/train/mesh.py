@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 
 BATCH_AXES = ("data", "fsdp")
@@ -27,7 +28,7 @@ def make(mesh: settings_lib.Mesh, devices=None) -> jax.sharding.Mesh:
     devices: defaults to all devices of all processes.
 
   Raises:
-    ValueError: the sizes do not multiply to the number of devices.
+    UserError: the sizes do not multiply to the number of devices.
   """
   devices = jax.devices() if devices is None else devices
   sizes = [mesh.data, mesh.fsdp]
@@ -36,7 +37,7 @@ def make(mesh: settings_lib.Mesh, devices=None) -> jax.sharding.Mesh:
     if known > 0:
       sizes[sizes.index(-1)] = len(devices) // known
   if min(sizes) < 1 or math.prod(sizes) != len(devices):
-    raise ValueError(
+    raise errors.UserError(
       f"mesh.data x mesh.fsdp must be the number of devices, {len(devices)}, "
       f"got {mesh.data} x {mesh.fsdp} (-1 in one of them: what is left)"
     )
@@ -87,10 +88,10 @@ def host_batch(batch_size: int, mesh: jax.sharding.Mesh) -> int:
   """Clips of each global batch that this process has to provide.
 
   Raises:
-    ValueError: the devices do not divide the batch.
+    UserError: the devices do not divide the batch.
   """
   if batch_size % mesh.size:
-    raise ValueError(
+    raise errors.UserError(
       f"train.batch_size must be divisible by the {mesh.size} devices, "
       f"got {batch_size}"
     )
