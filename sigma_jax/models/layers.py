@@ -17,6 +17,13 @@ Linear = functools.partial(
 )
 
 
+# Exact (erf) GELU whose backward pass starts from its input alone: half the
+# memory of a block's widest activations, and on CPU, where XLA otherwise
+# fuses the erf into the weight gradients' loops, a block's gradient in half
+# the time (measured: 50 to 26 ms at width 64).
+gelu = jax.checkpoint(functools.partial(jax.nn.gelu, approximate=False))
+
+
 class Frozen(nnx.Variable):
   """A weight that is read, never trained, saved or given a gradient."""
 
@@ -63,7 +70,7 @@ class Mlp(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """x: float [..., d] -> [..., d]."""
-    return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
+    return self.fc2(gelu(self.fc1(x)))
 
 
 class Block(nnx.Module):
