@@ -16,6 +16,21 @@ from typing import Any
 
 import ml_collections
 
+# The image ViTs that can be the teacher; `models.variants` has their facts.
+TEACHERS = (
+  "dino_vits16",
+  "dino_vitb16",
+  "dinov2_vits14",
+  "dinov2_vitb14",
+  "dinov2_vitl14",
+  "dinov2_vits14_reg",
+  "dinov2_vitb14_reg",
+  "dinov2_vitl14_reg",
+  "dinov3_vits16",
+  "dinov3_vitb16",
+  "dinov3_vitl16",
+)
+
 
 def _choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
   if value not in allowed:
@@ -117,12 +132,17 @@ class Masking:
 class Target:
   """The projection network whose embedding of the masked tubes is predicted."""
 
-  kind: str = "mlp"  # mlp, pixel
-  dim: int = 256  # p, width of the embedding (pixel: set by the tube)
+  kind: str = "mlp"  # mlp, pixel, dino
+  dim: int = 256  # p of the mlp alone: the tube or the variant sets others'
   hidden: tuple[int, ...] = (1024, 1024, 512)  # of the mlp
+  variant: str = "dino_vitb16"  # of TEACHERS, where kind is dino
+  weights: str = ""  # its weights: .pth, .safetensors, its folder, or .npz
+  dtype: str = "float32"  # of its weights and matrix products
 
   def __post_init__(self):
-    _choice("target.kind", self.kind, ("mlp", "pixel"))
+    _choice("target.kind", self.kind, ("mlp", "pixel", "dino"))
+    _choice("target.variant", self.variant, TEACHERS)
+    _choice("target.dtype", self.dtype, ("float32", "bfloat16"))
     _positive("target", self, "dim")
 
 

@@ -23,8 +23,10 @@ def pretrain(config: settings.Settings, workdir: pathlib.Path) -> None:
   import jax
 
   from sigma_jax.data import bad_files, manifest, pipeline
+  from sigma_jax.interop import teacher
   from sigma_jax.train import loop
 
+  frozen = teacher.load(config)
   rows = manifest.load(config.data.train, config.data.root)
   bad = bad_files.BadFiles(
     str(workdir), config.data.max_bad_share, len(rows.files)
@@ -47,6 +49,7 @@ def pretrain(config: settings.Settings, workdir: pathlib.Path) -> None:
     num_examples=len(rows.files),
     open_batches=open_batches,
     file_name=lambda row: rows.files[row],
+    frozen=frozen,
   )
 
 

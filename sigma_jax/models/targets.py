@@ -6,10 +6,11 @@ A target maps a batch's uint8 tubes to one vector per masked tube. Each has
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from flax import nnx
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.models import layers, vit
+from sigma_jax.models import image_vit, layers, resample, variants, vit
 
 
 def normalize_tubes(tubes: jax.Array) -> jax.Array:
@@ -65,8 +66,92 @@ class MlpTarget(nnx.Module):
     """uint8 [b, n, values], int32 [b, m] -> float32 [b, m, p]."""
     x = normalize_tubes(vit.gather_tokens(tubes, masked))
     for i, layer in enumerate(self.layers):
-      x = layer(jax.nn.gelu(x, approximate=False) if i else x)
+      x = layer(layers.gelu(x) if i else x)
     return x.astype(jnp.float32)
+
+
+def standardize(features: jax.Array) -> jax.Array:
+  """Standardises every channel over a clip's tubes.
+
+  Args:
+    features: float [b, n, p], all n tubes of each clip.
+
+  Returns:
+    float32 [b, n, p]: minus the mean, over the unbiased standard deviation
+    + 1e-6. A channel that is constant over the clip gives zeros.
+  """
+  x = features.astype(jnp.float32)
+  mean = jnp.mean(x, axis=1, keepdims=True)
+  std = jnp.std(x, axis=1, keepdims=True, ddof=1)
+  return (x - mean) / (std + 1e-6)
+
+
+class DinoTarget(nnx.Module):
+  """SIGMA-DINO: a frozen image ViT's patch tokens, standardised; no head.
+
+  The teacher sees the first frame of every tube, as the published code does
+  (frames 0, 2, 4, ...). It gets the frame at its own size where that holds a
+  whole number of the teacher's patches, at least one a tube, and its feature
+  map is then brought to the tubes' grid bilinearly (224 px at patch 14: 16 x 16
+  to 14 x 14, as published). Any other frame is first resized so that patches
+  and tubes coincide.
+  """
+
+  def __init__(
+    self,
+    model: variants.ImageModel,
+    *,
+    tubelet: int,
+    patch: int,
+    grid: tuple[int, int, int],
+    dtype,
+  ):
+    """tubelet, patch: a tube's frames and pixels. grid: tubes by t, h, w."""
+    self.dim = model.dim
+    self.tubelet, self.patch, self.grid = tubelet, patch, grid
+    self.teacher = image_vit.ImageViT(model, dtype=dtype)
+
+  def __call__(self, tubes: jax.Array, masked: jax.Array) -> jax.Array:
+    """uint8 [b, n, values], int32 [b, m] -> float32 [b, m, p], no gradient."""
+    features = jax.lax.stop_gradient(self.features(tubes))
+    return vit.gather_tokens(standardize(features), masked)
+
+  def features(self, tubes: jax.Array) -> jax.Array:
+    """The teacher's tokens per tube: uint8 [b, n, values] -> float32 [b, n, p].
+
+    Before they are standardised.
+    """
+    time, height, width = self.grid
+    frames = rearrange(
+      vit.normalize_pixels(tubes[..., : tubes.shape[-1] // self.tubelet]),
+      "b (t h w) (p q c) -> (b t) (h p) (w q) c",
+      t=time,
+      h=height,
+      p=self.patch,
+      q=self.patch,
+    )
+    size = self.teacher.model.patch
+    frames = self._fit(frames, size)
+    rows, columns = frames.shape[1] // size, frames.shape[2] // size
+    tokens = self.teacher(frames).reshape(-1, rows, columns, self.dim)
+    tokens = _bilinear(tokens, height, width)
+    return tokens.reshape(-1, time * height * width, self.dim)
+
+  def _fit(self, frames: jax.Array, size: int) -> jax.Array:
+    """float32 [b, h, w, 3] at a size that the teacher's patches divide."""
+    sides, tubes = frames.shape[1:3], self.grid[1:]
+    pairs = list(zip(sides, tubes, strict=True))
+    if all(a % size == 0 and a // size >= n for a, n in pairs):
+      return frames
+    return _bilinear(frames, *(n * size for n in tubes))
+
+
+def _bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
+  """float32 [b, h, w, c] -> [b, height, width, c], pixel centres aligned."""
+  if x.shape[1:3] == (height, width):
+    return x
+  rows = resample.matrix(x.shape[1], height, "linear")
+  return resample.resize(x, rows, resample.matrix(x.shape[2], width, "linear"))
 
 
 def build(settings: settings_lib.Settings, *, rngs: nnx.Rngs) -> nnx.Module:
@@ -75,6 +160,14 @@ def build(settings: settings_lib.Settings, *, rngs: nnx.Rngs) -> nnx.Module:
   values = model.tubelet * model.patch**2 * 3
   if target.kind == "pixel":
     return PixelTarget(values)
+  if target.kind == "dino":
+    return DinoTarget(
+      variants.IMAGE_MODELS[target.variant],
+      tubelet=model.tubelet,
+      patch=model.patch,
+      grid=settings.grid,
+      dtype=jnp.dtype(target.dtype),
+    )
   return MlpTarget(
     values,
     target.hidden,
