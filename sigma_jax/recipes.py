@@ -1,0 +1,79 @@
+"""What the published pre-training runs share; `configs/` adds the rest.
+
+Sources: SIGMA (https://arxiv.org/abs/2407.15447), its code, and the model sizes
+of VideoMAE (https://arxiv.org/abs/2203.12602).
+"""
+
+import difflib
+
+import ml_collections
+
+from sigma_jax import settings
+
+# Encoder width, blocks, heads; decoder width, heads.
+_SIZES = {
+  "vits": (384, 12, 6, 192, 3),
+  "vitb": (768, 12, 12, 384, 6),
+  "vitl": (1024, 24, 16, 512, 8),
+  "vith": (1280, 32, 16, 640, 8),
+}
+
+
+def pretrain(size: str, target: str) -> ml_collections.ConfigDict:
+  """The recipe of K400 ViT-B, for a model of `size`.
+
+  Args:
+    size: vits, vitb, vitl or vith.
+    target: "mlp" or "dino", which is what stands after the colon of
+      `--config=configs/k400_vitb.py:dino`.
+
+  Raises:
+    ValueError: any other target.
+  """
+  config = settings.default_config()
+
+  config.data.num_frames = 16
+  config.data.stride = 4
+  config.data.size = 224
+  config.data.scales = (1.0, 0.875, 0.75, 0.66)
+  config.masking.ratio = 0.9
+
+  config.model.dtype = "bfloat16"
+  width, depth, heads, decoder_width, decoder_heads = _SIZES[size]
+  config.model.encoder_dim = width
+  config.model.encoder_depth = depth
+  config.model.encoder_heads = heads
+  config.model.decoder_dim = decoder_width
+  config.model.decoder_depth = 4
+  config.model.decoder_heads = decoder_heads
+
+  _set_target(config, target)
+  config.loss.num_prototypes = 3000
+  config.loss.epsilon = 0.05
+
+  config.train.batch_size = 640
+  config.train.epochs = 800.0
+  config.optimizer.base_lr = 1.5e-4
+  config.optimizer.min_lr = 1e-5
+  config.optimizer.warmup_epochs = 40.0
+  return config
+
+
+def _set_target(config: ml_collections.ConfigDict, target: str) -> None:
+  if target == "mlp":
+    config.target.kind = "mlp"
+    config.target.dim = 256
+    config.target.hidden = (1024, 1024, 512)
+  elif target == "dino":
+    config.target.kind = "dino"
+    config.target.variant = "dino_vitb16"
+    config.target.weights = "weights/dino_vitbase16_pretrain.pth"
+    # The published code runs the teacher in float32; it sees every tube, ten
+    # times what the encoder sees, so its products are most of the step's.
+    config.target.dtype = "bfloat16"
+  else:
+    near = difflib.get_close_matches(target, ("mlp", "dino"), 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(
+      f"after the config's colon stands mlp or dino, got {target!r}{hint}"
+    )

@@ -1,0 +1,75 @@
+"""The published recipes, as the config files spell them."""
+
+import importlib.util
+import pathlib
+
+import jax
+import pytest
+
+from sigma_jax import settings as settings_lib
+from sigma_jax.models import sigma
+
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+RECIPES = [
+  "k400_vitb",
+  "k400_vitl",
+  "k400_vith",
+  "ssv2_vitb",
+  "ssv2_vits",
+]
+
+
+def load(name: str, *args: str) -> settings_lib.Settings:
+  spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return settings_lib.Settings.from_config(module.get_config(*args))
+
+
+@pytest.mark.parametrize(
+  "name, stride, batch, epochs, epsilon",
+  [
+    ("k400_vitb", 4, 640, 800, 0.05),
+    ("ssv2_vitb", 2, 512, 800, 0.03),
+    ("ssv2_vits", 2, 128, 2400, 0.05),
+  ],
+)
+def test_published_numbers(name, stride, batch, epochs, epsilon):
+  settings = load(name)
+  assert settings.grid == (8, 14, 14)
+  assert settings.data.stride == stride
+  assert settings.train.batch_size == batch
+  assert settings.train.epochs == epochs
+  assert settings.optimizer.warmup_epochs == 40
+  assert settings.loss.epsilon == epsilon
+  assert settings.loss.num_prototypes == 3000
+  assert settings.target.kind == "mlp"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_dino_after_the_colon_predicts_dino_b16(name):
+  settings = load(name, "dino")
+  assert settings.target.variant == "dino_vitb16"
+  assert sigma.abstract(settings).params["prototypes"].shape == (3000, 768)
+
+
+def test_videomae_regresses_pixels_with_the_same_model():
+  settings = load("k400_vitb_videomae")
+  assert settings.model == load("k400_vitb").model
+  assert settings.loss.kind == "l2"
+  head = sigma.abstract(settings).params["decoder"]["head"]
+  assert head["bias"].shape == (1536,)
+
+
+def test_unknown_target_names_the_nearest():
+  with pytest.raises(ValueError, match="'dinov2'; did you mean 'dino'"):
+    load("k400_vitb", "dinov2")
+
+
+@pytest.mark.parametrize(
+  "name, millions", [("ssv2_vits", 22), ("k400_vitl", 304), ("k400_vith", 631)]
+)
+def test_encoders_have_the_published_sizes(name, millions):
+  params = sigma.abstract(load(name)).params["encoder"]
+  count = sum(leaf.size for leaf in jax.tree.leaves(params))
+  assert abs(count / 1e6 - millions) < 0.01 * millions + 1
