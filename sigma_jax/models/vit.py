@@ -13,7 +13,7 @@ import numpy as np
 from einops import rearrange
 from flax import nnx
 
-from sigma_jax.models import layers
+from sigma_jax.models import layers, resample
 
 # ImageNet statistics of RGB in [0, 1]; the model's input normalisation.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -66,11 +66,47 @@ def sinusoid_table(num_tokens: int, dim: int) -> np.ndarray:
   return np.where(i % 2 == 0, np.sin(angles), np.cos(angles)).astype(np.float32)
 
 
+def interpolate_positions(
+  table: np.ndarray, grid: tuple[int, int, int], new: tuple[int, int, int]
+) -> np.ndarray:
+  """A position table for another number of frames or another resolution.
+
+  Linear along time and bicubic (a = -0.75, half-pixel centres, borders
+  repeated) along rows and columns: what fine-tuning code around VideoMAE does
+  with `torch.nn.functional.interpolate`.
+
+  Args:
+    table: float [n, d], one row a tube, ordered (time, row, column).
+    grid: tubes along time, height and width of `table`; their product is n.
+    new: the grid wanted.
+
+  Returns:
+    float32 [n', d], n' the product of `new`.
+  """
+  if len(table) != grid[0] * grid[1] * grid[2]:
+    raise ValueError(f"a table of {len(table)} rows does not fit grid {grid}")
+  x = np.asarray(table, np.float32).reshape(*grid, -1)
+  for axis, kernel in enumerate(("linear", "cubic", "cubic")):
+    weights = resample.matrix(grid[axis], new[axis], kernel)
+    x = np.moveaxis(np.tensordot(weights, x, (1, axis)), 0, axis)
+  return x.reshape(-1, x.shape[-1])
+
+
 class Encoder(nnx.Module):
   """Embeds tubes, adds positions, runs the blocks and a final LayerNorm."""
 
-  def __init__(self, model, num_tokens: int, *, rngs: nnx.Rngs):
-    """model: `settings.Model`; num_tokens: n of a full clip."""
+  def __init__(
+    self, model, num_tokens: int, *, final_norm: bool = True, rngs: nnx.Rngs
+  ):
+    """An encoder of clips with `num_tokens` tubes.
+
+    Args:
+      model: `settings.Model`.
+      num_tokens: n of a full clip.
+      final_norm: whether there is a last LayerNorm; fine-tuned models have
+        one behind their pooling instead.
+      rngs: of the weights.
+    """
     dim = model.encoder_dim
     self.positions = num_tokens
     self.dtype = jnp.dtype(model.dtype)
@@ -86,7 +122,9 @@ class Encoder(nnx.Module):
       norm_epsilon=model.norm_epsilon,
       dtype=self.dtype,
     )
-    self.norm = layers.layer_norm(dim, model.norm_epsilon, rngs=rngs)
+    self.final_norm = final_norm
+    if final_norm:
+      self.norm = layers.layer_norm(dim, model.norm_epsilon, rngs=rngs)
 
   def __call__(
     self,
@@ -95,6 +133,7 @@ class Encoder(nnx.Module):
     *,
     num_blocks: int | None = None,
     final_norm: bool = True,
+    positions: jax.Array | None = None,
   ) -> jax.Array:
     """Encodes all tubes of a clip or the visible ones.
 
@@ -102,12 +141,16 @@ class Encoder(nnx.Module):
       tubes: uint8 [b, n, values], all tubes of the clips.
       index: int32 [b, v], the tubes to encode; None encodes all n.
       num_blocks: how many blocks to run; None runs all.
-      final_norm: whether the encoder's own LayerNorm ends it.
+      final_norm: whether the encoder's own LayerNorm, if any, ends it.
+      positions: float32 [n, d] to add instead of the sinusoid table of the
+        grid that it was made for: see `interpolate_positions`.
 
     Returns:
       float32 tokens [b, v or n, d].
     """
-    table = jnp.asarray(sinusoid_table(self.positions, self.embed.out_features))
+    if positions is None:
+      positions = sinusoid_table(self.positions, self.embed.out_features)
+    table = jnp.asarray(positions, jnp.float32)
     if index is None:
       position = table[None]
     else:
@@ -116,7 +159,7 @@ class Encoder(nnx.Module):
       tubes, position = gather_tokens(tubes, index), table[index]
     x = self.embed(normalize_pixels(tubes)).astype(jnp.float32) + position
     x = self.stack(x, num_blocks)
-    return self.norm(x) if final_norm else x
+    return self.norm(x) if final_norm and self.final_norm else x
 
 
 class Decoder(nnx.Module):

@@ -148,6 +148,35 @@ def restore_params(workdir: str | pathlib.Path) -> tuple[dict, int]:
   return restored["params"], step
 
 
+def write_params(
+  workdir: str | pathlib.Path,
+  settings: settings_lib.Settings,
+  params: dict,
+  step: int = 0,
+) -> None:
+  """Makes a workdir of parameters that no run of ours has trained.
+
+  `restore_params`, and so the evaluation of it, reads it like a run's; there
+  is no optimiser state to resume from.
+
+  Args:
+    workdir: without checkpoints so far.
+    settings: whose model the parameters are of.
+    params: nested dict of float32 arrays.
+    step: number to store them under.
+
+  Raises:
+    UserError: the workdir has checkpoints.
+  """
+  folder = _folder(workdir)
+  if folder.exists() and ocp.path.step.checkpoint_steps(folder):
+    raise errors.UserError(f"{workdir} already holds checkpoints")
+  write_config(workdir, settings)
+  saver = Checkpointer(workdir, settings.train)
+  saver.save(step, {"params": params})
+  saver.close()
+
+
 def _folder(workdir: str | pathlib.Path) -> pathlib.Path:
   return pathlib.Path(workdir).absolute() / _FOLDER
 

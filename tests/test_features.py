@@ -1,0 +1,180 @@
+"""Features of many videos: values, resuming, bad files, formats."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+import sigma_jax
+from sigma_jax import features
+from sigma_jax.models import sigma
+from sigma_jax.train import checkpoint
+
+av = pytest.importorskip("av")
+
+
+def _video(path, seed, frames=6):
+  random = np.random.default_rng(seed)
+  with av.open(str(path), "w") as container:
+    stream = container.add_stream("libx264", rate=25)
+    stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+    image = random.integers(0, 256, (32, 48, 3), np.uint8)
+    for number in range(frames):
+      picture = np.ascontiguousarray(np.roll(image, number, 1))
+      container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+    container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module", name="folder")
+def folder_fixture(tmp_path_factory):
+  """Seven videos, the fourth of them broken, and a manifest."""
+  folder = tmp_path_factory.mktemp("videos")
+  for i in range(7):
+    _video(folder / f"{i}.mp4", i)
+  (folder / "3.mp4").write_bytes(b"not a video")
+  lines = [f"{i}.mp4 {10 + i}\n" for i in range(7)]
+  (folder / "list.txt").write_text("".join(lines))
+  return folder
+
+
+@pytest.fixture(scope="module", name="run")
+def run_fixture(tiny, tmp_path_factory):
+  """A workdir with untrained weights."""
+  workdir = tmp_path_factory.mktemp("run")
+  params = sigma.init_params(tiny, jax.random.key(0))
+  checkpoint.write_params(workdir, tiny, params)
+  return workdir
+
+
+def _main(run, manifest, out, *more):
+  argv = [f"--init={run}", f"--manifest={manifest}", f"--out={out}"]
+  return features.main([*argv, "--batch-size=2", "--part-size=2", *more])
+
+
+def _load(path):
+  with np.load(path) as arrays:
+    return dict(arrays)
+
+
+def test_features_are_the_encoders(run, folder, tmp_path, tiny, capsys):
+  out = tmp_path / "sub" / "x.npz"
+  assert _main(run, folder / "list.txt", out) == 0
+  found = _load(out)
+  rows = [0, 1, 2, 4, 5, 6]
+  np.testing.assert_array_equal(found["row"], rows)
+  np.testing.assert_array_equal(found["label"], [10 + i for i in rows])
+  assert [pathlib.Path(p).name for p in found["path"]] == [
+    f"{i}.mp4" for i in rows
+  ]
+  assert found["features"].dtype == np.float32
+  assert found["features"].shape == (6, tiny.model.encoder_dim)
+  listed = out.with_name("x.npz.bad.jsonl").read_text().splitlines()
+  assert [json.loads(line)["file"] for line in listed] == [
+    str(folder / "3.mp4")
+  ]
+  shown = capsys.readouterr()
+  assert "6 x 32 features" in shown.out
+  assert "1 unreadable" in shown.out
+  assert "7/7 clips" in shown.err
+  assert not out.with_name("x.npz.parts").exists()
+
+  from sigma_jax.data import manifest, pipeline
+
+  listed = manifest.load(str(folder / "list.txt"))
+  with pipeline.eval_batches(
+    tiny, listed, batch_size=7, on_bad=lambda *_: None
+  ) as batches:
+    batch = next(batches)
+  pooled = sigma_jax.load(run).encode(batch["video"]).pooled
+  np.testing.assert_allclose(
+    found["features"], np.asarray(pooled)[rows], atol=1e-5
+  )
+
+
+def test_killed_run_goes_on(run, folder, tmp_path, monkeypatch):
+  whole = tmp_path / "whole.npz"
+  assert _main(run, folder / "list.txt", whole) == 0
+  out, computed = tmp_path / "x.npz", []
+  compute = features._compute
+
+  def killed(rows, first, *rest):
+    if first >= 4 and len(computed) == 2:
+      raise KeyboardInterrupt
+    computed.append(first)
+    return compute(rows, first, *rest)
+
+  monkeypatch.setattr(features, "_compute", killed)
+  with pytest.raises(KeyboardInterrupt):
+    _main(run, folder / "list.txt", out)
+  parts = out.with_name("x.npz.parts")
+  (parts / "part-000002.npz.tmp").write_bytes(b"cut off")
+  assert sorted(p.name for p in parts.glob("part-*.npz")) == [
+    "part-000000.npz",
+    "part-000001.npz",
+  ]
+  assert not out.exists()
+  computed.append(None)
+  assert _main(run, folder / "list.txt", out) == 0
+  assert computed == [0, 2, None, 4, 6]
+  a, b = _load(whole), _load(out)
+  assert set(a) == set(b)
+  for name, array in a.items():
+    np.testing.assert_array_equal(array, b[name])
+  assert out.with_name("x.npz.bad.jsonl").exists()
+
+
+def test_parts_of_another_job_are_not_used(
+  run, folder, tmp_path, monkeypatch, capsys
+):
+  out = tmp_path / "x.npz"
+
+  def killed(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(features, "_compute", killed)
+  with pytest.raises(KeyboardInterrupt):
+    _main(run, folder / "list.txt", out)
+  assert _main(run, folder / "list.txt", out, "--stride=3") == 2
+  assert "another job" in capsys.readouterr().err
+
+
+def test_folder_to_parquet(run, folder, tmp_path):
+  from pyarrow import parquet
+
+  out = tmp_path / "x.parquet"
+  assert _main(run, folder, out) == 0
+  table = parquet.read_table(out)
+  assert set(table.column_names) == {"features", "path", "row"}
+  assert table.num_rows == 6
+  assert len(table["features"][0]) == 32
+  assert table["path"][3].as_py() == str(folder / "4.mp4")
+
+
+@pytest.mark.parametrize(
+  "change, code, message",
+  [
+    ({"init": "nowhere"}, 2, "no such checkpoint"),
+    ({"manifest": "nowhere"}, 2, "does not exist"),
+    ({"manifest": "{empty}"}, 2, "no videos in"),
+    ({"manifest": "{broken}"}, 1, "none of the 1 files"),
+    ({"out": "x.csv"}, 2, "must end in .npz or .parquet"),
+  ],
+)
+def test_errors_are_one_line(
+  run, folder, tmp_path, change, code, message, capsys
+):
+  empty, broken = tmp_path / "empty", tmp_path / "broken"
+  empty.mkdir()
+  broken.mkdir()
+  (broken / "0.mp4").write_bytes(b"not a video")
+  given = {"init": run, "manifest": folder, "out": tmp_path / "x.npz"}
+  given |= {
+    name: text.format(empty=empty, broken=broken)
+    for name, text in change.items()
+  }
+  assert _main(given["init"], given["manifest"], given["out"]) == code
+  lines = capsys.readouterr().err.splitlines()
+  assert lines[-1].startswith("error: ")
+  assert message in lines[-1]
