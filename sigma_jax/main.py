@@ -77,7 +77,10 @@ def _parse(argv: list[str]) -> settings.Settings:
 
 
 def _explain(message: str) -> str:
-  """Adds the nearest valid key to absl's unknown-flag message."""
+  """Absl's message in one line, with the nearest valid key where it helps."""
+  if "Traceback" in message:
+    # What a config file raised; config_flags wraps it in its own traceback.
+    return re.sub(r"^\w*Error: ", "", message.strip().splitlines()[-1])
   unknown = re.search(r"config\.([\w.]+)", message)
   if "nknown command line flag" not in message or unknown is None:
     return message

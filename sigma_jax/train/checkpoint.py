@@ -29,7 +29,13 @@ _MODEL_KEYS = (
   "loss.num_prototypes",
 )
 # Options of sections above that change no parameter's name or shape.
-_FREE_KEYS = ("model.dtype", "model.remat", "model.norm_epsilon")
+_FREE_KEYS = (
+  "model.dtype",
+  "model.remat",
+  "model.norm_epsilon",
+  "target.weights",
+  "target.dtype",
+)
 
 
 class Checkpointer:
@@ -80,7 +86,8 @@ def write_config(
   path = pathlib.Path(workdir) / CONFIG
   new = settings.to_dict()
   if path.exists() and _folder(workdir).exists():
-    old = json.loads(path.read_text())
+    # Through Settings: a run from before an option existed had its default.
+    old = read_config(workdir).to_dict()
     differing = [
       f"{key} ({there!r} there, {here!r} here)"
       for key, there, here in _differences(old, new)

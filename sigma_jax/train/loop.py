@@ -82,8 +82,11 @@ def pretrain(
   _announce(settings, mesh, train_state, start, total)
 
   # --- step, data, outputs ---------------------------------------------------
+  shardings = jax.tree.map(lambda leaf: leaf.sharding, train_state)
   step_fn = jax.jit(
-    steps.pretrain_step(settings, tx, schedule), donate_argnums=0
+    steps.pretrain_step(settings, tx, schedule),
+    donate_argnums=0,
+    out_shardings=(shardings, mesh_lib.replicated(mesh)),
   )
   batches = feed.Feed(open_batches(start), mesh)
   writer = metrics.Writer(workdir, start)
