@@ -57,11 +57,10 @@ def _parse(argv: list[str]) -> settings.Settings:
   """Flags -> settings, every mistake a one-line ValueError."""
   try:
     flags.FLAGS(argv)
-  except flags.Error as error:
-    raise errors.UserError(_explain(str(error))) from error
-  except (AttributeError, KeyError, TypeError) as error:
-    # A locked ConfigDict answers a misspelt key so, from the config file.
-    raise errors.UserError(f"in the config: {error.args[0]}") from error
+  except (flags.Error, AttributeError, KeyError, TypeError) as error:
+    # A locked ConfigDict answers a misspelt key with the last three.
+    message = _unknown_key(argv) or _explain(str(error.args[0]))
+    raise errors.UserError(message) from error
   if not flags.FLAGS["config"].present or _WORKDIR.value is None:
     missing = "--workdir" if flags.FLAGS["config"].present else "--config"
     raise errors.UserError(
@@ -76,18 +75,28 @@ def _parse(argv: list[str]) -> settings.Settings:
   return settings.Settings.from_config(config)
 
 
-def _explain(message: str) -> str:
-  """Absl's message in one line, with the nearest valid key where it helps."""
-  if "Traceback" in message:
-    # What a config file raised; config_flags wraps it in its own traceback.
-    return re.sub(r"^\w*Error: ", "", message.strip().splitlines()[-1])
-  unknown = re.search(r"config\.([\w.]+)", message)
-  if "nknown command line flag" not in message or unknown is None:
-    return message
+def _unknown_key(argv: list[str]) -> str | None:
+  """The first override of a key that does not exist, with the nearest one."""
   valid = _dotted(settings.Settings().to_dict())
-  near = difflib.get_close_matches(unknown[1], valid, 1)
-  hint = f"; did you mean 'config.{near[0]}'?" if near else ""
-  return f"unknown config key 'config.{unknown[1]}'{hint}"
+  for argument in argv:
+    given = re.match(r"--?(?:no)?config\.([^=]+)", argument)
+    if given and given[1] not in valid:
+      near = difflib.get_close_matches(given[1], valid, 1)
+      hint = f"; did you mean 'config.{near[0]}'?" if near else ""
+      return f"unknown config key 'config.{given[1]}'{hint}"
+  return None
+
+
+def _explain(message: str) -> str:
+  """What absl and ml_collections say of a config, short of its detours."""
+  if "Traceback" in message:  # the config file's own, printed into the message
+    message = "in the config file: " + message.strip().splitlines()[-1]
+  locked = re.search(r'Key "(\w+)" does not exist', message)
+  near = re.search(r'Did you mean "(\w+)"', message)
+  if locked is None:
+    return message
+  hint = f"; did you mean {near[1]!r}?" if near else ""
+  return f"in the config file: unknown config key {locked[1]!r}{hint}"
 
 
 def _dotted(values: dict, prefix: str = "") -> list[str]:
