@@ -1,0 +1,188 @@
+"""What all tests share: strict JAX on 8 simulated devices, tiny settings."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import subprocess
+import sys
+import types
+import zlib
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from sigma_jax import settings as settings_lib
+
+# Before any device is touched. Eight devices show what one would hide; strict
+# promotion shows where a dtype is left to chance.
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+# These programs compile for seconds and run for milliseconds. The subprocesses
+# of test_kill.py are compiled as users' runs are.
+jax.config.update("jax_disable_most_optimizations", True)
+
+
+def _lenient(function):
+  """`function` under JAX's usual promotion."""
+
+  @functools.wraps(function)
+  def call(*args, **kwargs):
+    with jax.numpy_dtype_promotion("standard"):
+      return function(*args, **kwargs)
+
+  return call
+
+
+# Optax raises a Python float to an integer array here; our code is not to.
+optax.tree.bias_correction = _lenient(optax.tree.bias_correction)
+
+ROOT = pathlib.Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+
+
+def change(settings: settings_lib.Settings, **changes) -> settings_lib.Settings:
+  """Settings with keys replaced; sections are joined by two underscores."""
+  tree = dataclasses.asdict(settings)
+  for key, value in changes.items():
+    *sections, name = key.split("__")
+    node = tree
+    for section in sections:
+      node = node[section]
+    if name not in node:
+      raise KeyError(key)
+    node[name] = value
+  return settings_lib.Settings.from_config(tree)
+
+
+@pytest.fixture
+def usual_promotion():
+  """For bfloat16: `jax.nn.dot_product_attention` does not trace strictly."""
+  with jax.numpy_dtype_promotion("standard"):
+    yield
+
+
+@pytest.fixture(scope="session", name="change")
+def change_fixture():
+  """`change(settings, model__dtype="bfloat16")`."""
+  return change
+
+
+@pytest.fixture(scope="session")
+def tiny() -> settings_lib.Settings:
+  """2 x 4 x 4 tubes of 4 frames of 16 px, 24 masked; batch 8 on any mesh."""
+  return change(
+    settings_lib.Settings(),
+    data__num_frames=4,
+    data__size=16,
+    model__patch=4,
+    model__encoder_dim=32,
+    model__encoder_depth=2,
+    model__encoder_heads=2,
+    model__decoder_dim=16,
+    model__decoder_depth=1,
+    model__decoder_heads=2,
+    masking__ratio=0.75,
+    target__hidden=(24,),
+    target__dim=16,
+    loss__num_prototypes=12,
+    train__batch_size=8,
+    train__steps=6,
+    train__log_every=1,
+    train__checkpoint_every=3,
+    optimizer__base_lr=3e-2,
+    optimizer__warmup_epochs=0.0,
+  )
+
+
+@pytest.fixture(scope="session")
+def tiny_video(tiny) -> np.ndarray:
+  """uint8 [8, 4, 16, 16, 3], noise."""
+  shape = (8, tiny.data.num_frames, tiny.data.size, tiny.data.size, 3)
+  return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+@pytest.fixture(scope="session")
+def toy_clips(tmp_path_factory) -> pathlib.Path:
+  """A folder as sigma_jax.data.toy makes it: 40 clips to train, 12 to judge."""
+  out = tmp_path_factory.mktemp("toy") / "set"
+  command = ["--out", str(out), "--train=40", "--val=12", "--workers=1"]
+  subprocess.run(
+    [sys.executable, "-m", "sigma_jax.data.toy", *command],
+    cwd=ROOT,
+    check=True,
+    timeout=120,
+  )
+  return out
+
+
+@pytest.fixture(scope="session")
+def toy_command(toy_clips):
+  """`toy_command(workdir, *flags)`: a small run of configs/toy.py."""
+
+  def command(workdir, *flags, config="configs/toy.py"):
+    return [
+      sys.executable,
+      "-m",
+      "sigma_jax.main",
+      f"--config={config}",
+      f"--workdir={workdir}",
+      f"--config.data.train={toy_clips / 'train.csv'}",
+      f"--config.data.val={toy_clips / 'val.csv'}",
+      f"--config.data.label_sets={toy_clips / 'label_sets.json'}",
+      "--config.data.num_frames=4",
+      "--config.data.size=16",
+      "--config.data.workers=2",
+      "--config.model.patch=4",
+      "--config.model.encoder_dim=16",
+      "--config.model.encoder_depth=1",
+      "--config.model.encoder_heads=2",
+      "--config.model.decoder_dim=8",
+      "--config.model.decoder_depth=1",
+      "--config.model.decoder_heads=2",
+      "--config.target.dim=8",
+      "--config.target.hidden=(16,)",
+      "--config.loss.num_prototypes=8",
+      "--config.train.batch_size=4",
+      *flags,
+    ]
+
+  return command
+
+
+def published_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+  """The weight of a golden case, made from its name: see golden/README.md."""
+  random = np.random.RandomState(zlib.crc32(name.encode()))
+  w = random.standard_normal(shape).astype(np.float32)
+  if "norm" in name and name.endswith("weight"):
+    return np.float32(1) + np.float32(0.1) * w
+  if name.endswith("bias"):
+    return np.float32(0.02) * w
+  return w if name == "prototypes" else np.float32(0.05) * w
+
+
+@pytest.fixture(scope="session")
+def golden():
+  """`golden("pretrain_mlp")` -> namespace of options, arrays and weights.
+
+  options: the case's JSON. arrays: its numpy arrays. weights: float32 arrays
+  by their published names. Cases without JSON have arrays only.
+  """
+
+  def load(name: str) -> types.SimpleNamespace:
+    case = types.SimpleNamespace(options=None, weights=None)
+    with np.load(GOLDEN / f"{name}.npz") as arrays:
+      case.arrays = dict(arrays)
+    path = GOLDEN / f"{name}.json"
+    if path.exists():
+      case.options = json.loads(path.read_text())
+      case.weights = {
+        key: published_weight(key, tuple(shape))
+        for key, shape in case.options["state_dict"].items()
+      }
+    return case
+
+  return load

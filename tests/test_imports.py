@@ -1,0 +1,107 @@
+"""Who may import whom, and what works on a machine without TensorFlow."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "sigma_jax"
+# Parts that may import only these; others may import anything but data.
+ALLOWED = {
+  "errors": set(),
+  "masking": {"errors"},
+  "losses": {"errors", "losses"},
+  "models": {"errors", "settings", "masking", "models"},
+  "data": {"errors", "settings", "data"},
+  "train": {"errors", "settings", "masking", "models", "losses", "train"},
+}
+# They read videos too.
+WIRING = {"main", "tasks", "features", "report"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+WITHOUT_TENSORFLOW = """
+import importlib, pathlib, pkgutil, sys
+
+class Blocked:
+  def find_spec(self, name, path=None, target=None):
+    if name.split(".")[0] in ("tensorflow", "tensorflow_datasets"):
+      raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocked())
+import sigma_jax
+count = 0
+for module in pkgutil.walk_packages(sigma_jax.__path__, "sigma_jax."):
+  if module.name.startswith("sigma_jax.data") or "__main__" in module.name:
+    continue
+  importlib.import_module(module.name)
+  count += 1
+assert not any(name.startswith("sigma_jax.data.") for name in sys.modules)
+from sigma_jax.train import metrics
+writer = metrics.Writer(sys.argv[1])
+writer.write(1, {"loss": 1.0})
+writer.close()
+assert metrics.read(sys.argv[1]) == [{"step": 1, "loss": 1.0}]
+print(count)
+"""
+
+
+def imported(path):
+  """Top-level parts of sigma_jax that a file imports, anywhere in it."""
+  tree = ast.parse(path.read_text())
+  found = set()
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f"{path}: relative import"
+      names = [f"{node.module}.{alias.name}" for alias in node.names]
+    else:
+      continue
+    parts = [name.split(".") for name in names]
+    found |= {p[1] for p in parts if p[0] == "sigma_jax" and len(p) > 1}
+  return found
+
+
+def external(path):
+  """Top-level names of all imports of a file."""
+  found = set()
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      found |= {alias.name.split(".")[0] for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      found.add(node.module.split(".")[0])
+  return found
+
+
+@pytest.mark.parametrize(
+  "path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_a_module_imports_only_what_its_place_allows(path):
+  part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+  if part in ALLOWED:
+    assert imported(path) <= ALLOWED[part]
+  elif part not in WIRING:
+    assert "data" not in imported(path)
+  if part != "data":
+    assert not external(path) & {"tensorflow", "tensorflow_datasets"}
+
+
+def test_settings_load_without_jax():
+  """So that a misspelt key is answered at once."""
+  code = "import sys, sigma_jax.settings; sys.exit('jax' in sys.modules)"
+  assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_all_but_data_imports_and_logs_without_tensorflow(tmp_path):
+  done = subprocess.run(
+    [sys.executable, "-c", WITHOUT_TENSORFLOW, str(tmp_path)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert done.returncode == 0, done.stderr
+  assert int(done.stdout) > 20

@@ -1,0 +1,217 @@
+"""The command line as a user meets it: exit codes and one-line errors."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sigma_jax.train import metrics
+
+ROOT = pathlib.Path(__file__).parents[1]
+SHORT = (
+  "--config.train.steps=4",
+  "--config.train.log_every=2",
+  "--config.train.checkpoint_every=2",
+)
+
+
+def run(*command):
+  environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+  return subprocess.run(
+    command,
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=240,
+  )
+
+
+def main(*flags):
+  return run(sys.executable, "-m", "sigma_jax.main", *flags)
+
+
+def one_line(done, code=2):
+  """The error's text, after its form is checked."""
+  assert done.returncode == code, done.stdout + done.stderr
+  assert "Traceback" not in done.stderr
+  lines = done.stderr.splitlines()
+  assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+  assert len(lines[0]) < 300
+  return lines[0]
+
+
+def config_file(folder, line):
+  path = folder / "mine.py"
+  path.write_text(
+    "from sigma_jax import settings\n\n\ndef get_config():\n"
+    f"  config = settings.default_config()\n  {line}\n  return config\n"
+  )
+  return path
+
+
+TOY = "--config=configs/toy.py"
+
+
+@pytest.mark.parametrize(
+  ("flags", "texts"),
+  [
+    (
+      (TOY, "--config.train.batchsize=3"),
+      ["'config.train.batchsize'", "did you mean 'config.train.batch_size'"],
+    ),
+    ((TOY, "--config.train.steps=many"), ["config.train.steps", "many"]),
+    ((TOY, "--config.loss.labels=sotf"), ["loss.labels", "mean 'soft'"]),
+    (
+      (TOY, "--config.trian.steps=3"),
+      ["'config.trian.steps'", "did you mean 'config.train.steps'"],
+    ),
+    ((TOY, "--wrokdir=x"), ["wrokdir"]),
+    (("--config=configs/nothing.py",), ["'configs/nothing.py'"]),
+  ],
+  ids=[
+    "unknown key",
+    "wrong type",
+    "wrong value",
+    "unknown section",
+    "unknown flag",
+    "no file",
+  ],
+)
+def test_mistakes_on_the_command_line(tmp_path, flags, texts):
+  workdir = tmp_path / "run"
+  error = one_line(main(*flags, f"--workdir={workdir}"))
+  for text in texts:
+    assert text in error
+  assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+  ("line", "texts"),
+  [
+    (
+      "config.train.batchsize = 3",
+      ["unknown config key 'batchsize'; did you mean 'batch_size'?"],
+    ),
+    ("config.train.steps = 'many'", ["config file: ", "'steps'", "many"]),
+    ("config.data.size = 100", ["data.size", "model.patch", "100"]),
+  ],
+  ids=["unknown key", "wrong type", "impossible"],
+)
+def test_mistakes_in_the_config_file(tmp_path, line, texts):
+  path = config_file(tmp_path, line)
+  error = one_line(main(f"--config={path}", f"--workdir={tmp_path}/run"))
+  for text in texts:
+    assert text in error
+
+
+@pytest.mark.parametrize(
+  ("flags", "missing"),
+  [((TOY,), "--workdir is missing"), (("--workdir=x",), "--config is missing")],
+)
+def test_a_missing_flag_is_named_with_an_example(flags, missing):
+  error = one_line(main(*flags))
+  assert missing in error
+  assert "python -m sigma_jax.main --config=configs/toy.py --workdir=" in error
+
+
+def test_missing_manifest(tmp_path):
+  path = tmp_path / "nothing.csv"
+  flags = (f"--config.data.train={path}", f"--workdir={tmp_path}/run")
+  error = one_line(main(TOY, *flags))
+  assert str(path) in error and "data.train" in error
+
+
+def test_manifest_line_without_a_label(tmp_path):
+  path = tmp_path / "train.csv"
+  path.write_text("a.mp4 0\nb.mp4\n")
+  flags = (f"--config.data.train={path}", f"--workdir={tmp_path}/run")
+  error = one_line(main(TOY, *flags))
+  assert f"manifest {path}, line 2: no label in 'b.mp4'" in error
+
+
+def test_batch_that_the_devices_do_not_divide(toy_command, tmp_path):
+  done = run(*toy_command(tmp_path / "run", "--config.mesh.data=3"))
+  assert "mesh.data x mesh.fsdp must be the number of devices" in one_line(done)
+
+
+@pytest.fixture
+def broken_clips(toy_clips, tmp_path):
+  """`broken_clips(n)`: the toy set's manifest with n of 40 files spoilt."""
+
+  def make(count):
+    folder = tmp_path / "clips"
+    shutil.copytree(toy_clips, folder)
+    files = sorted((folder / "videos" / "train").glob("*.mp4"))
+    for file in files[:count]:
+      file.write_bytes(b"not a video")
+    return folder / "train.csv"
+
+  return make
+
+
+def test_too_many_bad_files_end_the_run_in_one_line(
+  toy_command, broken_clips, tmp_path
+):
+  manifest = broken_clips(30)
+  done = run(
+    *toy_command(tmp_path / "run", *SHORT, f"--config.data.train={manifest}")
+  )
+  assert done.returncode == 1, done.stderr
+  assert "Traceback" not in done.stderr
+  lines = done.stderr.splitlines()
+  assert lines[-1].startswith("error: ")
+  assert all(line.startswith("warning: ") for line in lines[:-1])
+  for text in ("cannot be read", "data.max_bad_share", "bad_files.jsonl"):
+    assert text in lines[-1]
+  assert (tmp_path / "run" / "traceback.txt").exists()
+
+
+def test_a_bad_file_is_skipped_and_a_probe_follows(
+  toy_command, broken_clips, tmp_path
+):
+  manifest, workdir = broken_clips(1), tmp_path / "run"
+  data = f"--config.data.train={manifest}"
+  # 12 steps of 4 clips: more than an epoch, so the bad one comes up.
+  steps = ("--config.train.steps=12", "--config.train.log_every=6")
+  done = run(*toy_command(workdir, *SHORT, data, *steps))
+  assert done.returncode == 0, done.stderr
+  listed = (workdir / "bad_files.jsonl").read_text().splitlines()
+  assert len(listed) == 1
+  entry = json.loads(listed[0])
+  assert entry["file"].endswith("videos/train/00000.mp4") and entry["reason"]
+  (warning,) = done.stderr.splitlines()
+  assert warning.startswith("warning: skipped unreadable ")
+  assert [row["step"] for row in metrics.read(workdir)] == [6, 12]
+
+  judged = tmp_path / "probe"
+  done = run(
+    *toy_command(
+      judged,
+      data,
+      f"--config.init={workdir}",
+      "--config.probe.batch_size=8",
+      "--config.probe.knn_k=5",
+      "--config.probe.penalties=(0.01,)",
+      config="configs/toy_probe.py",
+    )
+  )
+  assert done.returncode == 0, done.stderr
+  results = json.loads((judged / "results.json").read_text())
+  assert results["step"] == 12
+  found = {
+    (row["encoder"], row["label_set"], row["protocol"])
+    for row in results["rows"]
+  }
+  assert len(found) == len(results["rows"]) == 8
+  for row in results["rows"]:
+    # 39 readable videos of two clips each; 12 to judge on.
+    assert (row["num_train"], row["num_test"]) == (78, 12)
+    assert 0 <= row["low"] <= row["top1"] <= row["high"] <= 1
+  assert "pretrained" in done.stdout and "random" in done.stdout
+  assert np.isfinite(results["rows"][0]["chance"])

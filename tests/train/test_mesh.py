@@ -1,0 +1,146 @@
+"""Device grids, what is sharded, and that devices change no number."""
+
+import functools
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec
+
+from sigma_jax import settings as settings_lib
+from sigma_jax.train import mesh as mesh_lib
+from sigma_jax.train import state as state_lib
+from sigma_jax.train import steps
+
+
+def mesh_of(data, fsdp, num_devices=8):
+  return mesh_lib.make(
+    settings_lib.Mesh(data, fsdp), jax.devices()[:num_devices]
+  )
+
+
+@pytest.mark.parametrize(
+  ("data", "fsdp", "shape"),
+  [(-1, 1, (8, 1)), (2, 4, (2, 4)), (-1, 4, (2, 4)), (1, -1, (1, 8))],
+)
+def test_grid_of_devices(data, fsdp, shape):
+  mesh = mesh_of(data, fsdp)
+  assert mesh.devices.shape == shape
+  assert mesh.axis_names == ("data", "fsdp")
+
+
+@pytest.mark.parametrize(
+  ("data", "fsdp"), [(4, 1), (3, -1), (-1, -1), (0, -1), (16, 1), (-2, -4)]
+)
+def test_sizes_that_do_not_fit_are_refused(data, fsdp):
+  with pytest.raises(ValueError) as caught:
+    mesh_of(data, fsdp)
+  message = str(caught.value)
+  assert "mesh.data x mesh.fsdp must be the number of devices, 8" in message
+  assert f"got {data} x {fsdp}" in message
+
+
+def test_batch_that_devices_do_not_divide_is_refused():
+  assert mesh_lib.host_batch(16, mesh_of(2, 4)) == 16
+  with pytest.raises(ValueError, match=r"train.batch_size .* 8 devices, got 1"):
+    mesh_lib.host_batch(12, mesh_of(2, 4))
+
+
+def test_what_is_sharded():
+  shapes = {
+    "large": jax.ShapeDtypeStruct((256, 512), np.float32),
+    "tall": jax.ShapeDtypeStruct((1024, 64), np.float32),
+    "stacked": jax.ShapeDtypeStruct((12, 64, 256), np.float32),
+    "odd": jax.ShapeDtypeStruct((257, 511), np.float32),
+    "half odd": jax.ShapeDtypeStruct((256, 511), np.float32),
+    "small": jax.ShapeDtypeStruct((128, 511), np.float32),
+    "scalar": jax.ShapeDtypeStruct((), np.int32),
+  }
+  found = {
+    name: tuple(sharding.spec)
+    for name, sharding in mesh_lib.state_sharding(mesh_of(2, 4), shapes).items()
+  }
+  assert found == {
+    "large": (None, "fsdp"),
+    "tall": ("fsdp", None),
+    "stacked": (None, None, "fsdp"),
+    "odd": (None, None),
+    "half odd": ("fsdp", None),
+    "small": (None, None),
+    "scalar": (),
+  }
+  for sharding in mesh_lib.state_sharding(mesh_of(8, 1), shapes).values():
+    assert set(sharding.spec) <= {None}
+
+
+def test_batches_are_split_over_both_axes():
+  mesh = mesh_of(2, 4)
+  array = np.arange(16 * 3).reshape(16, 3)
+  put = mesh_lib.put_batch({"video": array}, mesh)["video"]
+  assert put.sharding.spec == PartitionSpec(("data", "fsdp"))
+  assert {shard.data.shape for shard in put.addressable_shards} == {(2, 3)}
+  np.testing.assert_array_equal(put, array)
+
+
+@functools.cache
+def one_step(settings, mesh):
+  """State before and after one step of plain descent, so that the difference
+  is the gradient; and the metrics."""
+  tx = optax.sgd(1.0)
+  state = state_lib.create(settings, tx, mesh)
+  shape = (8, 4, 16, 16, 3)
+  video = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+  step = jax.jit(
+    steps.pretrain_step(settings, tx, lambda step: step.astype("float32"))
+  )
+  batch = mesh_lib.put_batch({"video": video}, mesh)
+  return state, *step(state, {}, batch)
+
+
+@pytest.mark.parametrize(("data", "fsdp"), [(8, 1), (2, 4)])
+def test_eight_devices_compute_what_one_does(tiny, monkeypatch, data, fsdp):
+  alone, alone_after, alone_metrics = one_step(tiny, mesh_of(1, 1, 1))
+  monkeypatch.setattr(mesh_lib, "_MIN_SHARDED_SIZE", 64)
+  state, after, metrics = one_step(tiny, mesh_of(data, fsdp))
+  for name, value in alone_metrics.items():
+    np.testing.assert_allclose(
+      metrics[name], value, rtol=2e-6, atol=1e-7, err_msg=name
+    )
+  before = jax.tree.leaves_with_path(state.params)
+  sharded = [leaf for _, leaf in before if "fsdp" in leaf.sharding.spec]
+  assert len(sharded) >= (10 if fsdp > 1 else 0)
+  assert all(not leaf.is_fully_replicated for leaf in sharded)
+  for (path, a), b, b_alone, a_alone in zip(
+    before,
+    *map(jax.tree.leaves, (after.params, alone_after.params, alone.params)),
+    strict=True,
+  ):
+    name = jax.tree_util.keystr(path)
+    np.testing.assert_array_equal(a, a_alone, err_msg=name)
+    grad, wanted = np.asarray(a - b), np.asarray(a_alone - b_alone)
+    assert np.abs(wanted).max() > 1e-6
+    # float32 differences of parameters, each of which is below 4.
+    np.testing.assert_allclose(
+      grad,
+      wanted,
+      atol=2e-5 * np.abs(wanted).max() + 5e-7,
+      err_msg=name,
+    )
+
+
+def test_a_step_leaves_every_array_where_it_was(tiny, monkeypatch):
+  """Otherwise the second step would compile anew, and memory would creep."""
+  monkeypatch.setattr(mesh_lib, "_MIN_SHARDED_SIZE", 64)
+  mesh = mesh_of(2, 4)
+  before, after, _ = one_step(tiny, mesh)
+  wanted = mesh_lib.state_sharding(mesh, before)
+  for (path, a), b, rule in zip(
+    jax.tree.leaves_with_path(before),
+    jax.tree.leaves(after),
+    jax.tree.leaves(wanted),
+    strict=True,
+  ):
+    name = jax.tree_util.keystr(path)
+    assert a.sharding.is_equivalent_to(rule, a.ndim), name
+    assert b.sharding.is_equivalent_to(rule, b.ndim), (name, b.sharding, rule)

@@ -1,0 +1,89 @@
+"""Metrics file, progress line and collapse warnings."""
+
+import json
+
+import pytest
+
+from sigma_jax.train import metrics
+
+HEALTHY = {"target_std": 1.0, "used": 0.9, "perplexity": 40.0}
+
+
+@pytest.fixture(autouse=True)
+def without_tensorboard(monkeypatch):
+  monkeypatch.setattr(metrics, "_tensorboard", lambda workdir: None)
+
+
+def write(workdir, start, steps, loss):
+  writer = metrics.Writer(workdir, start)
+  for step in steps:
+    writer.write(step, {"loss": loss + step})
+  writer.close()
+
+
+def test_lines_after_the_resumed_step_are_cut(tmp_path):
+  write(tmp_path, 0, (2, 4, 6), 0.0)
+  with (tmp_path / metrics.JSONL).open("a") as file:
+    file.write('{"step": 8, "lo')  # a kill in mid-line
+  write(tmp_path, 4, (6, 8), 100.0)
+  rows = metrics.read(tmp_path)
+  assert [row["step"] for row in rows] == [2, 4, 6, 8]
+  assert [row["loss"] for row in rows] == [2, 4, 106, 108]
+  for line in (tmp_path / metrics.JSONL).read_text().splitlines():
+    json.loads(line)
+
+
+def test_a_fresh_run_starts_a_fresh_file(tmp_path):
+  write(tmp_path, 0, (1, 2), 0.0)
+  write(tmp_path, 0, (1,), 5.0)
+  assert metrics.read(tmp_path) == [{"step": 1, "loss": 6.0}]
+  assert metrics.read(tmp_path / "nowhere") == []
+
+
+def test_lines_can_be_read_while_the_run_goes_on(tmp_path):
+  writer = metrics.Writer(tmp_path)
+  writer.write(1, {"loss": float("nan")})
+  assert [row["step"] for row in metrics.read(tmp_path)] == [1]
+  writer.close()
+
+
+def test_progress_line(capsys, monkeypatch):
+  clock = iter([100.0, 110.0, 115.0])
+  monkeypatch.setattr(metrics.time, "perf_counter", lambda: next(clock))
+  progress = metrics.Progress(20, 100, 8)
+  scalars = {"loss": 1.5, **HEALTHY}
+  speed = progress.line(40, scalars, waited=2.0)
+  assert speed == {"clips_per_second": 16.0, "wait_share": 0.2}
+  out = capsys.readouterr().out
+  for text in ("step 40/100", "loss 1.5", "16.0 clips/s", "20%", "ETA 0m30s"):
+    assert text in out
+  speed = progress.line(60, scalars, waited=2.0)
+  assert speed == {"clips_per_second": 32.0, "wait_share": 0.0}
+
+
+@pytest.mark.parametrize(
+  ("sick", "symptom", "advice"),
+  [
+    ({"target_std": 0.05}, "lost their variation", "loss.kind='assignment'"),
+    ({"used": 0.2}, "only 20% of the 64 prototypes", "loss.num_prototypes"),
+    ({"perplexity": 2.0}, "perplexity 2.0 of 64", "loss.epsilon"),
+  ],
+)
+def test_a_collapse_is_told_once_with_advice(capsys, sick, symptom, advice):
+  watch = metrics.CollapseWatch(64)
+  assert watch.check(1, HEALTHY) == []
+  (warning,) = watch.check(2, HEALTHY | sick)
+  assert symptom in warning and advice in warning
+  assert watch.check(3, HEALTHY | sick) == []
+  assert watch.check(4, HEALTHY) == []
+  out = capsys.readouterr().out
+  assert out.count("warning: step 2: collapse: ") == 1
+  assert out.count("\n") == 1
+
+
+def test_prototypes_are_not_judged_in_warmup_nor_where_there_are_none():
+  watch = metrics.CollapseWatch(64, warmup_steps=10)
+  sick = HEALTHY | {"used": 0.1, "perplexity": 1.0}
+  assert watch.check(9, sick) == []
+  assert len(watch.check(10, sick)) == 2
+  assert metrics.CollapseWatch(None).check(50, {"target_std": 1.0}) == []
