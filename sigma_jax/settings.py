@@ -10,11 +10,11 @@ import dataclasses
 import difflib
 import hashlib
 import json
-import types
-import typing
 from typing import Any
 
 import ml_collections
+
+from sigma_jax import freeze
 
 # The image ViTs that can be the teacher; `models.variants` has their facts.
 TEACHERS = (
@@ -294,7 +294,7 @@ class Settings:
     """
     if isinstance(config, ml_collections.ConfigDict):
       config = config.to_dict()
-    return _build(cls, config, "")
+    return freeze.build(cls, config)
 
   def to_dict(self) -> dict[str, Any]:
     """Nested plain values, as JSON stores them (tuples become lists)."""
@@ -310,35 +310,3 @@ def default_config() -> ml_collections.ConfigDict:
   """The defaults as a locked, typed ConfigDict for config files to change."""
   config = ml_collections.ConfigDict(dataclasses.asdict(Settings()))
   return config.lock()
-
-
-def _build(cls: type, values: dict[str, Any], prefix: str) -> Any:
-  fields = {f.name: f for f in dataclasses.fields(cls)}
-  hints = typing.get_type_hints(cls)
-  kwargs = {}
-  for name, value in values.items():
-    key = prefix + name
-    if name not in fields:
-      near = difflib.get_close_matches(name, fields, 1)
-      hint = f"; did you mean {prefix + near[0]!r}?" if near else ""
-      raise ValueError(f"unknown config key {key!r}{hint}")
-    kwargs[name] = _convert(hints[name], value, key)
-  return cls(**kwargs)
-
-
-def _convert(hint: Any, value: Any, key: str) -> Any:
-  if dataclasses.is_dataclass(hint):
-    if not isinstance(value, dict):
-      raise ValueError(f"config key {key!r} is a section, got {value!r}")
-    return _build(hint, value, key + ".")
-  if isinstance(hint, types.GenericAlias):  # tuple[x, ...]
-    if not isinstance(value, (tuple, list)):
-      raise ValueError(f"config key {key!r} must be a tuple, got {value!r}")
-    return tuple(_convert(hint.__args__[0], v, key) for v in value)
-  if hint is float and type(value) is int:
-    return float(value)
-  if type(value) is not hint:
-    raise ValueError(
-      f"config key {key!r} must be {hint.__name__}, got {value!r}"
-    )
-  return value

@@ -110,6 +110,8 @@ def test_fingerprint_changes_with_any_option():
     "model.remat": "full",
     "masking.kind": "random",
     "target.kind": "pixel",
+    "target.variant": "dino_vits16",
+    "target.dtype": "bfloat16",
     "loss.kind": "l2",
     "loss.labels": "soft",
     "task": "probe",

@@ -1,0 +1,49 @@
+"""Turns nested plain values into frozen dataclasses, strictly."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from typing import Any
+
+
+def build(cls: type, values: dict[str, Any], prefix: str = "") -> Any:
+  """An instance of `cls` from nested values, names and types checked.
+
+  Args:
+    cls: a dataclass; fields may be dataclasses, scalars or tuples of scalars.
+    values: as many of its fields as are given; the rest keep their defaults.
+    prefix: dotted key of `cls` itself, for messages.
+
+  Raises:
+    ValueError: one line naming the key, and the nearest valid one.
+  """
+  fields = {f.name: f for f in dataclasses.fields(cls)}
+  hints = typing.get_type_hints(cls)
+  kwargs = {}
+  for name, value in values.items():
+    key = prefix + name
+    if name not in fields:
+      near = difflib.get_close_matches(name, fields, 1)
+      hint = f"; did you mean {prefix + near[0]!r}?" if near else ""
+      raise ValueError(f"unknown config key {key!r}{hint}")
+    kwargs[name] = _convert(hints[name], value, key)
+  return cls(**kwargs)
+
+
+def _convert(hint: Any, value: Any, key: str) -> Any:
+  if dataclasses.is_dataclass(hint):
+    if not isinstance(value, dict):
+      raise ValueError(f"config key {key!r} is a section, got {value!r}")
+    return build(hint, value, key + ".")
+  if isinstance(hint, types.GenericAlias):  # tuple[x, ...]
+    if not isinstance(value, (tuple, list)):
+      raise ValueError(f"config key {key!r} must be a tuple, got {value!r}")
+    return tuple(_convert(hint.__args__[0], v, key) for v in value)
+  if hint is float and type(value) is int:
+    return float(value)
+  if type(value) is not hint:
+    raise ValueError(
+      f"config key {key!r} must be {hint.__name__}, got {value!r}"
+    )
+  return value
