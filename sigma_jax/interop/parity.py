@@ -213,13 +213,16 @@ def _schedule(case: golden_case.Case):
 def run(paths: list[str], *, as_json: bool, as_markdown: bool) -> int:
   """Compares the cases and prints them; see `Result`.
 
+  As JSON, one case is one flat object of quantity -> error (for labels, how
+  many differ); several cases are an object of such objects.
+
   Returns:
     0 where all agree, else 1.
   """
   results = [compare(golden_case.load(path)) for path in paths]
   if as_json:
-    found = [_plain(result) for result in results]
-    print(json.dumps(found[0] if len(found) == 1 else {"cases": found}))
+    found = {result.name: _plain(result) for result in results}
+    print(json.dumps(_plain(results[0]) if len(results) == 1 else found))
   elif as_markdown:
     print(_markdown(results, paths))
   else:
@@ -227,18 +230,10 @@ def run(paths: list[str], *, as_json: bool, as_markdown: bool) -> int:
   return 0 if all(result.passed for result in results) else 1
 
 
-def _plain(result: Result) -> dict:
-  return {
-    "case": result.name,
-    "passed": result.passed,
-    "errors": {row.quantity: row.error for row in result.rows},
-    "tolerances": {row.quantity: row.tolerance for row in result.rows},
-    "failed": [row.quantity for row in result.rows if not row.passed],
-    "notes": {row.quantity: row.note for row in result.rows if row.note},
-    "gradients": {
-      name: {"norm": norm, "values": values}
-      for name, (norm, values) in result.gradients.items()
-    },
+def _plain(result: Result) -> dict[str, float]:
+  """Quantity -> error, `gradient/NAME` for every parameter's own."""
+  return {row.quantity: row.error for row in result.rows} | {
+    f"gradient/{name}": max(errors) for name, errors in result.gradients.items()
   }
 
 
