@@ -3,10 +3,8 @@
 Everything here is cheap: no checkpoint, no clip and no TensorFlow.
 """
 
-import contextlib
 import dataclasses
 import datetime
-import io
 import json
 import math
 import pathlib
@@ -129,11 +127,9 @@ def _collapse_warnings(settings, rows: list[Row]) -> list[tuple[int, str]]:
     settings.loss.num_prototypes if has_usage else None, total // 10
   )
   found = []
-  # The watch prints what it finds, for the training loop; here it is old news.
-  with contextlib.redirect_stdout(io.StringIO()):
-    for row in rows:
-      step = int(row["step"])
-      found += [(step, text) for text in watch.check(step, row)]
+  for row in rows:
+    step = int(row["step"])
+    found += [(step, text) for text in watch.check(step, row)]
   return found
 
 

@@ -92,6 +92,8 @@ def pretrain(
   writer = metrics.Writer(workdir, start)
   progress = metrics.Progress(start, total, settings.train.batch_size)
   watch = metrics.CollapseWatch(_num_prototypes(settings), total // 10)
+  for row in metrics.read(workdir):
+    watch.check(row["step"], row)
   pending: list[tuple[int, np.ndarray, Any]] = []
   last: dict[str, float] = {}
 
@@ -108,7 +110,8 @@ def pretrain(
         # so that a checkpoint never holds what a non-finite step left behind.
         last = _drain(pending, checkpoints, file_name)
       if log_now:
-        watch.check(step, last)
+        for text in watch.check(step, last):
+          metrics.say(f"warning: step {step}: collapse: {text}")
         writer.write(step, last | progress.line(step, last, batches.waited))
       if save_now:
         checkpoints.save(step, train_state)
@@ -150,14 +153,11 @@ def _num_prototypes(settings: settings_lib.Settings) -> int | None:
 
 
 def _announce(settings, mesh, train_state, start: int, total: int) -> None:
-  if jax.process_index() != 0:
-    return
   count = sum(leaf.size for leaf in jax.tree.leaves(train_state.params))
   where = " x ".join(f"{axis} {n}" for axis, n in mesh.shape.items())
-  print(
+  metrics.say(
     f"config {settings.fingerprint()}: {count / 1e6:.2f} M parameters, "
     f"{mesh.size} {jax.devices()[0].platform} device(s) ({where}), "
     f"{f'resuming after step {start}' if start else 'from scratch'}, "
-    f"{total} steps",
-    flush=True,
+    f"{total} steps"
   )

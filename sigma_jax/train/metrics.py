@@ -96,7 +96,7 @@ class Progress:
       for name in ("agreement", "used", "perplexity", "target_std")
       if name in scalars
     )
-    _say(
+    say(
       f"step {step}/{self._total}  loss {scalars['loss']:.4f}  {shown}  "
       f"{speed['clips_per_second']:.1f} clips/s  "
       f"waiting for data {100 * speed['wait_share']:.0f}%  "
@@ -106,7 +106,11 @@ class Progress:
 
 
 class CollapseWatch:
-  """Warns, with advice, when the health figures say that a run collapses."""
+  """Words and advice for health figures that say that a run collapses.
+
+  It judges against the run's first figures: a resumed run has to show it the
+  earlier lines first.
+  """
 
   def __init__(self, num_prototypes: int | None, warmup_steps: int = 0):
     """num_prototypes: k, or None where the loss has no prototypes."""
@@ -142,8 +146,6 @@ class CollapseWatch:
         )
     new = [text for key, text in found.items() if key not in self._told]
     self._told |= set(found)
-    for text in new:
-      _say(f"warning: step {step}: collapse: {text}")
     return new
 
 
@@ -153,7 +155,8 @@ def fetch(metrics: list[dict[str, jax.Array]]) -> list[dict[str, float]]:
   return [{k: float(np.asarray(v)) for k, v in row.items()} for row in values]
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+  """Prints a line, on process 0 only."""
   if jax.process_index() == 0:
     print(text, flush=True)
 

@@ -69,16 +69,13 @@ def test_progress_line(capsys, monkeypatch):
     ({"perplexity": 2.0}, "perplexity 2.0 of 64", "loss.epsilon"),
   ],
 )
-def test_a_collapse_is_told_once_with_advice(capsys, sick, symptom, advice):
+def test_a_collapse_is_told_once_with_advice(sick, symptom, advice):
   watch = metrics.CollapseWatch(64)
   assert watch.check(1, HEALTHY) == []
   (warning,) = watch.check(2, HEALTHY | sick)
   assert symptom in warning and advice in warning
   assert watch.check(3, HEALTHY | sick) == []
   assert watch.check(4, HEALTHY) == []
-  out = capsys.readouterr().out
-  assert out.count("warning: step 2: collapse: ") == 1
-  assert out.count("\n") == 1
 
 
 def test_prototypes_are_not_judged_in_warmup_nor_where_there_are_none():
