@@ -166,7 +166,7 @@ def test_too_many_bad_files_end_the_run_in_one_line(
   assert "Traceback" not in done.stderr
   lines = done.stderr.splitlines()
   assert lines[-1].startswith("error: ")
-  assert all(line.startswith("warning: ") for line in lines[:-1])
+  assert sum(line.startswith("error: ") for line in lines) == 1
   for text in ("cannot be read", "data.max_bad_share", "bad_files.jsonl"):
     assert text in lines[-1]
   assert (tmp_path / "run" / "traceback.txt").exists()
@@ -185,8 +185,11 @@ def test_a_bad_file_is_skipped_and_a_probe_follows(
   assert len(listed) == 1
   entry = json.loads(listed[0])
   assert entry["file"].endswith("videos/train/00000.mp4") and entry["reason"]
-  (warning,) = done.stderr.splitlines()
-  assert warning.startswith("warning: skipped unreadable ")
+  # A slow machine may draw remarks from libraries, which are not ours.
+  ours = [x for x in done.stderr.splitlines() if x.startswith("warning: ")]
+  assert len(ours) == 1, done.stderr
+  assert ours[0].startswith("warning: skipped unreadable ")
+  assert "Traceback" not in done.stderr
   assert [row["step"] for row in metrics.read(workdir)] == [6, 12]
 
   judged = tmp_path / "probe"
