@@ -13,4 +13,5 @@ bash launch/setup.sh ${VARIANT:+"$VARIANT"} --test
 .venv/bin/python -m ruff check .
 .venv/bin/python -m ruff format --check .
 echo "setup and style: $SECONDS s"
-exec .venv/bin/python -m pytest "$@"
+# A worker a core; a file's tests share what they compile, so they stay together.
+exec .venv/bin/python -m pytest -n auto --dist loadfile "$@"

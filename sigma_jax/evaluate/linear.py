@@ -5,6 +5,8 @@ L-BFGS for every penalty at once, the penalty chosen on clips held out from the
 training split. Test clips choose nothing.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,13 +59,24 @@ def _fit(
   x: np.ndarray, y: np.ndarray, num_classes: int, penalties: tuple[float, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
   """Weights [r, d, c] and biases [r, c], one for each of r penalties."""
-  x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.int32)
+  weights, biases = _solve(
+    jnp.asarray(x, jnp.float32),
+    jnp.asarray(y, jnp.int32),
+    jnp.asarray(penalties, jnp.float32),
+    num_classes,
+  )
+  return np.asarray(weights), np.asarray(biases)
+
+
+# At module level: both encoders of a probe share the compiled solver.
+@functools.partial(jax.jit, static_argnums=3)
+def _solve(x, y, penalties, num_classes):
   start = (
     jnp.zeros((x.shape[1], num_classes), jnp.float32),
     jnp.zeros((num_classes,), jnp.float32),
   )
 
-  def solve(penalty):
+  def solve_one(penalty):
     def objective(weights):
       logits = x @ weights[0] + weights[1]
       losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
@@ -83,6 +96,4 @@ def _fit(
     carry = (start, solver.init(start))
     return jax.lax.fori_loop(0, _ITERATIONS, iterate, carry)[0]
 
-  solved = jax.jit(lambda p: jax.lax.map(solve, p))
-  weights, biases = solved(jnp.asarray(penalties, jnp.float32))
-  return np.asarray(weights), np.asarray(biases)
+  return jax.lax.map(solve_one, penalties)

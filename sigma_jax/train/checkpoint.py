@@ -109,7 +109,7 @@ def read_config(workdir: str | pathlib.Path) -> settings_lib.Settings:
   """The settings of the run in `workdir`.
 
   Raises:
-    UserError: there is no run in it.
+    UserError: there is no run in it, or not one of this version's.
   """
   path = pathlib.Path(workdir) / CONFIG
   if not path.is_file():
@@ -117,7 +117,10 @@ def read_config(workdir: str | pathlib.Path) -> settings_lib.Settings:
       f"no {CONFIG} in {str(workdir)!r}: expected the workdir of a "
       "pre-training run"
     )
-  return settings_lib.Settings.from_config(json.loads(path.read_text()))
+  try:
+    return settings_lib.Settings.from_config(json.loads(path.read_text()))
+  except ValueError as error:
+    raise errors.UserError(f"{path}: {error}") from error
 
 
 def restore_params(workdir: str | pathlib.Path) -> tuple[dict, int]:

@@ -150,7 +150,8 @@ def test_ci_script_is_executable():
 
 @pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
 def test_requirements_are_exact_pins(path):
-  lines = [line.partition("#")[0].strip() for line in path.open()]
+  lines = path.read_text().splitlines()
+  lines = [line.partition("#")[0].strip() for line in lines]
   lines = [line for line in lines if line]
   assert lines
   pin = re.compile(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.+!]*( *; *\S.*)?")
@@ -420,7 +421,9 @@ def test_demo_defaults_lie_in_the_checkout(checkout):
 
 def test_test_script_passes_arguments_to_pytest_last(checkout):
   out = succeeded(checkout.run("test.sh", "-k", "mask"))
-  assert out.splitlines()[-1] == "ran -m pytest -k mask"
+  assert out.splitlines()[-1] == (
+    "ran -m pytest -n auto --dist loadfile -k mask"
+  )
   assert "requirements-test.txt" in checkout.installs[-1]
   assert checkout.calls("-m ruff") == [
     "-m ruff check .",
