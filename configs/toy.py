@@ -34,7 +34,7 @@ def get_config():
   config.loss.num_prototypes = 64
 
   config.train.batch_size = 48
-  config.train.steps = 1200
+  config.train.steps = 1000
   config.train.log_every = 25
   config.train.checkpoint_every = 200
   config.optimizer.base_lr = 6e-4 * 256 / 48
