@@ -26,6 +26,12 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_disable_most_optimizations", True)
 
 
+# PyTorch's CUDA build, which pip takes on most machines, brings Triton; loading
+# its LLVM beside TensorFlow's in one process is a segmentation fault (seen with
+# torch 2.13, Python 3.12). The oracles here run on the CPU and want none of it.
+sys.modules["triton"] = None
+
+
 def _lenient(function):
   """`function` under JAX's usual promotion."""
 
