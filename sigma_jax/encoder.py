@@ -132,7 +132,9 @@ class VideoEncoder:
       video.dtype != jnp.uint8
       or video.ndim != 5
       or video.shape[-1] != 3
-      or any(n % k for n, k in zip(video.shape[1:4], sides, strict=True))
+      or any(
+        n == 0 or n % k for n, k in zip(video.shape[1:4], sides, strict=True)
+      )
     ):
       raise ValueError(
         "video must be uint8 [b, t, h, w, 3] with t, h, w multiples of "

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from typing import Any
@@ -46,4 +47,6 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
     raise ValueError(
       f"config key {key!r} must be {hint.__name__}, got {value!r}"
     )
+  if hint is float and not math.isfinite(value):
+    raise ValueError(f"config key {key!r} must be finite, got {value!r}")
   return value

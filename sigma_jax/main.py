@@ -3,6 +3,7 @@
 Every key of the config can be overridden, `--config.train.batch_size=64`.
 """
 
+import contextlib
 import difflib
 import os
 import pathlib
@@ -31,15 +32,18 @@ def main(argv: list[str]) -> int:
   Returns:
     Exit code: 0 done, 1 the run stopped itself, 2 the input has to change.
   """
+  if {"-h", "-help", "--help"} & set(argv):
+    print(f"{__doc__}\nThe config's keys and defaults: sigma_jax/settings.py")
+    return 0
   try:
     run = _parse(argv)
+    workdir = _workdir(_WORKDIR.value)
   except (errors.UserError, ValueError, flags.Error) as error:
     return _fail(error, 2)
   # TensorFlow only feeds data here: keep its start-up lines out of the log.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   logging.set_verbosity(logging.WARNING)
-  workdir = pathlib.Path(_WORKDIR.value)
   # Imported late, so that a typo is answered at once and not after the
   # seconds that JAX and TensorFlow take to load.
   from sigma_jax import tasks
@@ -50,18 +54,43 @@ def main(argv: list[str]) -> int:
     return _fail(error, 2, workdir)
   except errors.RunStopped as error:
     return _fail(error, 1, workdir)
+  except KeyboardInterrupt:
+    print(
+      "interrupted; the same command resumes from the newest checkpoint",
+      file=sys.stderr,
+    )
+    return 130
   return 0
+
+
+def _workdir(value: str) -> pathlib.Path:
+  """The run's folder, made if it has to be."""
+  path = pathlib.Path(value)
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise errors.UserError(
+      f"--workdir {value!r} cannot be made: {error.strerror}"
+    ) from error
+  if not os.access(path, os.W_OK):
+    raise errors.UserError(f"--workdir {value!r} cannot be written to")
+  return path
 
 
 def _parse(argv: list[str]) -> settings.Settings:
   """Flags -> settings, every mistake a one-line ValueError."""
   try:
-    flags.FLAGS(argv)
+    rest = flags.FLAGS(argv)[1:]
   except (flags.Error, AttributeError, KeyError, TypeError) as error:
     # A locked ConfigDict answers a misspelt key with the last three.
     message = _unknown_key(argv) or _explain(str(error.args[0]))
     raise errors.UserError(message) from error
-  if not flags.FLAGS["config"].present or _WORKDIR.value is None:
+  if rest:
+    raise errors.UserError(
+      f"not understood: {' '.join(rest)!r}; options are --key=value, and paths "
+      "with spaces need quotes"
+    )
+  if not flags.FLAGS["config"].present or not _WORKDIR.value:
     missing = "--workdir" if flags.FLAGS["config"].present else "--config"
     raise errors.UserError(
       f"{missing} is missing; for example: python -m sigma_jax.main "
@@ -80,6 +109,8 @@ def _unknown_key(argv: list[str]) -> str | None:
   valid = _dotted(settings.Settings().to_dict())
   for argument in argv:
     given = re.match(r"--?(?:no)?config\.([^=]+)", argument)
+    if given and any(key.startswith(given[1] + ".") for key in valid):
+      return f"'config.{given[1]}' is a section: set one of its keys"
     if given and given[1] not in valid:
       near = difflib.get_close_matches(given[1], valid, 1)
       hint = f"; did you mean 'config.{near[0]}'?" if near else ""
@@ -113,7 +144,8 @@ def _fail(error: Exception, code: int, workdir=None) -> int:
   """One line to the user; the traceback to a file for whoever needs it."""
   text = " ".join(str(error).split())
   if workdir is not None and workdir.is_dir():
-    (workdir / "traceback.txt").write_text(traceback.format_exc())
+    with contextlib.suppress(OSError):
+      (workdir / "traceback.txt").write_text(traceback.format_exc())
   print(f"error: {text}", file=sys.stderr, flush=True)
   return code
 

@@ -78,6 +78,11 @@ class Data:
     _positive("data", self, "num_frames", "stride", "size", "file_timeout")
     if not self.scales or not all(0 < s <= 1 for s in self.scales):
       raise ValueError(f"data.scales must lie in (0, 1], got {self.scales}")
+    if self.workers < 0 or self.prefetch < 0:
+      raise ValueError(
+        "data.workers and data.prefetch must not be negative, got "
+        f"{self.workers} and {self.prefetch}"
+      )
     if not 0 <= self.max_bad_share <= 1:
       raise ValueError(
         f"data.max_bad_share must lie in [0, 1], got {self.max_bad_share}"
@@ -104,6 +109,7 @@ class Model:
   def __post_init__(self):
     _choice("model.dtype", self.dtype, ("float32", "bfloat16"))
     _choice("model.remat", self.remat, ("none", "full"))
+    _positive("model", self, "tubelet", "patch", "mlp_ratio", "norm_epsilon")
     for side in ("encoder", "decoder"):
       dim = getattr(self, f"{side}_dim")
       heads = getattr(self, f"{side}_heads")
@@ -144,6 +150,8 @@ class Target:
     _choice("target.variant", self.variant, TEACHERS)
     _choice("target.dtype", self.dtype, ("float32", "bfloat16"))
     _positive("target", self, "dim")
+    if not all(width > 0 for width in self.hidden):
+      raise ValueError(f"target.hidden must be positive, got {self.hidden}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +196,17 @@ class Optimizer:
       raise ValueError(
         "optimizer.base_lr and optimizer.min_lr must not be negative, "
         f"got {self.base_lr} and {self.min_lr}"
+      )
+    if not (0 <= self.b1 < 1 and 0 <= self.b2 < 1):
+      raise ValueError(
+        "optimizer.b1 and optimizer.b2 must lie in [0, 1), got "
+        f"{self.b1} and {self.b2}"
+      )
+    if min(self.weight_decay, self.warmup_epochs, self.clip_norm) < 0:
+      raise ValueError(
+        "optimizer.weight_decay, warmup_epochs and clip_norm must not be "
+        f"negative, got {self.weight_decay}, {self.warmup_epochs} and "
+        f"{self.clip_norm}"
       )
 
 
@@ -253,7 +272,9 @@ class Settings:
 
   task: str = "pretrain"  # pretrain or probe
   seed: int = 0
-  init: str = ""  # workdir or checkpoint to start from (probe: to judge)
+  # Workdir whose parameters a fresh pre-training starts from, or that the
+  # probe judges. A .pth becomes one: python -m sigma_jax.interop import.
+  init: str = ""
   data: Data = Data()
   model: Model = Model()
   masking: Masking = Masking()

@@ -19,14 +19,18 @@ def run(config: settings.Settings, workdir: pathlib.Path) -> None:
 
 
 def pretrain(config: settings.Settings, workdir: pathlib.Path) -> None:
-  """Pre-trains on `data.train`; resumes what the workdir holds."""
+  """Pre-trains on `data.train`; resumes what the workdir holds.
+
+  A fresh run starts from `init`'s parameters where that is set.
+  """
   import jax
 
   from sigma_jax.data import bad_files, manifest, pipeline
   from sigma_jax.interop import teacher
-  from sigma_jax.train import loop
+  from sigma_jax.train import checkpoint, loop
 
   frozen = teacher.load(config)
+  initial = checkpoint.restore_params(config.init)[0] if config.init else None
   rows = manifest.load(config.data.train, config.data.root)
   bad = bad_files.BadFiles(
     str(workdir), config.data.max_bad_share, len(rows.files)
@@ -50,6 +54,7 @@ def pretrain(config: settings.Settings, workdir: pathlib.Path) -> None:
     open_batches=open_batches,
     file_name=lambda row: rows.files[row],
     frozen=frozen,
+    initial=initial,
   )
 
 

@@ -6,10 +6,13 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 
+from sigma_jax import main as main_lib
+from sigma_jax import tasks
 from sigma_jax.train import metrics
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -73,6 +76,10 @@ TOY = "--config=configs/toy.py"
     ),
     ((TOY, "--wrokdir=x"), ["wrokdir"]),
     (("--config=configs/nothing.py",), ["'configs/nothing.py'"]),
+    ((TOY, "--config.model=3"), ["'config.model' is a section"]),
+    ((TOY, "my", "videos"), ["not understood: 'my videos'"]),
+    ((TOY, "--config.model.patch=0"), ["model.patch must be positive"]),
+    ((TOY, "--config.optimizer.base_lr=nan"), ["optimizer.base_lr", "nan"]),
   ],
   ids=[
     "unknown key",
@@ -81,6 +88,10 @@ TOY = "--config=configs/toy.py"
     "unknown section",
     "unknown flag",
     "no file",
+    "section",
+    "stray words",
+    "zero",
+    "not a number",
   ],
 )
 def test_mistakes_on_the_command_line(tmp_path, flags, texts):
@@ -118,6 +129,28 @@ def test_a_missing_flag_is_named_with_an_example(flags, missing):
   error = one_line(main(*flags))
   assert missing in error
   assert "python -m sigma_jax.main --config=configs/toy.py --workdir=" in error
+
+
+def test_a_workdir_that_cannot_be(tmp_path):
+  path = tmp_path / "file"
+  path.touch()
+  assert "cannot be made" in one_line(main(TOY, f"--workdir={path}"))
+  assert "--workdir is missing" in one_line(main(TOY, "--workdir="))
+
+
+def test_an_interrupt_is_one_line(tmp_path, monkeypatch, capsys):
+  def interrupted(config, workdir):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(main_lib, "_parse", lambda argv: None)
+  monkeypatch.setattr(
+    main_lib, "_WORKDIR", types.SimpleNamespace(value=str(tmp_path))
+  )
+  monkeypatch.setattr(tasks, "run", interrupted)
+  assert main_lib.main(["main"]) == 130
+  assert capsys.readouterr().err.splitlines() == [
+    "interrupted; the same command resumes from the newest checkpoint"
+  ]
 
 
 def test_missing_manifest(tmp_path):

@@ -51,6 +51,11 @@ def load(path: str, root: str = "") -> Manifest:
     UserError: it is empty, or a line has no label, or one that is not a whole
       number from 0 up. One line with the file, line number and text.
   """
+  if os.path.isdir(path):
+    raise errors.UserError(
+      f"manifest {path!r} is a folder; it has to be a text file with one "
+      "'path label' a line"
+    )
   if not os.path.isfile(path):
     raise FileNotFoundError(
       f"manifest {path!r} does not exist; set data.train or data.val to a "
@@ -93,7 +98,7 @@ def _parse(line: str, where: str) -> tuple[str, int]:
         "class indices from 0 up"
       )
     return parts[0].strip(), label
-  if last is None:
+  if last is None or os.path.splitext(last)[1][1:2].isalpha():
     raise errors.UserError(
       f"{where}: no label in {line!r}; write 'path label', separated by a "
       "space, comma or tab"

@@ -115,7 +115,8 @@ def read_config(workdir: str | pathlib.Path) -> settings_lib.Settings:
   if not path.is_file():
     raise errors.UserError(
       f"no {CONFIG} in {str(workdir)!r}: expected the workdir of a "
-      "pre-training run"
+      "pre-training run (a .pth or transformers folder becomes one by python "
+      "-m sigma_jax.interop import SOURCE WORKDIR)"
     )
   try:
     return settings_lib.Settings.from_config(json.loads(path.read_text()))

@@ -41,6 +41,7 @@ def pretrain(
   open_batches: Callable[[int], Iterator[dict[str, np.ndarray]]],
   file_name: Callable[[int], str],
   frozen: dict | None = None,
+  initial: dict | None = None,
 ) -> dict[str, float]:
   """Pre-trains, or resumes from the workdir's newest checkpoint.
 
@@ -52,6 +53,7 @@ def pretrain(
       {"video": uint8 [b, t, h, w, 3], "index": int32 [b]}.
     file_name: manifest row -> file, for messages.
     frozen: the target's frozen weights as host arrays, where it has any.
+    initial: parameters that a fresh run starts from instead of random ones.
 
   Returns:
     The last step's metrics.
@@ -77,7 +79,7 @@ def pretrain(
     abstract = state.abstract(settings, tx, mesh)
     train_state = checkpoints.restore(start, abstract)
   else:
-    train_state = state.create(settings, tx, mesh)
+    train_state = state.create(settings, tx, mesh, initial)
   frozen = jax.device_put(frozen or {}, mesh_lib.replicated(mesh))
   _announce(settings, mesh, train_state, start, total)
 

@@ -25,7 +25,7 @@ def pretrain():
   run sees no more batches. Returns the loop's result.
   """
 
-  def run(settings, workdir, stop_before=None, opened=None):
+  def run(settings, workdir, stop_before=None, opened=None, initial=None):
     data, rows = settings.data, settings.train.batch_size
     shape = (rows, data.num_frames, data.size, data.size, 3)
 
@@ -53,6 +53,7 @@ def pretrain():
         num_examples=4 * rows,
         open_batches=open_batches,
         file_name=lambda row: f"clip{row}.mp4",
+        initial=initial,
       )
 
   return run

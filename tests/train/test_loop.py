@@ -144,3 +144,18 @@ def test_misfits_are_found_before_anything_is_written(
 def test_total_steps(tiny, change, steps, epochs, total):
   settings = change(tiny, train__steps=steps, train__epochs=epochs)
   assert loop.total_steps(settings, num_examples=104) == total
+
+
+def test_a_fresh_run_starts_from_given_parameters(
+  tiny, change, unbroken, pretrain, tmp_path
+):
+  start = params_of(unbroken[0])[1]
+  # Without a learning rate or decay the start is where the run stays.
+  still = change(tiny, optimizer__base_lr=0.0, optimizer__min_lr=0.0)
+  pretrain(still, tmp_path / "a", initial=start)
+  end = params_of(tmp_path / "a")[1]
+  end["prototypes"] = start["prototypes"]  # these are put on the sphere
+  jax.tree.map(np.testing.assert_array_equal, end, start)
+  wider = change(tiny, model__encoder_dim=2 * tiny.model.encoder_dim)
+  with pytest.raises(errors.UserError, match="holds another model"):
+    pretrain(wider, tmp_path / "b", initial=start)
