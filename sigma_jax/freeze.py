@@ -1,4 +1,4 @@
-"""Turns nested plain values into frozen dataclasses, strictly."""
+"""Turns nested plain values into frozen dataclasses, strictly; checks them."""
 
 import dataclasses
 import difflib
@@ -50,3 +50,20 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
   if hint is float and not math.isfinite(value):
     raise ValueError(f"config key {key!r} must be finite, got {value!r}")
   return value
+
+
+def choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
+  """Raises ValueError naming the nearest of `allowed` if `value` is none."""
+  if value not in allowed:
+    near = difflib.get_close_matches(str(value), allowed, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{key} must be one of {allowed}, got {value!r}{hint}")
+
+
+def positive(section: str, obj: Any, *names: str) -> None:
+  """Raises ValueError naming the first of `names` in `obj` that is not > 0."""
+  for name in names:
+    if getattr(obj, name) <= 0:
+      raise ValueError(
+        f"{section}.{name} must be positive, got {getattr(obj, name)!r}"
+      )

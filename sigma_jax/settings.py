@@ -7,7 +7,6 @@ in one line what is wrong when a key is unknown or a value is impossible.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
 from typing import Any
@@ -30,21 +29,6 @@ TEACHERS = (
   "dinov3_vitb16",
   "dinov3_vitl16",
 )
-
-
-def _choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
-  if value not in allowed:
-    near = difflib.get_close_matches(str(value), allowed, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{key} must be one of {allowed}, got {value!r}{hint}")
-
-
-def _positive(section: str, obj: Any, *names: str) -> None:
-  for name in names:
-    if getattr(obj, name) <= 0:
-      raise ValueError(
-        f"{section}.{name} must be positive, got {getattr(obj, name)!r}"
-      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +58,10 @@ class Data:
   file_timeout: float = 30.0  # seconds allowed for decoding one clip
 
   def __post_init__(self):
-    _choice("data.crop", self.crop, ("multiscale", "center"))
-    _positive("data", self, "num_frames", "stride", "size", "file_timeout")
+    freeze.choice("data.crop", self.crop, ("multiscale", "center"))
+    freeze.positive(
+      "data", self, "num_frames", "stride", "size", "file_timeout"
+    )
     if not self.scales or not all(0 < s <= 1 for s in self.scales):
       raise ValueError(f"data.scales must lie in (0, 1], got {self.scales}")
     if self.workers < 0 or self.prefetch < 0:
@@ -107,13 +93,17 @@ class Model:
   remat: str = "none"  # none or full: recompute each block in the backward
 
   def __post_init__(self):
-    _choice("model.dtype", self.dtype, ("float32", "bfloat16"))
-    _choice("model.remat", self.remat, ("none", "full"))
-    _positive("model", self, "tubelet", "patch", "mlp_ratio", "norm_epsilon")
+    freeze.choice("model.dtype", self.dtype, ("float32", "bfloat16"))
+    freeze.choice("model.remat", self.remat, ("none", "full"))
+    freeze.positive(
+      "model", self, "tubelet", "patch", "mlp_ratio", "norm_epsilon"
+    )
     for side in ("encoder", "decoder"):
       dim = getattr(self, f"{side}_dim")
       heads = getattr(self, f"{side}_heads")
-      _positive("model", self, f"{side}_dim", f"{side}_depth", f"{side}_heads")
+      freeze.positive(
+        "model", self, f"{side}_dim", f"{side}_depth", f"{side}_heads"
+      )
       if dim % heads:
         raise ValueError(
           f"model.{side}_dim must be divisible by model.{side}_heads, "
@@ -129,7 +119,7 @@ class Masking:
   ratio: float = 0.9
 
   def __post_init__(self):
-    _choice("masking.kind", self.kind, ("tube", "random"))
+    freeze.choice("masking.kind", self.kind, ("tube", "random"))
     if not 0 < self.ratio < 1:
       raise ValueError(f"masking.ratio must lie in (0, 1), got {self.ratio}")
 
@@ -146,10 +136,10 @@ class Target:
   dtype: str = "float32"  # of its weights and matrix products
 
   def __post_init__(self):
-    _choice("target.kind", self.kind, ("mlp", "pixel", "dino"))
-    _choice("target.variant", self.variant, TEACHERS)
-    _choice("target.dtype", self.dtype, ("float32", "bfloat16"))
-    _positive("target", self, "dim")
+    freeze.choice("target.kind", self.kind, ("mlp", "pixel", "dino"))
+    freeze.choice("target.variant", self.variant, TEACHERS)
+    freeze.choice("target.dtype", self.dtype, ("float32", "bfloat16"))
+    freeze.positive("target", self, "dim")
     if not all(width > 0 for width in self.hidden):
       raise ValueError(f"target.hidden must be positive, got {self.hidden}")
 
@@ -173,10 +163,10 @@ class Loss:
   labels: str = "hard"
 
   def __post_init__(self):
-    _choice("loss.kind", self.kind, ("assignment", "l2"))
-    _choice("loss.labels", self.labels, ("hard", "soft"))
-    _positive("loss", self, "num_prototypes", "epsilon", "rounds")
-    _positive("loss", self, "temperature")
+    freeze.choice("loss.kind", self.kind, ("assignment", "l2"))
+    freeze.choice("loss.labels", self.labels, ("hard", "soft"))
+    freeze.positive("loss", self, "num_prototypes", "epsilon", "rounds")
+    freeze.positive("loss", self, "temperature")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,8 +213,10 @@ class Train:
   keep_every: int = 0  # steps; checkpoints at its multiples stay for good
 
   def __post_init__(self):
-    _positive("train", self, "batch_size", "log_every", "checkpoint_every")
-    _positive("train", self, "keep")
+    freeze.positive(
+      "train", self, "batch_size", "log_every", "checkpoint_every"
+    )
+    freeze.positive("train", self, "keep")
     if self.steps <= 0 and self.epochs <= 0:
       raise ValueError(
         f"train.epochs or train.steps must be positive, got {self.epochs} "
@@ -257,8 +249,8 @@ class Probe:
   bootstrap: int = 1000  # resamples behind the confidence interval
 
   def __post_init__(self):
-    _positive("probe", self, "batch_size", "train_samples", "knn_k")
-    _positive("probe", self, "knn_temperature", "bootstrap")
+    freeze.positive("probe", self, "batch_size", "train_samples", "knn_k")
+    freeze.positive("probe", self, "knn_temperature", "bootstrap")
     if not self.penalties or min(self.penalties) < 0:
       raise ValueError(
         "probe.penalties needs one or more values from 0 up, got "
@@ -286,7 +278,7 @@ class Settings:
   probe: Probe = Probe()
 
   def __post_init__(self):
-    _choice("task", self.task, ("pretrain", "probe"))
+    freeze.choice("task", self.task, ("pretrain", "probe"))
     if self.data.num_frames % self.model.tubelet:
       raise ValueError(
         "data.num_frames must be divisible by model.tubelet, got "
