@@ -17,17 +17,10 @@ from sigma_jax import freeze
 
 # The image ViTs that can be the teacher; `models.variants` has their facts.
 TEACHERS = (
-  "dino_vits16",
-  "dino_vitb16",
-  "dinov2_vits14",
-  "dinov2_vitb14",
-  "dinov2_vitl14",
-  "dinov2_vits14_reg",
-  "dinov2_vitb14_reg",
-  "dinov2_vitl14_reg",
-  "dinov3_vits16",
-  "dinov3_vitb16",
-  "dinov3_vitl16",
+  *("dino_vits16", "dino_vitb16"),
+  *("dinov2_vits14", "dinov2_vitb14", "dinov2_vitl14"),
+  *("dinov2_vits14_reg", "dinov2_vitb14_reg", "dinov2_vitl14_reg"),
+  *("dinov3_vits16", "dinov3_vitb16", "dinov3_vitl16"),
 )
 
 
@@ -161,10 +154,15 @@ class Loss:
   # hard: argmax of the transport plan, as the published code trains;
   # soft: the plan itself, as the paper's equation reads.
   labels: str = "hard"
+  # exp(scores / epsilon) of all tubes: keep it between Sinkhorn's rounds,
+  # recompute it a tile at a time in memory that does not grow with the batch,
+  # or auto: keep it while it is small.
+  kernels: str = "auto"
 
   def __post_init__(self):
     freeze.choice("loss.kind", self.kind, ("assignment", "l2"))
     freeze.choice("loss.labels", self.labels, ("hard", "soft"))
+    freeze.choice("loss.kernels", self.kernels, ("auto", "keep", "recompute"))
     freeze.positive("loss", self, "num_prototypes", "epsilon", "rounds")
     freeze.positive("loss", self, "temperature")
 
@@ -205,6 +203,9 @@ class Train:
   """Length of the run and what it leaves behind."""
 
   batch_size: int = 640  # clips over all devices
+  # Parts that a batch is run in, to save memory. Assignments stay global; the
+  # forward pass runs twice, a third more work a step.
+  accumulate: int = 1
   epochs: float = 800.0
   steps: int = 0  # where positive, sets the length instead of epochs
   log_every: int = 50  # steps
@@ -216,7 +217,7 @@ class Train:
     freeze.positive(
       "train", self, "batch_size", "log_every", "checkpoint_every"
     )
-    freeze.positive("train", self, "keep")
+    freeze.positive("train", self, "keep", "accumulate")
     if self.steps <= 0 and self.epochs <= 0:
       raise ValueError(
         f"train.epochs or train.steps must be positive, got {self.epochs} "

@@ -114,6 +114,7 @@ def test_fingerprint_changes_with_any_option():
     "target.dtype": "bfloat16",
     "loss.kind": "l2",
     "loss.labels": "soft",
+    "loss.kernels": "keep",
     "task": "probe",
   }
   prints = {build().fingerprint()}

@@ -64,7 +64,9 @@ def pretrain(
   """
   # --- devices, optimiser, state ---------------------------------------------
   mesh = mesh_lib.make(settings.mesh)
-  mesh_lib.host_batch(settings.train.batch_size, mesh)
+  mesh_lib.host_batch(
+    settings.train.batch_size, mesh, settings.train.accumulate
+  )
   total = total_steps(settings, num_examples)
   tx, schedule = optimizer.make(
     settings.optimizer,
@@ -84,12 +86,7 @@ def pretrain(
   _announce(settings, mesh, train_state, start, total)
 
   # --- step, data, outputs ---------------------------------------------------
-  shardings = jax.tree.map(lambda leaf: leaf.sharding, train_state)
-  step_fn = jax.jit(
-    steps.pretrain_step(settings, tx, schedule),
-    donate_argnums=0,
-    out_shardings=(shardings, mesh_lib.replicated(mesh)),
-  )
+  step_fn = steps.jit_pretrain_step(settings, tx, schedule, mesh, train_state)
   batches = feed.Feed(open_batches(start), mesh)
   writer = metrics.Writer(workdir, start)
   progress = metrics.Progress(start, total, settings.train.batch_size)

@@ -5,7 +5,9 @@ state over `fsdp`. One device is the special case 1 x 1. XLA inserts the
 collectives (axis type Auto), so the same step runs on all of them.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -54,6 +56,34 @@ def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
+def over_batch(mesh: jax.sharding.Mesh) -> Callable:
+  """Turns functions of one device's rows into functions of the whole batch.
+
+  Returns:
+    spread(function, split_in, split_out): `function` gets the names of the
+    mesh axes that the batch is split over, for its own collectives, and then
+    one device's share of every argument. `split_in` and `split_out` are
+    pytrees of booleans for its arguments and results: True where the leading
+    axis is split, False where every device has the same.
+  """
+
+  def specs(split):
+    return jax.tree.map(
+      lambda yes: PartitionSpec(BATCH_AXES) if yes else PartitionSpec(), split
+    )
+
+  def spread(function, split_in, split_out):
+    return jax.shard_map(
+      functools.partial(function, BATCH_AXES),
+      mesh=mesh,
+      in_specs=specs(split_in),
+      out_specs=specs(split_out),
+      check_vma=False,
+    )
+
+  return spread
+
+
 def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
   """A copy on every device."""
   return NamedSharding(mesh, PartitionSpec())
@@ -84,16 +114,28 @@ def state_sharding(mesh: jax.sharding.Mesh, shapes: Any) -> Any:
   return jax.tree.map(rule, shapes)
 
 
-def host_batch(batch_size: int, mesh: jax.sharding.Mesh) -> int:
+def host_batch(
+  batch_size: int, mesh: jax.sharding.Mesh, accumulate: int = 1
+) -> int:
   """Clips of each global batch that this process has to provide.
 
+  Args:
+    batch_size: clips over all devices.
+    mesh: of the run.
+    accumulate: parts that each device runs its clips in.
+
   Raises:
-    UserError: the devices do not divide the batch.
+    UserError: the devices, or the parts, do not divide the batch.
   """
   if batch_size % mesh.size:
     raise errors.UserError(
       f"train.batch_size must be divisible by the {mesh.size} devices, "
       f"got {batch_size}"
+    )
+  if batch_size // mesh.size % accumulate:
+    raise errors.UserError(
+      f"train.accumulate must divide the {batch_size // mesh.size} clips that "
+      f"each of the {mesh.size} devices gets, got {accumulate}"
     )
   return batch_size // jax.process_count()
 

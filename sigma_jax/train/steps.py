@@ -13,8 +13,9 @@ from flax import nnx
 
 from sigma_jax import masking
 from sigma_jax import settings as settings_lib
-from sigma_jax.losses import assignment, health
+from sigma_jax.losses import assignment, health, plans, tiled
 from sigma_jax.models import sigma
+from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import state as state_lib
 
 Metrics = dict[str, jax.Array]
@@ -28,11 +29,17 @@ def pretrain_step(
   settings: settings_lib.Settings,
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Step:
   """One masked pre-training step, to be jitted with the state donated.
 
   The batch is {"video": uint8 [b, t, h, w, 3]} over all devices; the transport
   problem runs over the tubes of this global batch.
+
+  Args:
+    settings: the run.
+    optimizer, schedule: from `optimizer.make`.
+    mesh: of the batch; None where there is one device.
 
   Returns:
     The step: (state, frozen weights or {}, batch) -> (state, metrics). Metrics
@@ -40,13 +47,15 @@ def pretrain_step(
     and the health figures of `losses.health`.
   """
   graph = sigma.abstract(settings).graph
+  gradients = _accumulated
+  if settings.train.accumulate == 1:
+    gradients = jax.value_and_grad(pretrain_loss, has_aux=True)
 
   def step(state, frozen, batch):
     key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
     params = project_prototypes(state.params)
-    gradient = jax.value_and_grad(pretrain_loss, has_aux=True)
-    (_, metrics), grads = gradient(
-      params, frozen, graph, settings, batch["video"], key
+    (_, metrics), grads = gradients(
+      params, frozen, graph, settings, batch["video"], key, mesh
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
     metrics["grad_norm"] = optax.tree.norm(grads)
@@ -55,6 +64,27 @@ def pretrain_step(
     return state_lib.TrainState(state.step + 1, params, opt_state), metrics
 
   return step
+
+
+def jit_pretrain_step(
+  settings: settings_lib.Settings,
+  optimizer: optax.GradientTransformation,
+  schedule: optax.Schedule,
+  mesh: jax.sharding.Mesh,
+  state: state_lib.TrainState,
+) -> Step:
+  """`pretrain_step` as it is run: the state donated and kept where it is.
+
+  Args:
+    settings, optimizer, schedule, mesh: as for `pretrain_step`.
+    state: arrays, or ShapeDtypeStructs with shardings.
+  """
+  shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+  return jax.jit(
+    pretrain_step(settings, optimizer, schedule, mesh),
+    donate_argnums=0,
+    out_shardings=(shardings, mesh_lib.replicated(mesh)),
+  )
 
 
 def project_prototypes(params: dict) -> dict:
@@ -71,6 +101,7 @@ def pretrain_loss(
   settings: settings_lib.Settings,
   video: jax.Array,
   key: jax.Array,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[jax.Array, Metrics]:
   """Loss of one batch under the mask that `key` draws.
 
@@ -81,15 +112,69 @@ def pretrain_loss(
     settings: the run.
     video: uint8 [b, t, h, w, 3].
     key: `jax.random.key` of this step.
+    mesh: as for `pretrain_step`.
   """
-  mask = masking.sample(
+  mask = _mask(settings, video.shape[0], key)
+  features = sigma.merge(graph, params, frozen)(video, mask)
+  return _judge(features, params.get("prototypes"), settings, mesh)
+
+
+def _accumulated(params, frozen, graph, settings, video, key, mesh=None):
+  """((loss, metrics), gradients) of a batch that is run in several parts.
+
+  The assignments stay those of the global batch: all parts' features come
+  first, then the loss and its gradients by the features, then each part once
+  more, forward and backward. That is a third more work than keeping every
+  activation, and the memory of one part; features alone are held for all.
+  """
+  parts = settings.train.accumulate
+
+  # Every device keeps its own clips: a part takes each parts-th one.
+  def cut(x):
+    return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
+
+  def join(x):
+    return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
+
+  def features_of(params, part):
+    return sigma.merge(graph, params, frozen)(*part)
+
+  batch = jax.tree.map(cut, (video, _mask(settings, video.shape[0], key)))
+  _, features = jax.lax.scan(
+    lambda _, part: (None, features_of(params, part)), None, batch
+  )
+  judge = jax.value_and_grad(_judge, argnums=(0, 1), has_aux=True)
+  judged, (by_features, by_prototypes) = judge(
+    jax.tree.map(join, features), params.get("prototypes"), settings, mesh
+  )
+
+  def body(sums, item):
+    part, by_part = item
+    _, pull = jax.vjp(lambda params: features_of(params, part), params)
+    return jax.tree.map(jnp.add, sums, pull(by_part)[0]), None
+
+  grads, _ = jax.lax.scan(
+    body,
+    jax.tree.map(jnp.zeros_like, params),
+    (batch, jax.tree.map(cut, by_features)),
+  )
+  if by_prototypes is not None:
+    grads["prototypes"] += by_prototypes
+  return judged, grads
+
+
+def _mask(settings, batch_size: int, key: jax.Array) -> masking.Mask:
+  return masking.sample(
     key,
-    video.shape[0],
+    batch_size,
     kind=settings.masking.kind,
     grid=settings.grid,
     ratio=settings.masking.ratio,
   )
-  features = sigma.merge(graph, params, frozen)(video, mask)
+
+
+def _judge(features, prototypes, settings, mesh) -> tuple[jax.Array, Metrics]:
+  """Loss and metrics of a global batch's features, [b, m, p] both."""
   metrics = {
     "feature_std": health.feature_std(features.video),
     "target_std": health.feature_std(features.target),
@@ -97,19 +182,37 @@ def pretrain_loss(
   if settings.loss.kind == "l2":
     loss = jnp.mean(jnp.square(features.video - features.target))
     return loss, {"loss": loss, **metrics}
-  options = settings.loss
-  loss, (by_video, by_target) = assignment.loss(
+  loss, (by_video, by_target) = tiled.loss(
     features.video,
     features.target,
-    params["prototypes"],
+    prototypes,
+    loss_plan(settings, features.video.shape, mesh),
+    mesh_lib.over_batch(mesh) if mesh is not None else None,
+  )
+  usage = health.prototype_usage(by_target, settings.loss.num_prototypes)
+  agreement = health.agreement(by_video, by_target)
+  return loss, {"loss": loss, **metrics, "agreement": agreement, **usage}
+
+
+def loss_plan(
+  settings: settings_lib.Settings,
+  shape: tuple[int, ...],
+  mesh: jax.sharding.Mesh | None,
+) -> plans.Plan:
+  """How the run computes its assignment loss on features of [b, m, p]."""
+  options = settings.loss
+  platform = jax.default_backend()
+  if mesh is not None:
+    platform = mesh.devices.flat[0].platform
+  return plans.make(
+    num_tubes=shape[0] * shape[1],
+    num_devices=1 if mesh is None else mesh.size,
+    num_prototypes=options.num_prototypes,
+    platform=platform,
     epsilon=options.epsilon,
     rounds=options.rounds,
     temperature=options.temperature,
     labels=options.labels,
+    kernels=options.kernels,
+    dtype=settings.model.dtype,
   )
-  usage = health.prototype_usage(by_target.labels, options.num_prototypes)
-  metrics |= {
-    "agreement": health.agreement(by_video.labels, by_target.labels),
-    **usage,
-  }
-  return loss, {"loss": loss, **metrics}

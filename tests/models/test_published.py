@@ -11,7 +11,7 @@ import pytest
 
 from sigma_jax import masking
 from sigma_jax import settings as settings_lib
-from sigma_jax.losses import assignment, sinkhorn
+from sigma_jax.losses import assignment, plans, sinkhorn, tiled
 from sigma_jax.models import sigma, vit
 
 
@@ -104,8 +104,8 @@ def case(golden):
   return golden("pretrain_mlp")
 
 
-@pytest.fixture(scope="module")
-def ours(case):
+@pytest.fixture(scope="module", params=["reference", "keep", "recompute"])
+def ours(request, case):
   """Our encoder output, features, assignments, losses and gradients."""
   settings = case_settings(case.options)
   abstract = sigma.abstract(settings)
@@ -122,15 +122,16 @@ def ours(case):
       model = sigma.merge(abstract.graph, params)
       features = model(video, mask)
       tubes = vit.split_tubes(video, 2, 16)
-      total, sides = assignment.loss(
-        features.video,
-        features.target,
-        params["prototypes"],
-        epsilon=case.options["eps"],
-        rounds=case.options["sinkhorn_iterations"],
-        temperature=case.options["temperature"],
-        labels=labels,
-      )
+      inputs = (features.video, features.target, params["prototypes"])
+      options = {
+        "epsilon": case.options["eps"],
+        "rounds": case.options["sinkhorn_iterations"],
+        "temperature": case.options["temperature"],
+        "labels": labels,
+      }
+      total, sides = assignment.loss(*inputs, **options)
+      if request.param != "reference":
+        total, _ = tiled.loss(*inputs, three_tiles(request.param, options))
       return total, (model.encoder(tubes, mask.visible), features, sides)
 
     (hard, aux), grads = jax.value_and_grad(
@@ -141,7 +142,7 @@ def ours(case):
   losses, (encoded, features, (video, target)), grads = run(
     params, case.arrays["video"]
   )
-  plans = [sinkhorn.assign(s.scores, s.log_u, 0.05) for s in (video, target)]
+  assigned = [sinkhorn.assign(s.scores, s.log_u, 0.05) for s in (video, target)]
   outputs = {
     "enc_out": encoded,
     "decoder_out": features.video,
@@ -149,8 +150,21 @@ def ours(case):
     "scores_video": video.scores,
     "scores_proj": target.scores,
   }
-  assigned = {"q_video": plans[0], "q_proj": plans[1]}
+  assigned = dict(zip(("q_video", "q_proj"), assigned, strict=True))
   return losses, outputs, assigned, published_grads(grads)
+
+
+def three_tiles(kernels, options):
+  plan = plans.make(
+    num_tubes=300,
+    num_devices=1,
+    num_prototypes=24,
+    platform="cpu",
+    kernels=kernels,
+    dtype="float32",
+    **options,
+  )
+  return plan._replace(tiles=3)
 
 
 @pytest.mark.parametrize("labels", ["hard", "soft"])

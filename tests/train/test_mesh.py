@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -91,11 +92,12 @@ def one_step(settings, mesh):
   state = state_lib.create(settings, tx, mesh)
   shape = (8, 4, 16, 16, 3)
   video = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-  step = jax.jit(
-    steps.pretrain_step(settings, tx, lambda step: step.astype("float32"))
+  step = steps.jit_pretrain_step(
+    settings, tx, lambda step: step.astype("float32"), mesh, state
   )
   batch = mesh_lib.put_batch({"video": video}, mesh)
-  return state, *step(state, {}, batch)
+  before = jax.tree.map(jnp.copy, state)  # the step consumes its own
+  return before, *step(state, {}, batch)
 
 
 @pytest.mark.parametrize(("data", "fsdp"), [(8, 1), (2, 4)])

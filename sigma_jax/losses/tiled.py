@@ -1,0 +1,309 @@
+"""The assignment loss with its gradients, over tiles of tubes.
+
+The plain writing, `losses.assignment`, keeps several [tubes, prototypes]
+matrices for each side and sweeps them dozens of times. Only the k-vector of
+potentials has to be solved for, though, and the loss is a scalar, so that its
+gradients can be had together with its value. Here the tubes are cut into
+tiles, and
+
+- a Sinkhorn round needs, of each tile, the kernel exp(score / epsilon) times a
+  k-vector, and its transpose times the inverse of that: two matrix-vector
+  products, no exponential, no logarithm, no normalised plan;
+- one more pass makes labels, cross-entropy and the gradients with respect to
+  features and prototypes, while each tile's scores live and die.
+
+The kernels are kept once for each side, or recomputed a tile at a time in
+every round, which makes the memory independent of the number of tubes: see
+`plans.Plan`. Every function here works on one device's tubes; `axes` names the
+mesh axes over which the k-vectors, and nothing larger, are summed.
+
+Potentials are kept as plain numbers u = exp(log u) where float32 holds them,
+and as logarithms where it might not: see `plans.fits`.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sigma_jax.losses import plans, spaces
+
+
+class Result(NamedTuple):
+  """What a batch gives.
+
+  loss: float32 scalar, of the global batch.
+  labels: int32 [b, m], hard assignments of the video and of the target side.
+  gradients: float32, of video [b, m, p], target [b, m, p] and prototypes
+    [k, p]; the last is this device's share of the sum.
+  """
+
+  loss: jax.Array
+  labels: tuple[jax.Array, jax.Array]
+  gradients: tuple[jax.Array, jax.Array, jax.Array]
+
+
+def loss(
+  video: jax.Array,
+  target: jax.Array,
+  prototypes: jax.Array,
+  plan: plans.Plan,
+  spread: Callable | None = None,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  """Symmetric loss of one global batch: `assignment.loss`, fast.
+
+  Args:
+    video, target: float32 [b, m, p], not yet normalised.
+    prototypes: float32 [k, p] with unit rows.
+    plan: from `plans.make`.
+    spread: makes a function of one device's rows one of the whole batch, see
+      `train.mesh.over_batch`; None where there is one device.
+
+  Returns:
+    float32 scalar and int32 [b, m] hard labels of the video and target sides.
+  """
+  return _loss(video, target, prototypes, plan, spread)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _loss(video, target, prototypes, plan, spread):
+  return _forward(video, target, prototypes, plan, spread)[0]
+
+
+def _forward(video, target, prototypes, plan, spread):
+  """The loss; its gradients are what is kept for the backward pass."""
+
+  def local(axes, video, target, prototypes):
+    found = loss_and_gradients(video, target, prototypes, plan, axes)
+    *features, learnt = found.gradients
+    return found.loss, found.labels, (*features, spaces.sum_over(learnt, axes))
+
+  if spread is None:
+    run = functools.partial(local, ())
+  else:
+    run = spread(
+      local,
+      split_in=(True, True, False),
+      split_out=(False, (True, True), (True, True, False)),
+    )
+  total, labels, gradients = run(video, target, prototypes)
+  return (total, labels), gradients
+
+
+def _backward(plan, spread, gradients, cotangents):
+  del plan, spread
+  return tuple(cotangents[0] * g for g in gradients)
+
+
+_loss.defvjp(_forward, _backward)
+
+
+def loss_and_gradients(
+  video: jax.Array,
+  target: jax.Array,
+  prototypes: jax.Array,
+  plan: plans.Plan,
+  axes: tuple[str, ...] = (),
+) -> Result:
+  """Loss of the global batch and gradients at this device's features.
+
+  Args:
+    video, target: float32 [b, m, p], this device's clips.
+    prototypes: float32 [k, p], unit rows, the same on every device.
+    plan: from `plans.make`.
+    axes: mesh axes that the batch is split over; () outside shard_map.
+  """
+  prototypes = prototypes.astype(plan.dtype)
+  tubes = _Tubes(video.shape[0] * video.shape[1], plan.tiles)
+  num_tubes = tubes.count * _num_devices(axes)
+  tiles = (tubes.cut(video), tubes.cut(target))
+  solved = _solve(tiles, prototypes, tubes, plan, axes)
+  total, labels, gradients = _judge(solved, prototypes, tubes, plan, num_tubes)
+  return Result(
+    spaces.sum_over(total, axes),
+    tuple(tubes.join(y, video.shape[:2]) for y in labels),
+    (*(tubes.join(g, video.shape) for g in gradients[:2]), gradients[2]),
+  )
+
+
+class _Tubes(NamedTuple):
+  """A device's tubes as equal tiles; the last is filled up with zero rows."""
+
+  count: int
+  tiles: int
+
+  @property
+  def rows(self) -> int:
+    return math.ceil(self.count / self.tiles)
+
+  def cut(self, x: jax.Array) -> jax.Array:
+    """[b, m, ...] -> [tiles, rows, ...]."""
+    x = x.reshape(self.count, *x.shape[2:])
+    missing = self.tiles * self.rows - self.count
+    if missing:
+      x = jnp.pad(x, ((0, missing), *((0, 0) for _ in x.shape[1:])))
+    return x.reshape(self.tiles, self.rows, *x.shape[1:])
+
+  def join(self, x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """[tiles, rows, ...] -> `shape`, [b, m, ...]."""
+    x = x.reshape(self.tiles * self.rows, *x.shape[2:])
+    return x[: self.count].reshape(shape)
+
+  def weights(self) -> jax.Array:
+    """float32 [tiles, rows]: 1, and 0 for rows that are no tubes."""
+    index = jnp.arange(self.tiles * self.rows)
+    return (index < self.count).astype(jnp.float32).reshape(self.tiles, -1)
+
+
+class _Solved(NamedTuple):
+  """Both sides' solved transport problems, video first.
+
+  tiles: the features, [tiles, rows, p]. kernels: float32 [tiles, rows, k], or
+  None where they are recomputed. potentials: float32 [k], see
+  `plans.Plan.log_space`.
+  """
+
+  tiles: tuple[jax.Array, jax.Array]
+  kernels: tuple[jax.Array | None, jax.Array | None]
+  potentials: tuple[jax.Array, jax.Array]
+
+
+def _solve(tiles, prototypes, tubes, plan, axes) -> _Solved:
+  """Sinkhorn: prototypes are scaled first, then tubes, `rounds` times.
+
+  As in the published code, the first scaling sees kernels that no tube's
+  scaling has touched. Constants that are common to all prototypes are left
+  out: a tube's assignment does not see them. Both sides share their loops:
+  half as many sums over devices, and XLA makes no copy of the kernels.
+  """
+  space = spaces.Logarithms if plan.log_space else spaces.Numbers
+  weights = tubes.weights()
+  empty = (space.no_mass(prototypes.shape[0]),) * 2
+
+  def first(masses, tile):
+    x, weight = tile
+    kernels = [space.kernel(_scores(z, prototypes, plan), plan) for z in x]
+    scale = space.unscaled(weight)
+    masses = [
+      space.add(m, e, scale) for m, e in zip(masses, kernels, strict=True)
+    ]
+    return tuple(masses), tuple(kernels) if plan.keep else (None, None)
+
+  masses, kernels = jax.lax.scan(first, empty, (tiles, weights))
+
+  def one_round(_, potentials):
+    def body(masses, tile):
+      x, weight, kernels = tile
+      new = []
+      for z, kernel, potential, mass in zip(
+        x, kernels, potentials, masses, strict=True
+      ):
+        if kernel is None:
+          kernel = space.kernel(_scores(z, prototypes, plan), plan)
+        scale = space.scale(kernel, potential, weight)
+        new.append(space.add(mass, kernel, scale))
+      return tuple(new), None
+
+    masses, _ = jax.lax.scan(body, empty, (tiles, weights, kernels))
+    return space.potential(masses, axes)
+
+  potentials = jax.lax.fori_loop(
+    1, plan.rounds, one_round, space.potential(masses, axes)
+  )
+  return _Solved(tiles, kernels, potentials)
+
+
+def _judge(solved, prototypes, tubes, plan, num_tubes):
+  """Labels, loss and gradients, in one pass over the tiles."""
+  space = spaces.Logarithms if plan.log_space else spaces.Numbers
+  k = prototypes.shape[0]
+
+  def body(carry, tile):
+    total, by_prototypes = carry
+    weight, tiles, kernels = tile
+    units = [_normalize(x, plan) for x in tiles]
+    kernels = [
+      space.kernel(_scores(x, prototypes, plan), plan) if e is None else e
+      for x, e in zip(tiles, kernels, strict=True)
+    ]
+    plans = [
+      space.scaled(e, potential)
+      for e, potential in zip(kernels, solved.potentials, strict=True)
+    ]
+    # Without the barrier XLA fuses the search into the errors' loops.
+    labels = jax.lax.optimization_barrier([spaces.argmax(q) for q, _ in plans])
+    weight = weight / num_tubes
+    errors = []
+    for kernel, (q, mass), label in zip(
+      kernels, plans[::-1], labels[::-1], strict=True
+    ):
+      prediction = space.prediction(kernel, plan)
+      norm = spaces.times(prediction, jnp.ones((k,), jnp.float32))
+      if plan.labels == "hard":
+        wanted = (label[:, None] == jnp.arange(k)).astype(jnp.float32)
+        hit = jnp.take_along_axis(prediction, label[:, None], axis=-1)
+        picked = jnp.log(hit[:, 0])
+      else:
+        wanted = q / mass
+        picked = jnp.sum(wanted * space.logits(kernel, plan), axis=-1)
+      total += jnp.sum(weight * (jnp.log(norm) - picked))
+      scale = weight / plan.temperature
+      error = prediction * (scale / norm)[:, None] - wanted * scale[:, None]
+      errors.append(error.astype(plan.dtype))
+    gradients = [
+      x.pull(_product(g, prototypes, "rk,kp->rp"))
+      for x, g in zip(units, errors, strict=True)
+    ]
+    by_prototypes += _product(errors[1], units[1].unit, "rk,rp->kp")
+    return (total, by_prototypes), (labels, gradients)
+
+  empty = (jnp.zeros((), jnp.float32), jnp.zeros(prototypes.shape, jnp.float32))
+  (total, by_prototypes), (labels, gradients) = jax.lax.scan(
+    body,
+    empty,
+    (tubes.weights(), solved.tiles, solved.kernels),
+  )
+  return total, labels, (*gradients, by_prototypes)
+
+
+class _Unit(NamedTuple):
+  """Normalised rows: `unit` in the products' dtype; `exact` and 1 / norm."""
+
+  unit: jax.Array
+  exact: jax.Array
+  inverse: jax.Array
+
+  def pull(self, gradient):
+    """Gradient by the rows as they were before they were normalised."""
+    along = jnp.sum(gradient * self.exact, axis=-1, keepdims=True)
+    return (gradient - self.exact * along) * self.inverse
+
+
+def _normalize(x, plan) -> _Unit:
+  """[rows, p], as `assignment.normalize`."""
+  x = x.astype(jnp.float32)
+  inverse = jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
+  return _Unit((x * inverse).astype(plan.dtype), x * inverse, inverse)
+
+
+def _scores(x, prototypes, plan):
+  """float32 [rows, k]. Float32 means it: epsilon magnifies what TF32 drops."""
+  exact = jax.lax.Precision.HIGHEST if plan.dtype == "float32" else None
+  return jnp.einsum(
+    "rp,kp->rk",
+    _normalize(x, plan).unit,
+    prototypes,
+    precision=exact,
+    preferred_element_type=jnp.float32,
+  )
+
+
+def _product(a, b, spec):
+  return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
+
+
+def _num_devices(axes) -> int:
+  return math.prod(jax.lax.axis_size(axis) for axis in axes)
