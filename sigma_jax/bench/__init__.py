@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m sigma_jax.bench loss|step|compile|scaling`."""
