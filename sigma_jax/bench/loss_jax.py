@@ -1,0 +1,64 @@
+"""Contender: sigma_jax's assignment loss and gradients; see `contest`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sigma_jax.bench import loss_inputs, output
+from sigma_jax.losses import assignment, plans, tiled
+
+
+class _Case:
+  def __init__(self, options: dict):
+    self._arrays = [jnp.asarray(x) for x in loss_inputs.make(options)]
+    self._run = jax.jit(_function(options)).lower(*self._arrays).compile()
+    self._start = self._peak() or 0
+
+  def run(self) -> None:
+    self._last = jax.block_until_ready(self._run(*self._arrays))
+
+  def results(self) -> dict[str, np.ndarray]:
+    (loss, labels), gradients = self._last
+    return loss_inputs.results(loss, labels, gradients)
+
+  def peak_bytes(self) -> int | None:
+    peak = self._peak()
+    return None if peak is None else peak - self._start
+
+  def facts(self) -> dict:
+    device = jax.devices()[0]
+    return {"device": device.device_kind, **output.versions("jax", "jaxlib")}
+
+  @staticmethod
+  def _peak() -> int | None:
+    stats = jax.devices()[0].memory_stats()
+    return stats["peak_bytes_in_use"] if stats else None
+
+
+def _function(options: dict):
+  """(features, features, prototypes) -> ((loss, labels), gradients)."""
+  solver = {key: options[key] for key in loss_inputs.SOLVER}
+
+  def reference(video, target, prototypes):
+    unit = assignment.normalize(prototypes)
+    loss, sides = assignment.loss(video, target, unit, **solver)
+    return loss, tuple(side.labels for side in sides)
+
+  plan = plans.make(
+    num_tubes=options["tubes"],
+    num_devices=1,
+    num_prototypes=options["prototypes"],
+    platform=jax.default_backend(),
+    kernels="auto" if options["mode"] == "reference" else options["mode"],
+    dtype=options["dtype"],
+    **solver,
+  )
+
+  def fast(video, target, prototypes):
+    return tiled.loss(video, target, assignment.normalize(prototypes), plan)
+
+  loss = reference if options["mode"] == "reference" else fast
+  return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
+
+
+prepare = _Case
