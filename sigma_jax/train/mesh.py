@@ -114,6 +114,28 @@ def state_sharding(mesh: jax.sharding.Mesh, shapes: Any) -> Any:
   return jax.tree.map(rule, shapes)
 
 
+def whole(params: Any, mesh: jax.sharding.Mesh | None) -> Any:
+  """Parameters whole on every device, to compute with; used inside jit.
+
+  Left alone, XLA carries their sharding over into the activations and sends
+  those between devices: the more, the more clips (compiled for TPUs it did).
+
+  Args:
+    params: pytree, sharded as `state_sharding` says.
+    mesh: of the run; None where there is one device.
+  """
+  if mesh is None or mesh.shape["fsdp"] == 1:
+    return params
+  return jax.lax.with_sharding_constraint(params, replicated(mesh))
+
+
+def shares(grads: Any, mesh: jax.sharding.Mesh | None) -> Any:
+  """Gradients by `whole` parameters, summed where the parameters live."""
+  if mesh is None or mesh.shape["fsdp"] == 1:
+    return grads
+  return jax.lax.with_sharding_constraint(grads, state_sharding(mesh, grads))
+
+
 def host_batch(
   batch_size: int, mesh: jax.sharding.Mesh, accumulate: int = 1
 ) -> int:

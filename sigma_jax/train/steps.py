@@ -54,9 +54,11 @@ def pretrain_step(
   def step(state, frozen, batch):
     key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
     params = project_prototypes(state.params)
+    whole = mesh_lib.whole(params, mesh)
     (_, metrics), grads = gradients(
-      params, frozen, graph, settings, batch["video"], key, mesh
+      whole, frozen, graph, settings, batch["video"], key, mesh
     )
+    grads = mesh_lib.shares(grads, mesh)
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
     metrics["grad_norm"] = optax.tree.norm(grads)
     metrics["learning_rate"] = schedule(state.step)
