@@ -24,7 +24,7 @@ import time
 
 import numpy as np
 
-from sigma_jax import errors
+from sigma_jax import compile_cache, errors
 
 VIDEOS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg")
 
@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
   args = _parser().parse_args(argv)
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  compile_cache.use()
   try:
     extract(
       args.init,

@@ -83,11 +83,13 @@ class Model:
   mlp_ratio: int = 4
   norm_epsilon: float = 1e-6
   dtype: str = "float32"  # of matrix products; all else stays float32
-  remat: str = "none"  # none or full: recompute each block in the backward
+  # What the backward pass recomputes to save memory: none, dots (all but
+  # matrix products with weights) or full (each block).
+  remat: str = "none"
 
   def __post_init__(self):
     freeze.choice("model.dtype", self.dtype, ("float32", "bfloat16"))
-    freeze.choice("model.remat", self.remat, ("none", "full"))
+    freeze.choice("model.remat", self.remat, ("none", "dots", "full"))
     freeze.positive(
       "model", self, "tubelet", "patch", "mlp_ratio", "norm_epsilon"
     )

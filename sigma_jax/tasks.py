@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from sigma_jax import errors, settings
+from sigma_jax import compile_cache, errors, settings
 
 
 def run(config: settings.Settings, workdir: pathlib.Path) -> None:
@@ -15,6 +15,7 @@ def run(config: settings.Settings, workdir: pathlib.Path) -> None:
     UserError, FileNotFoundError: the input has to change.
     RunStopped: the run ended itself.
   """
+  compile_cache.use()
   {"pretrain": pretrain, "probe": probe}[config.task](config, workdir)
 
 

@@ -3,9 +3,11 @@
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import types
 import zlib
 
@@ -24,6 +26,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 # These programs compile for seconds and run for milliseconds. The subprocesses
 # of test_kill.py are compiled as users' runs are.
 jax.config.update("jax_disable_most_optimizations", True)
+
+
+# Programs started by tests keep what they compile for each other, not for the
+# user who runs the tests.
+_CACHE = tempfile.TemporaryDirectory()
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
+os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 
 
 # PyTorch's CUDA build, which pip takes on most machines, brings Triton; loading

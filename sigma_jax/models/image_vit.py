@@ -13,7 +13,7 @@ import numpy as np
 from einops import rearrange
 from flax import nnx
 
-from sigma_jax.models import layers, resample
+from sigma_jax.models import attention, layers, resample
 from sigma_jax.models.variants import ImageModel
 
 # DINOv3's longest rotary period over its shortest (rope_theta).
@@ -69,7 +69,7 @@ class Attention(nnx.Module):
     query, key, value = qkv[0], qkv[1], qkv[2]
     if rotary is not None:
       query, key = rotate(query, *rotary), rotate(key, *rotary)
-    out = jax.nn.dot_product_attention(query, key, value)
+    out = attention.attend(query, key, value)
     return self.proj(rearrange(out, "b n h d -> b n (h d)"))
 
 

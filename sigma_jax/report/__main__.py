@@ -52,10 +52,12 @@ def write(workdir: pathlib.Path, val: str | None = None) -> str:
   # Imported late: --help need not wait for JAX.
   from absl import logging
 
+  from sigma_jax import compile_cache
   from sigma_jax.evaluate import frozen
   from sigma_jax.report import gather, page, verdict
 
   logging.set_verbosity(logging.WARNING)
+  compile_cache.use()
   run = gather.load(workdir)
   data = run.settings.data
   if val is not None:

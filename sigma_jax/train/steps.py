@@ -14,7 +14,7 @@ from flax import nnx
 from sigma_jax import masking
 from sigma_jax import settings as settings_lib
 from sigma_jax.losses import assignment, health, plans, tiled
-from sigma_jax.models import sigma
+from sigma_jax.models import attention, sigma
 from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import state as state_lib
 
@@ -47,6 +47,7 @@ def pretrain_step(
     and the health figures of `losses.health`.
   """
   graph = sigma.abstract(settings).graph
+  platform = _platform(mesh)
   gradients = _accumulated
   if settings.train.accumulate == 1:
     gradients = jax.value_and_grad(pretrain_loss, has_aux=True)
@@ -55,9 +56,10 @@ def pretrain_step(
     key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
     params = project_prototypes(state.params)
     whole = mesh_lib.whole(params, mesh)
-    (_, metrics), grads = gradients(
-      whole, frozen, graph, settings, batch["video"], key, mesh
-    )
+    with attention.on_platform(platform):
+      (_, metrics), grads = gradients(
+        whole, frozen, graph, settings, batch["video"], key, mesh
+      )
     grads = mesh_lib.shares(grads, mesh)
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
     metrics["grad_norm"] = optax.tree.norm(grads)
@@ -203,14 +205,11 @@ def loss_plan(
 ) -> plans.Plan:
   """How the run computes its assignment loss on features of [b, m, p]."""
   options = settings.loss
-  platform = jax.default_backend()
-  if mesh is not None:
-    platform = mesh.devices.flat[0].platform
   return plans.make(
     num_tubes=shape[0] * shape[1],
     num_devices=1 if mesh is None else mesh.size,
     num_prototypes=options.num_prototypes,
-    platform=platform,
+    platform=_platform(mesh),
     epsilon=options.epsilon,
     rounds=options.rounds,
     temperature=options.temperature,
@@ -218,3 +217,10 @@ def loss_plan(
     kernels=options.kernels,
     dtype=settings.model.dtype,
   )
+
+
+def _platform(mesh: jax.sharding.Mesh | None) -> str:
+  """cpu, gpu or tpu: what the step is compiled for."""
+  if mesh is None:
+    return jax.default_backend()
+  return mesh.devices.flat[0].platform

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from sigma_jax import masking
-from sigma_jax.models import sigma
+from sigma_jax.models import layers, sigma
 from sigma_jax.train import steps
 
 
@@ -89,10 +90,11 @@ def test_prediction_does_not_see_masked_pixels(tiny, tiny_video):
   assert (np.asarray(before.video) != np.asarray(after.video)).any()
 
 
-def test_rematerialising_changes_no_number(tiny, tiny_video, change):
+@pytest.mark.parametrize("policy", ["dots", "full"])
+def test_rematerialising_changes_no_number(tiny, tiny_video, change, policy):
   params = params_of(tiny)
   loss, grads = run(tiny, tiny_video, params)
-  remat = change(tiny, model__remat="full")
+  remat = change(tiny, model__remat=policy)
   again, regrads = run(remat, tiny_video, params)
   np.testing.assert_allclose(again, loss, rtol=1e-6)
   grads, regrads = flat(grads), flat(regrads)
@@ -114,6 +116,31 @@ def test_rematerialising_happens(tiny, tiny_video, change):
   # The scanned block itself, beside what parts of it do on their own.
   full = rematerialised(change(tiny, model__remat="full"))
   assert full == rematerialised(tiny) + 1
+
+
+def test_policies_save_less_and_less():
+  """Activations that the backward pass of four blocks keeps."""
+
+  def kept(policy):
+    stack = layers.Stack(
+      4,
+      remat=policy,
+      rngs=nnx.Rngs(0),
+      dim=16,
+      heads=2,
+      mlp_ratio=4,
+      norm_epsilon=1e-6,
+      dtype=jnp.float32,
+    )
+    graph, params = nnx.split(stack)
+    x = jax.ShapeDtypeStruct((8, 32, 16), jnp.float32)
+    _, pull = jax.eval_shape(
+      lambda params, x: jax.vjp(nnx.merge(graph, params), x), params, x
+    )
+    return sum(leaf.size for leaf in jax.tree.leaves(pull))
+
+  sizes = [kept(policy) for policy in ("none", "dots", "full")]
+  assert sizes[0] > 1.4 * sizes[1] and sizes[1] > 2 * sizes[2], sizes
 
 
 def test_bfloat16_keeps_weights_and_outputs_in_float32(

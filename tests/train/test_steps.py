@@ -93,3 +93,50 @@ def test_l2_is_the_mean_square(tiny, tiny_video, change):
   assert 0.9 < metrics["loss"] < 2.5
   # Standardised pixels: deviation sqrt(31 / 32) over a tube's 32 values.
   assert metrics["target_std"] == pytest.approx(np.sqrt(31 / 32), abs=0.02)
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {},
+    {"loss__labels": "soft", "masking__kind": "random"},
+    {"loss__kind": "l2", "target__kind": "pixel"},
+  ],
+  ids=["hard", "soft", "pixel"],
+)
+@pytest.mark.parametrize("parts", [2, 8])
+def test_accumulating_is_the_step_of_the_whole_batch(
+  tiny, tiny_video, change, changes, parts
+):
+  """Assignments are global: the parts' own would give another loss."""
+  tiny = change(tiny, **changes)
+  step, state = start(tiny)
+  whole, metrics = step(state, {}, {"video": tiny_video})
+  step, _ = start(change(tiny, train__accumulate=parts))
+  summed, same = step(state, {}, {"video": tiny_video})
+  assert set(metrics) == set(same)
+  for name, value in metrics.items():
+    np.testing.assert_allclose(same[name], value, rtol=1e-5, err_msg=name)
+  for (path, a), b, before in zip(
+    jax.tree.leaves_with_path(whole.params),
+    *map(jax.tree.leaves, (summed.params, state.params)),
+    strict=True,
+  ):
+    # The difference of float32 parameters is their gradient.
+    change_of = np.abs(np.asarray(a) - before).max()
+    np.testing.assert_allclose(
+      b, a, atol=2e-4 * change_of + 5e-7, err_msg=jax.tree_util.keystr(path)
+    )
+
+
+def test_accumulating_needs_the_memory_of_a_part(tiny, change):
+  """Scratch memory of a step of 64 clips, whole and in 8 parts."""
+
+  def scratch(parts):
+    settings = change(tiny, train__accumulate=parts)
+    step, state = start(settings)
+    video = jax.ShapeDtypeStruct((64, 4, 16, 16, 3), np.uint8)
+    compiled = step.lower(state, {}, {"video": video}).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  assert scratch(8) < 0.5 * scratch(1)

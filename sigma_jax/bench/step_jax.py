@@ -1,0 +1,99 @@
+"""Contender: sigma_jax's training step as the loop runs it; see `contest`."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sigma_jax import settings as settings_lib
+from sigma_jax.bench import output
+from sigma_jax.models import sigma
+from sigma_jax.train import mesh as mesh_lib
+from sigma_jax.train import optimizer, state, steps
+
+
+class _Case:
+  def __init__(self, options: dict):
+    settings = read_settings(options)
+    # One device on either side; `compile` and `scaling` look at many.
+    mesh = mesh_lib.make(settings_lib.Mesh(), jax.devices()[:1])
+    tx, schedule = optimizer.make(
+      settings.optimizer,
+      batch_size=settings.train.batch_size,
+      total_steps=1000,
+      steps_per_epoch=100.0,
+    )
+    self._state = state.create(settings, tx, mesh)
+    self._frozen = jax.device_put(_teacher(settings), mesh_lib.replicated(mesh))
+    self._batch = mesh_lib.put_batch({"video": video(settings)}, mesh)
+    step = steps.jit_pretrain_step(settings, tx, schedule, mesh, self._state)
+    self._step = step.lower(self._state, self._frozen, self._batch).compile()
+    self._start = _memory("bytes_in_use")
+
+  def run(self) -> None:
+    self._state, self._metrics = self._step(
+      self._state, self._frozen, self._batch
+    )
+    jax.block_until_ready(self._metrics)
+
+  def results(self) -> dict[str, np.ndarray]:
+    return {"loss": np.asarray(self._metrics["loss"])}
+
+  def peak_bytes(self) -> int | None:
+    peak = _memory("peak_bytes_in_use")
+    return None if peak is None else peak - self._start
+
+  def facts(self) -> dict:
+    leaves = jax.tree.leaves(self._state.params)
+    return {
+      "device": jax.devices()[0].device_kind,
+      "parameters": sum(leaf.size for leaf in leaves),
+      **output.versions("jax", "jaxlib", "flax"),
+    }
+
+
+def _memory(name: str) -> int | None:
+  stats = jax.devices()[0].memory_stats()
+  return stats[name] if stats else None
+
+
+def read_settings(options: dict) -> settings_lib.Settings:
+  """Settings of a config file with the benchmark's changes.
+
+  Args:
+    options: "config" (path, perhaps `:variant`), and "changes", a dict from
+      dotted keys to values.
+
+  Raises:
+    ValueError: a key or value that the settings refuse.
+  """
+  path, _, variant = options["config"].partition(":")
+  spec = importlib.util.spec_from_file_location("bench_config", path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  config = module.get_config(variant) if variant else module.get_config()
+  with config.unlocked():
+    config.update_from_flattened_dict(options["changes"])
+  return settings_lib.Settings.from_config(config)
+
+
+def video(settings: settings_lib.Settings) -> np.ndarray:
+  """Noise: uint8 [b, t, h, w, 3]."""
+  data = settings.data
+  shape = (settings.train.batch_size, data.num_frames, data.size, data.size, 3)
+  return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def _teacher(settings: settings_lib.Settings) -> dict:
+  """Small random weights for the target's frozen network, if it has one."""
+  rng = np.random.default_rng(0)
+  return jax.tree.map(
+    lambda leaf: jnp.asarray(
+      0.02 * rng.standard_normal(leaf.shape, np.float32), leaf.dtype
+    ),
+    sigma.abstract(settings).frozen,
+  )
+
+
+prepare = _Case
