@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "of the number of chips",
   )
   parser.add_argument("--fsdp", type=int, help="in place of the config's")
-  parser.add_argument("--remat", choices=("none", "full"))
+  parser.add_argument("--remat", help="in place of the config's")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,11 +53,13 @@ def run(args: argparse.Namespace) -> int:
   topology.prepare()
   published = settings.train.batch_size
   chips = len(topology.devices(args.topology))
-  batch = args.batch or compiled.scaled_batch(published, chips)
+  batch = args.batch
+  if batch is None:
+    batch = compiled.scaled_batch(published, chips)
   settings = compiled.replace(settings, "train", batch_size=batch)
   report = compiled.step(settings, args.topology)
-  why = "as given" if args.batch else f"the config's {published}"
-  if not args.batch and batch != published:
+  why = f"the config's {published}" if args.batch is None else "as given"
+  if args.batch is None and batch != published:
     why += f" scaled to the next multiple of {chips} chips"
   result = {
     "title": f"{args.config} on {args.topology}, {batch} clips ({why})",
