@@ -19,6 +19,7 @@ _FREE = {
 }
 _FREE_CALLS = ("ConcatBitcast", "AssumeGatherIndicesInBound", "AllocateBuffer")
 _SLICES = ("slice", "dynamic-slice", "gather")
+_ELEMENTWISE = ("bitcast", "convert", "copy", "reshape", "transpose")
 
 
 def hbm_bytes(module: hlo.Module) -> float:
@@ -77,49 +78,73 @@ def _moved(module, computation, instruction) -> int:
 
 def _fusion(module, instruction, given) -> int:
   """A fusion reads its operands and writes its results, whole or in part."""
-  inside = module.computations[instruction.called[0]]
-  users: dict[str, list[hlo.Instruction]] = {}
-  for inner in inside.values():
-    for name in inner.operands:
-      users.setdefault(name, []).append(inner)
+  name = instruction.called[0]
+  inside = module.computations[name]
   total = 0
   for inner in inside.values():
     if inner.opcode == "parameter":
       arrays = given[int(inner.literal)]
-      part = _part_read(inside, users, inner.name)
-      whole = _main(arrays)
-      total += whole if part is None or not whole else min(part, whole)
+      total += _main(arrays)
+      if len(arrays) == 1 and _main(arrays):
+        elements = math.prod(arrays[0].shape)
+        read = _elements_read(module, name, inner.name)
+        if read is not None and read < elements:
+          total += math.ceil(arrays[0].nbytes * read / elements)
+          total -= arrays[0].nbytes
   root = next(i for i in inside.values() if i.root)
   results = [root]
   if root.opcode == "tuple":
-    results = [inside[name] for name in root.operands]
+    results = [inside[operand] for operand in root.operands]
   for array, made in zip(instruction.arrays, results, strict=False):
-    total += _main([_written(inside, made, array)])
+    total += _main([_written(module, inside, made, array)])
   return total
 
 
-def _part_read(inside, users, name: str) -> int | None:
-  """Bytes of a fusion's operand that are read; None where it is all of it."""
+def _elements_read(module, computation: str, name: str) -> int | None:
+  """How many of an array's elements a fusion reads; None where all of them.
+
+  A fusion computes what it needs of an intermediate array: of one that is only
+  sliced, the slice.
+  """
   total = 0
-  for user in users.get(name, []):
-    first = user.operands[0] == name
-    if user.opcode in _SLICES and first and user.operands.count(name) == 1:
-      total += user.arrays[0].nbytes
-    elif user.opcode == "bitcast":
-      part = _part_read(inside, users, user.name)
-      if part is None:
+  for user in module.computations[computation].values():
+    for place, operand in enumerate(user.operands):
+      if operand != name:
+        continue
+      if user.opcode in _SLICES and place == 0:
+        read = math.prod(user.arrays[0].shape)
+      elif user.opcode in _ELEMENTWISE:
+        read = _elements_read(module, computation, user.name)
+      elif user.opcode == "fusion":
+        read = _elements_read(module, *_parameter(module, user, place))
+      elif user.opcode == "dynamic-update-slice" and place == 0:
+        read = 0  # in place
+      else:
+        read = None
+      if read is None:
         return None
-      total += part
-    elif user.opcode != "dynamic-update-slice" or not first:
-      return None
+      total += read
   return total
 
 
-def _written(inside, made: hlo.Instruction, array: hlo.Array) -> hlo.Array:
+def _parameter(module, fusion: hlo.Instruction, place: int) -> tuple[str, str]:
+  """A nested fusion's computation and its name for the operand at `place`."""
+  computation = fusion.called[0]
+  for inner in module.computations[computation].values():
+    if inner.opcode == "parameter" and int(inner.literal) == place:
+      return computation, inner.name
+  raise ValueError(f"%{computation} has no parameter {place}")
+
+
+def _written(module, inside, made: hlo.Instruction, array: hlo.Array):
   """The part of a fusion's result that is written."""
-  while made.opcode == "bitcast":
-    made = inside[made.operands[0]]
+  while made.opcode in (*_ELEMENTWISE, "fusion"):
+    if made.opcode == "fusion":
+      inside = module.computations[made.called[0]]
+      made = next(i for i in inside.values() if i.root)
+    elif made.operands[0] in inside:
+      made = inside[made.operands[0]]
   if made.opcode != "dynamic-update-slice":
     return array
   update = inside[made.operands[1]].arrays[0]
-  return update._replace(memory=array.memory)
+  return array._replace(shape=update.shape)

@@ -173,11 +173,11 @@ def test_configs_that_cannot_be_compiled(monkeypatch, name, message):
     compiled.load(name)
 
 
-# Minutes for each of them: SIGMA_COMPILE_ALL=1 pytest tests/bench
+# A minute or two each: SIGMA_COMPILE_ALL=1 pytest tests/bench
 @needs_compiler
 @pytest.mark.skipif(
   "SIGMA_COMPILE_ALL" not in os.environ,
-  reason="takes an hour: set SIGMA_COMPILE_ALL=1",
+  reason="takes twenty minutes: set SIGMA_COMPILE_ALL=1",
 )
 @pytest.mark.parametrize("target", ["", ":dino"])
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/*_vit*.py")))

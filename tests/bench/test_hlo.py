@@ -161,6 +161,22 @@ SLICES = """HloModule jit_f
   ROOT %out = f32[64,64]{1,0} add(%flat, %x)
 }
 
+%convert (stack: f32[12,64,64], i: s32[]) -> bf16[64,64] {
+  %stack = f32[12,64,64]{2,1,0} parameter(0)
+  %i = s32[] parameter(1)
+  %rounded = bf16[12,64,64]{2,1,0} convert(%stack)
+  %zero = s32[] constant(0)
+  %part = bf16[1,64,64]{2,1,0} dynamic-slice(%rounded, %i, %zero, %zero), dynamic_slice_sizes={1,64,64}
+  ROOT %flat = bf16[64,64]{1,0} bitcast(%part)
+}
+
+%nested (i: s32[], stack: f32[12,64,64]) -> bf16[64,64] {
+  %i = s32[] parameter(0)
+  %stack = f32[12,64,64]{2,1,0} parameter(1)
+  %inner = bf16[64,64]{1,0} fusion(%stack, %i), kind=kLoop, calls=%convert
+  ROOT %twice = bf16[64,64]{1,0} add(%inner, %inner)
+}
+
 %write (stack: f32[12,64,64], i: s32[], x: f32[64,64]) -> f32[12,64,64] {
   %stack = f32[12,64,64]{2,1,0} parameter(0)
   %i = s32[] parameter(1)
@@ -177,6 +193,7 @@ ENTRY %main (stack: f32[12,64,64], i: s32[], x: f32[64,64]) -> f32[12,64,64] {
   %y = f32[64,64]{1,0} fusion(%stack, %i, %x), kind=kLoop, calls=%read
   %copied = (f32[64,64]{1,0:S(1)}, f32[64,64]{1,0}, u32[]{:S(2)}) copy-start(%y)
   %near = f32[64,64]{1,0:S(1)} copy-done(%copied)
+  %rounded = bf16[64,64]{1,0:S(1)} fusion(%i, %stack), kind=kOutput, calls=%nested
   ROOT %z = f32[12,64,64]{2,1,0} fusion(%stack, %i, %near), kind=kLoop, calls=%write
 }
 """  # noqa: E501
@@ -187,8 +204,9 @@ def test_memory_traffic_of_slices_and_updates_in_place():
   reading = layer + 4 + layer + layer
   copying = layer  # from main memory to the chip's own
   writing = 4 + layer  # i, and the layer in place
+  nested = 4 + layer  # i, and the layer that a fusion in the fusion slices
   found = traffic.hbm_bytes(hlo.parse(SLICES))
-  assert found == reading + copying + writing
+  assert found == reading + copying + writing + nested
 
 
 def test_collectives_of_a_real_program():
