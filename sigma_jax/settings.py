@@ -83,13 +83,13 @@ class Model:
   mlp_ratio: int = 4
   norm_epsilon: float = 1e-6
   dtype: str = "float32"  # of matrix products; all else stays float32
-  # What the backward pass recomputes to save memory: none, dots (all but
-  # matrix products with weights) or full (each block).
-  remat: str = "none"
+  # What the backward pass computes again to save memory: none; light, norms,
+  # GELU and sums; dots, all but products with weights; full, every block.
+  remat: str = "light"
 
   def __post_init__(self):
     freeze.choice("model.dtype", self.dtype, ("float32", "bfloat16"))
-    freeze.choice("model.remat", self.remat, ("none", "dots", "full"))
+    freeze.choice("model.remat", self.remat, ("none", "light", "dots", "full"))
     freeze.positive(
       "model", self, "tubelet", "patch", "mlp_ratio", "norm_epsilon"
     )

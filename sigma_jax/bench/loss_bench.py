@@ -9,6 +9,7 @@ import argparse
 import importlib.util
 import tempfile
 
+from sigma_jax import errors
 from sigma_jax.bench import contest, loss_inputs, output
 
 _MODES = ("auto", "keep", "recompute", "reference")
@@ -44,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Exit code 0, or 1 where float32 results disagree."""
+  for name in ("tubes", "prototypes", "dim", "turns", "epsilon"):
+    if getattr(args, name) <= 0:
+      raise errors.UserError(f"--{name} must be positive")
   options = {
     "tubes": args.tubes,
     "prototypes": args.prototypes,

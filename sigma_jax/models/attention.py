@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 from absl import logging
+from jax.ad_checkpoint import checkpoint_name
 
 # Below it XLA's scores stay in the cache.
 _MIN_TILED_TOKENS = 512
@@ -115,7 +116,8 @@ def _forward(query, key, value):
 
   inputs = tuple(_heads_first(x) for x in (scaled, key, value))
   _, (out, log_sum) = jax.lax.scan(per_head, None, inputs)
-  out = _heads_last(out)
+  out = checkpoint_name(_heads_last(out), "attention")
+  log_sum = checkpoint_name(log_sum, "attention")
   return out, (query, key, value, out, log_sum)
 
 

@@ -90,10 +90,10 @@ def test_prediction_does_not_see_masked_pixels(tiny, tiny_video):
   assert (np.asarray(before.video) != np.asarray(after.video)).any()
 
 
-@pytest.mark.parametrize("policy", ["dots", "full"])
+@pytest.mark.parametrize("policy", ["light", "dots", "full"])
 def test_rematerialising_changes_no_number(tiny, tiny_video, change, policy):
   params = params_of(tiny)
-  loss, grads = run(tiny, tiny_video, params)
+  loss, grads = run(change(tiny, model__remat="none"), tiny_video, params)
   remat = change(tiny, model__remat=policy)
   again, regrads = run(remat, tiny_video, params)
   np.testing.assert_allclose(again, loss, rtol=1e-6)
@@ -115,7 +115,7 @@ def test_rematerialising_happens(tiny, tiny_video, change):
 
   # The scanned block itself, beside what parts of it do on their own.
   full = rematerialised(change(tiny, model__remat="full"))
-  assert full == rematerialised(tiny) + 1
+  assert full == rematerialised(change(tiny, model__remat="none")) + 1
 
 
 def test_policies_save_less_and_less():
@@ -139,8 +139,9 @@ def test_policies_save_less_and_less():
     )
     return sum(leaf.size for leaf in jax.tree.leaves(pull))
 
-  sizes = [kept(policy) for policy in ("none", "dots", "full")]
-  assert sizes[0] > 1.4 * sizes[1] and sizes[1] > 2 * sizes[2], sizes
+  none, light, dots, full = map(kept, ("none", "light", "dots", "full"))
+  assert none > 1.3 * light and none > 1.3 * dots, (none, light, dots)
+  assert min(light, dots) > 2 * full, (light, dots, full)
 
 
 def test_bfloat16_keeps_weights_and_outputs_in_float32(
