@@ -11,10 +11,8 @@ KINDS = (
   *("all-reduce", "all-gather", "reduce-scatter", "all-to-all"),
   *("ragged-all-to-all", "collective-permute", "collective-broadcast"),
 )
-PURPOSES = (
-  *("gradients", "parameters", "assignment", "metrics", "activations"),
-)
-# Arrays from here on are parameters' or they are a defect: `purpose`.
+PURPOSES = (*("gradients", "parameters", "assignment", "metrics", "other"),)
+# Elements from which on an array is a parameter's or suspect: `purpose`.
 _LARGE = 2**16
 
 
@@ -72,7 +70,8 @@ def purpose(collective: Collective, sizes: frozenset[int]) -> str:
   assignment: the k-vectors of Sinkhorn's rounds and the scalar loss: what the
   loss's shard_map sums, but for the prototypes' gradient. parameters: gathered
   under fsdp. metrics: figures for the log, and the loss where it is L2.
-  activations: large arrays that are no parameter's; there should be none.
+  other: large arrays of no parameter's size: activations, which are not to
+  travel, or a parameter's shards with padding.
 
   Args:
     collective: from `find`.
@@ -81,7 +80,7 @@ def purpose(collective: Collective, sizes: frozenset[int]) -> str:
   array, op_name = collective.array, collective.op_name
   elements = math.prod(array.shape)
   if elements >= _LARGE and elements not in sizes:
-    return "activations"
+    return "other"
   if collective.kind == "all-gather":
     return "parameters"
   if "/shard_map/" in op_name:

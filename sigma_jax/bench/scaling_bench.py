@@ -87,7 +87,7 @@ def row(report: compiled.Report) -> dict[str, Any]:
     "parameters_mb": report.bytes_for("parameters") / 1e6,
     "assignment_mb": report.bytes_for("assignment") / 1e6,
     "metrics_mb": report.bytes_for("metrics") / 1e6,
-    "activations_mb": report.bytes_for("activations") / 1e6,
+    "other_mb": report.bytes_for("other") / 1e6,
     "sent_mb": report.sent / 1e6,
     "compile_s": report.seconds,
   }

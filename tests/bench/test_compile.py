@@ -81,7 +81,7 @@ def test_what_travels_does_not_grow_with_the_batch(found):
   assert one == three
   # Ten rounds, of both sides the 300 masses; and the loss.
   assert one["assignment"] == pytest.approx((10 * 2 * 300 * 4 + 4) / 1e6)
-  assert one["activations"] == 0
+  assert one["other"] == 0
   assert min(one["parameters"], one["gradients"]) > 2
   assert {row["collective"] for row in found[0]["rows"]} == {
     *("all-reduce", "all-gather", "reduce-scatter")
@@ -190,4 +190,4 @@ def test_full_size_configs_fit_a_pod(path, target):
   assert done.returncode == 0, done.stderr
   found = json.loads(done.stdout)
   assert found["memory_gb_per_chip"]["total"] < 16
-  assert found["collective_mb_per_step_and_chip"]["activations"] == 0
+  assert found["collective_mb_per_step_and_chip"]["other"] == 0

@@ -90,12 +90,12 @@ def test_collectives_of_a_tpu_program():
   assert scatter.nbytes == 2 * 384 * 1152
 
 
-def test_large_arrays_that_are_no_parameters_are_called_activations():
+def test_large_arrays_of_no_parameters_size_are_set_apart():
   found = collectives.find(hlo.parse(TPU))
   known = frozenset({384 * 1536})
   purposes = [collectives.purpose(each, known) for each in found]
   assert sorted(purposes) == [
-    *("activations", "assignment", "assignment", "parameters")
+    *("assignment", "assignment", "other", "parameters")
   ]
   known |= {384 * 1152}
   purposes = [collectives.purpose(each, known) for each in found]
