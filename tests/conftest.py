@@ -1,10 +1,12 @@
 """What all tests share: strict JAX on 8 simulated devices, tiny settings."""
 
+import atexit
 import dataclasses
 import functools
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,8 +32,9 @@ jax.config.update("jax_disable_most_optimizations", True)
 
 # Programs started by tests keep what they compile for each other, not for the
 # user who runs the tests.
-_CACHE = tempfile.TemporaryDirectory()
-os.environ["XDG_CACHE_HOME"] = _CACHE.name
+_CACHE = tempfile.mkdtemp()
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+os.environ["XDG_CACHE_HOME"] = _CACHE
 os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 
 
