@@ -101,8 +101,6 @@ def step(settings: settings_lib.Settings, name: str) -> Report:
     UserError: settings that do not fit the topology, or a step that does not
       fit its chips' memory.
   """
-  import jax
-
   from sigma_jax.train import mesh as mesh_lib
 
   mesh = mesh_lib.make(settings.mesh, topology.devices(name))
@@ -111,10 +109,7 @@ def step(settings: settings_lib.Settings, name: str) -> Report:
   function, arguments = _step(settings, mesh)
   start = time.perf_counter()
   traced = function.trace(*arguments)
-  try:
-    compiled = traced.lower().compile()
-  except jax.errors.JaxRuntimeError as error:
-    raise _explain(error, name) from error
+  compiled = _compile(traced, name)
   seconds = time.perf_counter() - start
   module = hlo.parse(compiled.as_text())
   sizes = _sizes(arguments[0].params, mesh.shape["fsdp"])
@@ -213,15 +208,18 @@ def _plan(settings: settings_lib.Settings, mesh) -> str:
   return f"{plan.tiles} tiles, kernels {kernels}, {space}, for {platform}"
 
 
-def _explain(error: Exception, name: str) -> Exception:
+def _compile(traced, name: str):
   """A step that does not fit is the user's to change; all else is a defect."""
-  text = str(error)
-  if "RESOURCE_EXHAUSTED" not in text:
-    return error
-  needed = next(
-    (x for x in text.splitlines() if "Used" in x), text.split("\n")[0]
-  )
-  return errors.UserError(
-    f"the step does not fit the memory of {name}'s chips; try --remat=full, a "
-    f"larger --fsdp or a smaller --batch ({needed.strip()})"
-  )
+  import jax
+
+  try:
+    return traced.lower().compile()
+  except jax.errors.JaxRuntimeError as error:
+    lines = str(error).splitlines()
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    needed = next((line for line in lines if "Used" in line), lines[0])
+    raise errors.UserError(
+      f"the step does not fit the memory of {name}'s chips; try --remat=full, "
+      f"a larger --fsdp or a smaller --batch ({needed.strip()})"
+    ) from error
