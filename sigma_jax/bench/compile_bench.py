@@ -82,6 +82,8 @@ def describe(report: compiled.Report, chip: topology.Chip) -> dict[str, Any]:
       **{name: size / _GIGA for name, size in report.memory.items()},
       "of": chip.hbm / _GIGA,
     },
+    # The compiler itself refuses only temporaries that do not fit alone.
+    "fits": report.memory["total"] <= chip.hbm,
     "tflop_per_step": {
       "all_chips": report.flops / 1e12,
       "per_chip": report.flops / report.chips / 1e12,

@@ -99,6 +99,7 @@ def test_figures_of_a_step(found):
   parts = ("arguments", "outputs", "temporaries", "code")
   total = sum(memory[part] for part in parts) - memory["aliased"]
   assert memory["total"] == pytest.approx(total)
+  assert three["fits"]
   assert 0 < memory["arguments"] < memory["total"] < memory["of"] == 16
   flops = three["tflop_per_step"]
   assert flops["all_chips"] == pytest.approx(4 * flops["per_chip"])
