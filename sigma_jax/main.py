@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     Exit code: 0 done, 1 the run stopped itself, 2 the input has to change.
   """
   if {"-h", "-help", "--help"} & set(argv):
-    print(f"{__doc__}\nThe config's keys and defaults: sigma_jax/settings.py")
+    print(f"{__doc__}\nThe config's keys and defaults: sigma_jax/settings/")
     return 0
   try:
     run = _parse(argv)

@@ -1,0 +1,103 @@
+"""Every option of a run: frozen dataclasses, defaults, checks.
+
+This package is the one list of options, a file a subject. A config file calls
+`default_config()` and changes values; `Settings.from_config` turns the finished
+ml_collections config into the immutable `Settings` that the rest of the code
+reads, and says in one line what is wrong when a key is unknown or a value is
+impossible.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+import ml_collections
+
+from sigma_jax import freeze
+from sigma_jax.settings.data import Data
+from sigma_jax.settings.evaluation import Probe
+from sigma_jax.settings.model import TEACHERS, Loss, Masking, Model, Target
+from sigma_jax.settings.training import Mesh, Optimizer, Train
+
+__all__ = [
+  "TEACHERS",
+  "Data",
+  "Loss",
+  "Masking",
+  "Mesh",
+  "Model",
+  "Optimizer",
+  "Probe",
+  "Settings",
+  "Target",
+  "Train",
+  "default_config",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """One run. Sections mirror the config's; see each class for its keys."""
+
+  task: str = "pretrain"  # pretrain or probe
+  seed: int = 0
+  # Workdir whose parameters a fresh pre-training starts from, or that the
+  # probe judges. A .pth becomes one: python -m sigma_jax.interop import.
+  init: str = ""
+  data: Data = dataclasses.field(default_factory=Data)
+  model: Model = dataclasses.field(default_factory=Model)
+  masking: Masking = dataclasses.field(default_factory=Masking)
+  target: Target = dataclasses.field(default_factory=Target)
+  loss: Loss = dataclasses.field(default_factory=Loss)
+  optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
+  train: Train = dataclasses.field(default_factory=Train)
+  mesh: Mesh = dataclasses.field(default_factory=Mesh)
+  probe: Probe = dataclasses.field(default_factory=Probe)
+
+  def __post_init__(self):
+    freeze.choice("task", self.task, ("pretrain", "probe"))
+    if self.data.num_frames % self.model.tubelet:
+      raise ValueError(
+        "data.num_frames must be divisible by model.tubelet, got "
+        f"{self.data.num_frames} and {self.model.tubelet}"
+      )
+    if self.data.size % self.model.patch:
+      raise ValueError(
+        "data.size must be divisible by model.patch, got "
+        f"{self.data.size} and {self.model.patch}"
+      )
+    if self.target.kind == "pixel" and self.loss.kind != "l2":
+      raise ValueError("target.kind 'pixel' needs loss.kind 'l2' (VideoMAE)")
+
+  @property
+  def grid(self) -> tuple[int, int, int]:
+    """Tubes along time, height and width."""
+    side = self.data.size // self.model.patch
+    return (self.data.num_frames // self.model.tubelet, side, side)
+
+  @classmethod
+  def from_config(cls, config: ml_collections.ConfigDict | dict) -> "Settings":
+    """Checks names and types against the dataclasses and freezes the run.
+
+    Raises:
+      ValueError: one line naming the key and the nearest valid one.
+    """
+    if isinstance(config, ml_collections.ConfigDict):
+      config = config.to_dict()
+    return freeze.build(cls, config)
+
+  def to_dict(self) -> dict[str, Any]:
+    """Nested plain values, as JSON stores them (tuples become lists)."""
+    return json.loads(json.dumps(dataclasses.asdict(self)))
+
+  def fingerprint(self) -> str:
+    """Twelve hex digits that change with any option."""
+    text = json.dumps(self.to_dict(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def default_config() -> ml_collections.ConfigDict:
+  """The defaults as a locked, typed ConfigDict for config files to change."""
+  config = ml_collections.ConfigDict(dataclasses.asdict(Settings()))
+  return config.lock()

@@ -1,0 +1,31 @@
+"""How a trained encoder is judged."""
+
+import dataclasses
+
+from sigma_jax import freeze
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+  """Frozen evaluation: linear probe and kNN on mean-pooled features."""
+
+  batch_size: int = 64
+  # Clips taken of each training video, the first centred in time, the others
+  # at random starts. Validation videos give one centred clip.
+  train_samples: int = 2
+  layer: int = 0  # blocks run before pooling; 0: all of them
+  # L2 penalties tried; the best on a fifth of the training clips is used.
+  penalties: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2)
+  knn_k: int = 200
+  knn_temperature: float = 0.07
+  random_baseline: bool = True  # the same protocol on an untrained encoder
+  bootstrap: int = 1000  # resamples behind the confidence interval
+
+  def __post_init__(self):
+    freeze.positive("probe", self, "batch_size", "train_samples", "knn_k")
+    freeze.positive("probe", self, "knn_temperature", "bootstrap")
+    if not self.penalties or min(self.penalties) < 0:
+      raise ValueError(
+        "probe.penalties needs one or more values from 0 up, got "
+        f"{self.penalties}"
+      )

@@ -1,0 +1,114 @@
+"""The video model, its mask, its target and its loss."""
+
+import dataclasses
+
+from sigma_jax import freeze
+
+# The image ViTs that can be the teacher; `models.variants` has their facts.
+TEACHERS = (
+  *("dino_vits16", "dino_vitb16"),
+  *("dinov2_vits14", "dinov2_vitb14", "dinov2_vitl14"),
+  *("dinov2_vits14_reg", "dinov2_vitb14_reg", "dinov2_vitl14_reg"),
+  *("dinov3_vits16", "dinov3_vitb16", "dinov3_vitl16"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """The masked video ViT: encoder on visible tubes, small decoder on all."""
+
+  tubelet: int = 2  # frames per tube
+  patch: int = 16  # pixels per side of a tube
+  encoder_dim: int = 768
+  encoder_depth: int = 12
+  encoder_heads: int = 12
+  decoder_dim: int = 384
+  decoder_depth: int = 4
+  decoder_heads: int = 6
+  mlp_ratio: int = 4
+  norm_epsilon: float = 1e-6
+  dtype: str = "float32"  # of matrix products; all else stays float32
+  # What the backward pass computes again to save memory: none; light, norms,
+  # GELU and sums; dots, all but products with weights; full, every block.
+  remat: str = "light"
+
+  def __post_init__(self):
+    freeze.choice("model.dtype", self.dtype, ("float32", "bfloat16"))
+    freeze.choice("model.remat", self.remat, ("none", "light", "dots", "full"))
+    freeze.positive(
+      "model", self, "tubelet", "patch", "mlp_ratio", "norm_epsilon"
+    )
+    for side in ("encoder", "decoder"):
+      dim = getattr(self, f"{side}_dim")
+      heads = getattr(self, f"{side}_heads")
+      freeze.positive(
+        "model", self, f"{side}_dim", f"{side}_depth", f"{side}_heads"
+      )
+      if dim % heads:
+        raise ValueError(
+          f"model.{side}_dim must be divisible by model.{side}_heads, "
+          f"got {dim} and {heads}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Masking:
+  """Which tubes the encoder does not see."""
+
+  kind: str = "tube"  # tube: one spatial mask for all frames; random: free
+  ratio: float = 0.9
+
+  def __post_init__(self):
+    freeze.choice("masking.kind", self.kind, ("tube", "random"))
+    if not 0 < self.ratio < 1:
+      raise ValueError(f"masking.ratio must lie in (0, 1), got {self.ratio}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+  """The projection network whose embedding of the masked tubes is predicted."""
+
+  kind: str = "mlp"  # mlp, pixel, dino
+  dim: int = 256  # p of the mlp alone: the tube or the variant sets others'
+  hidden: tuple[int, ...] = (1024, 1024, 512)  # of the mlp
+  variant: str = "dino_vitb16"  # of TEACHERS, where kind is dino
+  weights: str = ""  # its weights: .pth, .safetensors, its folder, or .npz
+  dtype: str = "float32"  # of its weights and matrix products
+
+  def __post_init__(self):
+    freeze.choice("target.kind", self.kind, ("mlp", "pixel", "dino"))
+    freeze.choice("target.variant", self.variant, TEACHERS)
+    freeze.choice("target.dtype", self.dtype, ("float32", "bfloat16"))
+    freeze.positive("target", self, "dim")
+    if not all(width > 0 for width in self.hidden):
+      raise ValueError(f"target.hidden must be positive, got {self.hidden}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+  """How the prediction is judged.
+
+  `assignment` is SIGMA: Sinkhorn-balanced prototype assignments predicted
+  across. `l2` regresses the target's features: VideoMAE where the target is
+  pixels, the collapse ablation where it is learnt.
+  """
+
+  kind: str = "assignment"
+  num_prototypes: int = 3000  # k
+  epsilon: float = 0.05  # entropy regularisation of the transport problem
+  rounds: int = 10  # Sinkhorn rounds
+  temperature: float = 0.1  # of the predicted distribution
+  # hard: argmax of the transport plan, as the published code trains;
+  # soft: the plan itself, as the paper's equation reads.
+  labels: str = "hard"
+  # exp(scores / epsilon) of all tubes: keep it between Sinkhorn's rounds,
+  # recompute it a tile at a time in memory that does not grow with the batch,
+  # or auto: keep it while it is small.
+  kernels: str = "auto"
+
+  def __post_init__(self):
+    freeze.choice("loss.kind", self.kind, ("assignment", "l2"))
+    freeze.choice("loss.labels", self.labels, ("hard", "soft"))
+    freeze.choice("loss.kernels", self.kernels, ("auto", "keep", "recompute"))
+    freeze.positive("loss", self, "num_prototypes", "epsilon", "rounds")
+    freeze.positive("loss", self, "temperature")

@@ -1,0 +1,71 @@
+"""Optimiser, length of a run, devices."""
+
+import dataclasses
+
+from sigma_jax import freeze
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+  """AdamW; learning rates are per 256 clips and scale with the batch."""
+
+  base_lr: float = 1.5e-4
+  min_lr: float = 1e-5
+  b1: float = 0.9
+  b2: float = 0.95
+  weight_decay: float = 0.05
+  warmup_epochs: float = 40.0
+  clip_norm: float = 0.0  # global gradient norm; 0 switches clipping off
+
+  def __post_init__(self):
+    if self.base_lr < 0 or self.min_lr < 0:
+      raise ValueError(
+        "optimizer.base_lr and optimizer.min_lr must not be negative, "
+        f"got {self.base_lr} and {self.min_lr}"
+      )
+    if not (0 <= self.b1 < 1 and 0 <= self.b2 < 1):
+      raise ValueError(
+        "optimizer.b1 and optimizer.b2 must lie in [0, 1), got "
+        f"{self.b1} and {self.b2}"
+      )
+    if min(self.weight_decay, self.warmup_epochs, self.clip_norm) < 0:
+      raise ValueError(
+        "optimizer.weight_decay, warmup_epochs and clip_norm must not be "
+        f"negative, got {self.weight_decay}, {self.warmup_epochs} and "
+        f"{self.clip_norm}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+  """Length of the run and what it leaves behind."""
+
+  batch_size: int = 640  # clips over all devices
+  # Parts that a batch is run in, to save memory. Assignments stay global; the
+  # forward pass runs twice, a third more work a step.
+  accumulate: int = 1
+  epochs: float = 800.0
+  steps: int = 0  # where positive, sets the length instead of epochs
+  log_every: int = 50  # steps
+  checkpoint_every: int = 1000  # steps
+  keep: int = 3  # newest checkpoints kept
+  keep_every: int = 0  # steps; checkpoints at its multiples stay for good
+
+  def __post_init__(self):
+    freeze.positive(
+      "train", self, "batch_size", "log_every", "checkpoint_every"
+    )
+    freeze.positive("train", self, "keep", "accumulate")
+    if self.steps <= 0 and self.epochs <= 0:
+      raise ValueError(
+        f"train.epochs or train.steps must be positive, got {self.epochs} "
+        f"and {self.steps}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh:
+  """Devices as a grid: batch over data x fsdp, parameters over fsdp."""
+
+  data: int = -1  # -1: whatever the other axis leaves
+  fsdp: int = 1
