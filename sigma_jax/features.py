@@ -135,11 +135,11 @@ def extract(
 
 
 def _list(path: str):
-  """The manifest, and whether it has labels: a folder's files have none."""
-  from sigma_jax.data import manifest
+  """The videos, and whether they have labels: a folder's files have none."""
+  from sigma_jax.data import manifest, sources
 
   if not os.path.isdir(path):
-    return manifest.load(path), True
+    return sources.load(path), True
   files = sorted(
     str(file)
     for file in pathlib.Path(path).rglob("*")
@@ -148,7 +148,8 @@ def _list(path: str):
   if not files:
     raise errors.UserError(f"no videos in {path} ({', '.join(VIDEOS)})")
   labels = np.zeros(len(files), np.int32)
-  return manifest.Manifest(path, tuple(files), labels), False
+  rows = manifest.Manifest(path, tuple(files), labels)
+  return sources.Files(rows), False
 
 
 def _job(encoder, rows, settings, part_size: int) -> dict:
@@ -214,11 +215,9 @@ def _compute(
   rows, first, last, encoder, settings, batch_size, bad, progress
 ) -> dict[str, np.ndarray]:
   """Features and rows of one part's readable files."""
-  from sigma_jax.data import manifest, pipeline
+  from sigma_jax.data import pipeline, sources
 
-  part = manifest.Manifest(
-    rows.path, rows.files[first:last], rows.labels[first:last]
-  )
+  part = sources.part(rows, first, last)
   batches = pipeline.eval_batches(
     settings,
     part,

@@ -26,13 +26,13 @@ def pretrain(config: settings.Settings, workdir: pathlib.Path) -> None:
   """
   import jax
 
-  from sigma_jax.data import bad_files, manifest, pipeline
+  from sigma_jax.data import bad_files, pipeline, sources
   from sigma_jax.interop import teacher
   from sigma_jax.train import checkpoint, loop
 
   frozen = teacher.load(config)
   initial = checkpoint.restore_params(config.init)[0] if config.init else None
-  rows = manifest.load(config.data.train, config.data.root)
+  rows = sources.load(config.data.train, config.data.root)
   bad = bad_files.BadFiles(
     str(workdir), config.data.max_bad_share, len(rows.files)
   )
@@ -104,12 +104,12 @@ def probe(config: settings.Settings, workdir: pathlib.Path) -> None:
 
 def _probe_one(config, params, mesh, workdir: pathlib.Path) -> list[dict]:
   """Rows of one encoder for every label set."""
-  from sigma_jax.data import bad_files, manifest, pipeline
+  from sigma_jax.data import bad_files, manifest, pipeline, sources
   from sigma_jax.evaluate import features, frozen
 
   sets, labels, names = {}, {}, {}
   for split, path in (("train", config.data.train), ("val", config.data.val)):
-    rows = manifest.load(path, config.data.root)
+    rows = sources.load(path, config.data.root)
     bad = bad_files.BadFiles(
       str(workdir), config.data.max_bad_share, len(rows.files)
     )

@@ -80,9 +80,9 @@ def test_features_are_the_encoders(run, folder, tmp_path, tiny, capsys):
   assert "7/7 clips" in shown.err
   assert not out.with_name("x.npz.parts").exists()
 
-  from sigma_jax.data import manifest, pipeline
+  from sigma_jax.data import pipeline, sources
 
-  listed = manifest.load(str(folder / "list.txt"))
+  listed = sources.load(str(folder / "list.txt"))
   with pipeline.eval_batches(
     tiny, listed, batch_size=7, on_bad=lambda *_: None
   ) as batches:

@@ -9,13 +9,14 @@ old codecs) the frames are counted by decoding instead.
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import av
 import numpy as np
 from av.codec.context import ThreadType
 from av.video.reformatter import VideoReformatter
 
+from sigma_jax.data import transforms
 from sigma_jax.data.containers import (
   DecodeError,
   check_file,
@@ -98,14 +99,22 @@ class Clip:
       self._container.close()
       self._container = None
 
-  def read(self, indices: np.ndarray) -> np.ndarray:
-    """Decodes frames.
+  def read(
+    self,
+    indices: np.ndarray,
+    box_of: Callable[[int, int], tuple[int, int, int, int]] | None = None,
+    size: int = 0,
+  ) -> np.ndarray:
+    """Decodes frames: as `sources.Video.read`.
 
     Args:
       indices: integers [n], from 0, in any order, repeats allowed.
+      box_of: width, height -> x, y, width, height; None: the whole frame.
+      size: side of the square that the box is scaled to, pixels.
 
     Returns:
-      uint8 [n, h, w, 3], RGB, upright, in the order of `indices`.
+      uint8 [n, h, w, 3] or [n, size, size, 3], RGB, upright, in the order of
+      `indices`.
 
     Raises:
       DecodeError: any of these frames cannot be had in time.
@@ -122,7 +131,11 @@ class Clip:
       )
     places, order = np.unique(indices, return_inverse=True)
     with one_error(self.path, "damaged: its frames cannot be decoded"):
-      return self._read(places)[order]
+      frames = self._read(places)
+    if box_of is not None:
+      height, width = frames.shape[1:3]
+      frames = transforms.crop_resize(frames, box_of(width, height), size)
+    return frames[order]
 
   def _open(self) -> None:
     check_file(self.path)

@@ -1,4 +1,4 @@
-"""One example at a time: a row of the manifest becomes a clip of pixels.
+"""One example at a time: a row of the source becomes a clip of pixels.
 
 Plain functions of settings and a number, without TensorFlow: the pipeline
 calls them from its threads.
@@ -10,9 +10,9 @@ import numpy as np
 
 from sigma_jax.data import sampling, transforms
 from sigma_jax.data.bad_files import TooManyBadFiles
-from sigma_jax.data.decode import Clip, DecodeError
-from sigma_jax.data.manifest import Manifest
+from sigma_jax.data.containers import DecodeError
 from sigma_jax.data.sampling import Purpose
+from sigma_jax.data.sources import Source, Video
 from sigma_jax.settings import Settings
 
 # Other files tried in the place of one that cannot be read.
@@ -28,7 +28,7 @@ class Examples:
   def __init__(
     self,
     settings: Settings,
-    manifest: Manifest,
+    source: Source,
     on_bad: OnBad,
     on_tried: OnTried | None = None,
   ):
@@ -36,13 +36,13 @@ class Examples:
 
     Args:
       settings: `data` and `seed` are read.
-      manifest: n rows.
+      source: n rows.
       on_bad: told of every file that cannot be read; may raise to stop.
       on_tried: told of every row before its file is opened.
     """
     self._data = settings.data
     self._seed = settings.seed
-    self._manifest = manifest
+    self._source = source
     self._on_bad = on_bad
     self._on_tried = on_tried
 
@@ -56,12 +56,12 @@ class Examples:
       number: step * global batch + slot.
 
     Returns:
-      Video, uint8 [t, size, size, 3]; its label; its row in the manifest.
+      Video, uint8 [t, size, size, 3]; its label; its row in the source.
 
     Raises:
       TooManyBadFiles: the row and all its replacements cannot be read.
     """
-    rows = len(self._manifest)
+    rows = len(self._source)
     epoch, position = divmod(number, rows)
     row = int(sampling.shuffled_index(self._seed, epoch, position, rows))
     for attempt in range(1 + _REPLACEMENTS):
@@ -70,11 +70,11 @@ class Examples:
         row = int(draw.integers(rows))
       video = self._try(row, self._train_clip, number, attempt)
       if video is not None:
-        return video, int(self._manifest.labels[row]), row
+        return video, int(self._source.labels[row]), row
     raise TooManyBadFiles(
       f"{1 + _REPLACEMENTS} files in a row cannot be read, the last one is "
-      f"{self._manifest.files[row]}; check the files of manifest "
-      f"{self._manifest.path} and data.root"
+      f"{self._source.files[row]}; check the files of "
+      f"{self._source.path} and data.root"
     )
 
   def evaluate(
@@ -83,7 +83,7 @@ class Examples:
     """One centrally cropped clip of a row.
 
     Args:
-      row: of the manifest.
+      row: of the source.
       sample: 0: from the middle; others: starts that depend on the seed.
       samples: clips a row.
 
@@ -92,7 +92,7 @@ class Examples:
       read (if not, the video is black).
     """
     video = self._try(row, self._eval_clip, row, sample, samples)
-    label = int(self._manifest.labels[row])
+    label = int(self._source.labels[row])
     if video is None:
       return self.blank(), label, False
     return video, label, True
@@ -104,12 +104,12 @@ class Examples:
 
   def _try(self, row: int, cut: Callable, *args) -> np.ndarray | None:
     """Opens a row's file and cuts a clip; None, reported, if it is bad."""
-    path = self._manifest.files[row]
+    path = self._source.files[row]
     if self._on_tried is not None:
       self._on_tried(row)
     try:
-      with Clip(path, self._data.file_timeout) as clip:
-        return np.ascontiguousarray(cut(clip, *args))
+      with self._source.open(row, self._data.file_timeout) as video:
+        return np.ascontiguousarray(cut(video, *args))
     except DecodeError as error:
       self._on_bad(row, path, error.reason)
       return None
@@ -117,36 +117,33 @@ class Examples:
   def _generator(self, number, purpose, attempt=0):
     return sampling.generator(self._seed, number, purpose, attempt)
 
-  def _train_clip(self, clip: Clip, number: int, attempt: int) -> np.ndarray:
+  def _train_clip(self, video: Video, number: int, attempt: int) -> np.ndarray:
     data = self._data
     rng = self._generator(number, Purpose.TRAIN, attempt)
     indices = sampling.dense_clip_indices(
-      clip.num_frames, data.num_frames, data.stride, rng
+      video.num_frames, data.num_frames, data.stride, rng
     )
-    frames = clip.read(indices)
-    height, width = frames.shape[1:3]
-    if data.crop == "multiscale":
-      box = sampling.multiscale_crop_box(
-        width, height, data.size, data.scales, rng
-      )
-    else:
-      box = sampling.center_crop_box(width, height)
-    video = transforms.crop_resize(frames, box, data.size)
+
+    def box_of(width: int, height: int):
+      if data.crop == "multiscale":
+        return sampling.multiscale_crop_box(
+          width, height, data.size, data.scales, rng
+        )
+      return sampling.center_crop_box(width, height)
+
+    clip = video.read(indices, box_of, data.size)
     if data.flip and rng.random() < 0.5:
-      video = transforms.mirror(video)
-    return video
+      clip = transforms.mirror(clip)
+    return clip
 
   def _eval_clip(
-    self, clip: Clip, row: int, sample: int, samples: int
+    self, video: Video, row: int, sample: int, samples: int
   ) -> np.ndarray:
     data = self._data
-    wanted = (clip.num_frames, data.num_frames, data.stride)
+    wanted = (video.num_frames, data.num_frames, data.stride)
     if sample:
       rng = self._generator(row * samples + sample, Purpose.EVAL)
       indices = sampling.dense_clip_indices(*wanted, rng)
     else:
       indices = sampling.centered_clip_indices(*wanted)
-    frames = clip.read(indices)
-    height, width = frames.shape[1:3]
-    box = sampling.center_crop_box(width, height)
-    return transforms.crop_resize(frames, box, data.size)
+    return video.read(indices, sampling.center_crop_box, data.size)

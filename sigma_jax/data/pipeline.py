@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from sigma_jax import errors
 from sigma_jax.data.examples import Examples, OnBad, OnTried
-from sigma_jax.data.manifest import Manifest
+from sigma_jax.data.sources import Source
 from sigma_jax.settings import Data, Settings
 
 # Accelerators are JAX's: TensorFlow would claim all of their memory.
@@ -143,7 +143,7 @@ def _host_batch(batch_size: int, process_count: int) -> int:
 
 def train_batches(
   settings: Settings,
-  manifest: Manifest,
+  source: Source,
   *,
   on_bad: OnBad,
   on_tried: OnTried | None = None,
@@ -159,7 +159,7 @@ def train_batches(
 
   Args:
     settings: `data`, `seed` and `train.batch_size` are read.
-    manifest: rows to read, each once an epoch in shuffled order.
+    source: rows to read, each once an epoch in shuffled order.
     on_bad: called as (row, path, reason) from reading threads for every file
       that cannot be read; another takes its place. What it raises ends the
       iterator: see bad_files.BadFiles.report.
@@ -170,7 +170,7 @@ def train_batches(
 
   Returns:
     Iterator of `video` uint8 [b, t, size, size, 3], `label` int32 [b] and
-    `index` int32 [b], the row of the manifest that was read.
+    `index` int32 [b], the row of the source that was read.
 
   Raises:
     UserError: the batch is not divisible by the hosts.
@@ -178,7 +178,7 @@ def train_batches(
   """
   batch_size = settings.train.batch_size
   host_batch = _host_batch(batch_size, process_count)
-  examples = Examples(settings, manifest, on_bad, on_tried)
+  examples = Examples(settings, source, on_bad, on_tried)
   offset = process_index * host_batch
 
   def make(number: int) -> Element:
@@ -192,7 +192,7 @@ def train_batches(
 
 def eval_batches(
   settings: Settings,
-  manifest: Manifest,
+  source: Source,
   *,
   batch_size: int,
   on_bad: OnBad,
@@ -201,14 +201,14 @@ def eval_batches(
   process_index: int = 0,
   process_count: int = 1,
 ) -> Batches:
-  """Every row of a manifest once, in its order, centrally cropped.
+  """Every row of a source once, in its order, centrally cropped.
 
   Rows with several samples have them next to each other. All hosts get the
   same number of batches; the last ones are padded.
 
   Args:
     settings: `data` and `seed` are read.
-    manifest: n rows.
+    source: n rows.
     batch_size: clips in a global batch, over all hosts: P b.
     on_bad: as in train_batches; its clip is black and not valid.
     on_tried: as in train_batches.
@@ -225,9 +225,9 @@ def eval_batches(
     UserError: the batch is not divisible by the hosts.
   """
   host_batch = _host_batch(batch_size, process_count)
-  examples = Examples(settings, manifest, on_bad, on_tried)
+  examples = Examples(settings, source, on_bad, on_tried)
   offset = process_index * host_batch
-  total = len(manifest) * samples
+  total = len(source) * samples
   blank = _element(examples.blank(), 0, -1) | {"valid": np.bool_(False)}
 
   def make(number: int) -> Element:

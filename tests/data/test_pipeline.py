@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.data import manifest, pipeline
+from sigma_jax.data import pipeline, sources
 from sigma_jax.data.bad_files import BadFiles, TooManyBadFiles
 from sigma_jax.data.decode import Clip
 from sigma_jax.data.examples import Examples
@@ -49,7 +49,7 @@ def assert_same(left, right):
 
 @pytest.fixture(scope="module")
 def rows(video_folder):
-  return manifest.load(str(video_folder / "train.txt"))
+  return sources.load(str(video_folder / "train.txt"))
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def holed(video_folder, tmp_path):
     ]
     path = tmp_path / "holed.txt"
     path.write_text("".join(lines))
-    return manifest.load(str(path))
+    return sources.load(str(path))
 
   return make
 
@@ -280,13 +280,13 @@ def test_close_ends_reading(rows):
 EXIT_IN_THE_MIDDLE = """
 import sys
 from sigma_jax import settings
-from sigma_jax.data import manifest, pipeline
+from sigma_jax.data import pipeline, sources
 
 run = settings.Settings(
   data=settings.Data(num_frames=4, stride=2, size=32),
   train=settings.Train(batch_size=4),
 )
-batches = pipeline.train_batches(run, manifest.load(sys.argv[1]), on_bad=print)
+batches = pipeline.train_batches(run, sources.load(sys.argv[1]), on_bad=print)
 print(next(batches)["index"].shape)
 """
 
@@ -312,6 +312,6 @@ def test_python_exits_cleanly_with_an_open_iterator(video_folder):
 def test_only_the_pipeline_imports_tensorflow():
   code = (
     "import sys; sys.modules['tensorflow'] = None\n"
-    "from sigma_jax.data import examples, bad_files, manifest, decode\n"
+    "from sigma_jax.data import examples, bad_files, sources, decode\n"
   )
   subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=ROOT)

@@ -1,0 +1,120 @@
+"""One door to videos: files listed in a manifest, or prepared records.
+
+What a row is read from is decided here and nowhere else; sampling, cropping
+and augmentation do not know.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from sigma_jax.data import decode, manifest, stills
+
+# Width and height of the upright frames -> x, y, width and height of what is
+# cut out of all of them, pixels.
+BoxOf = Callable[[int, int], tuple[int, int, int, int]]
+
+
+class Video(Protocol):
+  """One opened video, to be used in a `with` and by one thread at a time.
+
+  Attributes:
+    num_frames: frames that may be asked for, at least 1.
+  """
+
+  num_frames: int
+
+  def read(
+    self, indices: np.ndarray, box_of: BoxOf | None = None, size: int = 0
+  ) -> np.ndarray:
+    """Frames, whole or cut.
+
+    Args:
+      indices: integers [n] from 0, in any order, repeats allowed.
+      box_of: says what to cut out, once it is known how large the frames are;
+        called once; None: all of it, not resized.
+      size: side of the square that the box is scaled to, pixels.
+
+    Returns:
+      uint8 RGB, upright: [n, size, size, 3], bilinear and antialiased, or
+      [n, height, width, 3] without box_of.
+
+    Raises:
+      DecodeError: any of these frames cannot be had.
+    """
+
+  def __enter__(self) -> "Video": ...
+
+  def __exit__(self, *_) -> None: ...
+
+
+class Source(Protocol):
+  """n labelled videos.
+
+  Attributes:
+    path: what was opened, for messages.
+    files: n names, for messages and lists of bad files.
+    labels: int32 [n].
+  """
+
+  path: str
+  files: tuple[str, ...]
+  labels: np.ndarray
+
+  def __len__(self) -> int: ...
+
+  def open(self, row: int, timeout: float) -> Video:
+    """Opens a row's video; `timeout` in seconds, to the end of its reads.
+
+    Raises:
+      DecodeError: it cannot be read.
+    """
+
+
+class Files:
+  """The files of a manifest as a Source."""
+
+  def __init__(self, rows: manifest.Manifest):
+    self.path, self.files, self.labels = rows.path, rows.files, rows.labels
+
+  def __len__(self) -> int:
+    return len(self.files)
+
+  def open(self, row: int, timeout: float) -> Video:
+    path = self.files[row]
+    if stills.is_still(path):
+      return stills.Still(path)
+    return decode.Clip(path, timeout)
+
+
+def load(path: str, root: str = "") -> Source:
+  """Opens what `data.train` or `data.val` names.
+
+  Args:
+    path: a manifest, or the folder of prepared records (data.prepare).
+    root: as for `manifest.load`; records have no use for it.
+
+  Raises:
+    FileNotFoundError, UserError: it is neither; one line.
+  """
+  return Files(manifest.load(path, root))
+
+
+def part(source: Source, first: int, last: int) -> Source:
+  """Rows first .. last - 1 as a source of their own."""
+  return _Part(source, first, last)
+
+
+class _Part:
+  def __init__(self, source: Source, first: int, last: int):
+    self._source, self._first = source, first
+    self.path = source.path
+    self.files = source.files[first:last]
+    self.labels = source.labels[first:last]
+
+  def __len__(self) -> int:
+    return len(self.files)
+
+  def open(self, row: int, timeout: float) -> Video:
+    return self._source.open(self._first + row, timeout)

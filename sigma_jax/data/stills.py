@@ -1,0 +1,63 @@
+"""Images as videos of one frame, which a clip repeats."""
+
+import pathlib
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+from sigma_jax.data import transforms
+from sigma_jax.data.containers import DecodeError, check_file
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_MAX_PIXELS = 16384 * 16384  # beyond it a header is not believed
+
+
+def is_still(path: str) -> bool:
+  """Whether a file is an image, by its name."""
+  return pathlib.PurePath(path).suffix.lower() in _SUFFIXES
+
+
+class Still:
+  """One image as a `sources.Video` with num_frames 1."""
+
+  num_frames = 1
+
+  def __init__(self, path: str):
+    """Reads and decodes the image.
+
+    Raises:
+      DecodeError: missing, empty, damaged, of absurd size, or no image.
+    """
+    check_file(path)
+    try:
+      with PIL.Image.open(path) as image:
+        if not 0 < image.width * image.height <= _MAX_PIXELS:
+          raise DecodeError(
+            path, f"absurd size: {image.width} x {image.height} pixels"
+          )
+        upright = PIL.ImageOps.exif_transpose(image).convert("RGB")
+        self._frame = np.asarray(upright)
+    except DecodeError:
+      raise
+    except Exception as error:
+      # Damaged images surface as OSError, SyntaxError, ValueError and others.
+      raise DecodeError(path, f"not a readable image ({error})") from error
+    self._path = path
+
+  def __enter__(self) -> "Still":
+    return self
+
+  def __exit__(self, *_) -> None:
+    pass
+
+  def read(self, indices, box_of=None, size: int = 0) -> np.ndarray:
+    """As `sources.Video.read`."""
+    if np.max(indices) > 0:
+      raise DecodeError(self._path, f"frame {np.max(indices)} wanted of 1")
+    frames = self._frame[None]
+    if box_of is not None:
+      height, width = self._frame.shape[:2]
+      box = box_of(width, height)
+      frames = transforms.crop_resize(frames, box, size)
+    return np.repeat(frames, len(indices), axis=0)

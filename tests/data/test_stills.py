@@ -1,0 +1,65 @@
+"""Images as still clips."""
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from sigma_jax.data import sources, stills
+from sigma_jax.data.containers import DecodeError
+
+
+@pytest.fixture
+def photo(tmp_path):
+  """A 20 x 12 image and its pixels."""
+  pixels = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+  PIL.Image.fromarray(pixels).save(tmp_path / "a.png")
+  return str(tmp_path / "a.png"), pixels
+
+
+def test_a_clip_repeats_the_image(photo):
+  path, pixels = photo
+  with stills.Still(path) as still:
+    assert still.num_frames == 1
+    clip = still.read(np.zeros(4, int))
+    np.testing.assert_array_equal(clip, np.stack([pixels] * 4))
+    seen = []
+    clip = still.read(
+      np.zeros(4, int), lambda w, h: seen.append((w, h)) or (5, 1, 10, 10), 10
+    )
+    assert seen == [(20, 12)]
+    np.testing.assert_array_equal(clip[3], pixels[1:11, 5:15])
+
+
+def test_a_manifest_may_list_images(photo, tmp_path):
+  (tmp_path / "list.txt").write_text("a.png 3\n")
+  rows = sources.load(str(tmp_path / "list.txt"))
+  with rows.open(0, 1.0) as video:
+    assert (video.read(np.array([0]))[0] == photo[1]).all()
+
+
+def test_exif_orientation_is_obeyed(tmp_path):
+  pixels = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+  exif = PIL.Image.Exif()
+  exif[0x0112] = 6  # turn by 90 degrees clockwise
+  image = PIL.Image.fromarray(pixels)
+  image.save(tmp_path / "turned.png", exif=exif)
+  with stills.Still(str(tmp_path / "turned.png")) as still:
+    np.testing.assert_array_equal(
+      still.read(np.array([0]))[0], np.rot90(pixels, -1)
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n\0"])
+def test_a_damaged_image_is_a_decode_error(tmp_path, content):
+  path = tmp_path / "bad.png"
+  path.write_bytes(content)
+  with pytest.raises(DecodeError, match=r"bad\.png: "):
+    stills.Still(str(path))
+
+
+def test_a_second_frame_is_not_there(photo):
+  with (
+    stills.Still(photo[0]) as still,
+    pytest.raises(DecodeError, match="frame 1 wanted of 1"),
+  ):
+    still.read(np.array([0, 1]))
