@@ -1,0 +1,1 @@
+"""Manifests of public data sets from their official annotation files."""

@@ -1,0 +1,29 @@
+"""What the commands of several data sets have in common."""
+
+import argparse
+
+
+class Parser(argparse.ArgumentParser):
+  """Answers a mistake in one line."""
+
+  def error(self, message: str):
+    self.exit(2, f"error: {message}\n")
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+  """Adds --out."""
+  parser.add_argument("--out", required=True, help="folder to write, made")
+
+
+def add_videos(parser: argparse.ArgumentParser, annotations: str) -> None:
+  """Adds --annotations (its help is given), --videos, --out, --relative."""
+  parser.add_argument("--annotations", required=True, help=annotations)
+  parser.add_argument(
+    "--videos", required=True, help="folder of the videos, at any depth"
+  )
+  add_out(parser)
+  parser.add_argument(
+    "--relative",
+    action="store_true",
+    help="write paths relative to --videos, for data.root; else absolute",
+  )
