@@ -17,7 +17,11 @@ import pytest
 from packaging import requirements
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SCRIPTS = [*sorted((ROOT / "launch").glob("*.sh")), ROOT / ".ci" / "run"]
+SCRIPTS = [
+  *sorted((ROOT / "launch").glob("*.sh")),
+  ROOT / "launch" / "slurm.sbatch",
+  ROOT / ".ci" / "run",
+]
 REQUIREMENTS = sorted(ROOT.glob("requirements*.txt"))
 
 # FAKE_* are set by the tests. `-c` runs for real, under a false version.
