@@ -36,7 +36,7 @@ def run(args) -> None:
       f"no cifar100 in {builder.data_path}; --download fetches it"
     )
   splits = {
-    split: _export(builder.as_data_source(official), args.out, split)
+    split: _export(tfds.as_numpy(builder.as_dataset(official)), args.out, split)
     for split, official in _SPLITS.items()
   }
   manifests.write(
@@ -53,8 +53,7 @@ def _export(examples, out: str, split: str) -> list[Placed]:
   folder = pathlib.Path(out).absolute() / "images" / split
   folder.mkdir(parents=True, exist_ok=True)
   rows = []
-  for number in range(len(examples)):
-    example = examples[number]
+  for number, example in enumerate(examples):
     path = folder / f"{number:05d}.png"
     Image.fromarray(example["image"]).save(path)
     rows.append(Placed(path.stem, int(example["label"]), str(path)))

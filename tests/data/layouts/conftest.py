@@ -240,10 +240,7 @@ def imagenet(root, make):
     (1, "n01443537", "goldfish, Carassius auratus", "a fish"),
     (2, "n01440764", "tench, Tinca tinca", "another fish"),
   ]
-  synsets = np.empty((2, 1), dtype)
-  synsets[:, 0] = [
-    np.asarray(row, dtype=object).tolist() for row in map(tuple, rows)
-  ]
+  synsets = np.array(rows, dtype)[:, None]
   kit = root / "ILSVRC2012_devkit_t12/data"
   kit.mkdir(parents=True)
   scipy.io.savemat(str(kit / "meta.mat"), {"synsets": synsets})
