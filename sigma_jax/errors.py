@@ -10,3 +10,7 @@ class UserError(ValueError):
 
 class RunStopped(RuntimeError):
   """A run that ended itself rather than go on being wrong."""
+
+
+class Preempted(RunStopped):
+  """A run that was asked to stop, and has saved what it had."""

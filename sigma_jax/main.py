@@ -1,6 +1,9 @@
 """Command line: `python -m sigma_jax.main --config=configs/toy.py ...`.
 
 Every key of the config can be overridden, `--config.train.batch_size=64`.
+
+Exit codes: 0 done; 1 the run stopped itself; 2 the input has to change; 130
+interrupted; 143 stopped by SIGTERM, after saving: the same command resumes.
 """
 
 import contextlib
@@ -24,19 +27,27 @@ _WORKDIR = flags.DEFINE_string(
   None,
   "Folder for checkpoints, metrics and results; a run found there is resumed.",
 )
+_DISTRIBUTED = flags.DEFINE_string(
+  "distributed",
+  None,
+  "How this process finds the others of the run: auto (Cloud TPU, SLURM, "
+  "Kubernetes, Open MPI), HOST:PORT,N,I (process I of N), or none.",
+)
+_PROFILE_STEPS = flags.DEFINE_string(
+  "profile_steps",
+  "",
+  "FIRST:LAST, steps of a pre-training to trace with JAX's profiler.",
+)
 
 
 def main(argv: list[str]) -> int:
-  """Runs one task.
-
-  Returns:
-    Exit code: 0 done, 1 the run stopped itself, 2 the input has to change.
-  """
+  """Runs one task; the exit codes are the module's."""
   if {"-h", "-help", "--help"} & set(argv):
     print(f"{__doc__}\nThe config's keys and defaults: sigma_jax/settings/")
     return 0
   try:
     run = _parse(argv)
+    profile_steps = _steps(_PROFILE_STEPS.value)
     workdir = _workdir(_WORKDIR.value)
   except (errors.UserError, ValueError, flags.Error) as error:
     return _fail(error, 2)
@@ -46,12 +57,17 @@ def main(argv: list[str]) -> int:
   logging.set_verbosity(logging.WARNING)
   # Imported late, so that a typo is answered at once and not after the
   # seconds that JAX and TensorFlow take to load.
-  from sigma_jax import tasks
+  from sigma_jax import distributed, tasks
 
   try:
-    tasks.run(run, workdir)
+    distributed.start(_DISTRIBUTED.value)
+    distributed.check_agreement(run.fingerprint(), workdir)
+    tasks.run(run, workdir, profile_steps)
   except (errors.UserError, FileNotFoundError) as error:
     return _fail(error, 2, workdir)
+  except errors.Preempted as error:
+    print(error, file=sys.stderr, flush=True)
+    return 143
   except errors.RunStopped as error:
     return _fail(error, 1, workdir)
   except KeyboardInterrupt:
@@ -65,6 +81,11 @@ def main(argv: list[str]) -> int:
 
 def _workdir(value: str) -> pathlib.Path:
   """The run's folder, made if it has to be."""
+  # A bucket says itself what it does not like.
+  if "://" in value:
+    from etils import epath
+
+    return epath.Path(value)
   path = pathlib.Path(value)
   try:
     path.mkdir(parents=True, exist_ok=True)
@@ -75,6 +96,19 @@ def _workdir(value: str) -> pathlib.Path:
   if not os.access(path, os.W_OK):
     raise errors.UserError(f"--workdir {value!r} cannot be written to")
   return path
+
+
+def _steps(text: str) -> range:
+  """FIRST:LAST, both traced, as a range."""
+  if not text:
+    return range(0)
+  match = re.fullmatch(r"(\d+):(\d+)", text)
+  if match is None or not 0 < int(match[1]) <= int(match[2]):
+    raise errors.UserError(
+      f"--profile_steps={text!r} is not understood; it is FIRST:LAST, such as "
+      "100:109"
+    )
+  return range(int(match[1]), int(match[2]) + 1)
 
 
 def _parse(argv: list[str]) -> settings.Settings:

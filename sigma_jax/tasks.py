@@ -8,18 +8,33 @@ import numpy as np
 from sigma_jax import compile_cache, errors, settings
 
 
-def run(config: settings.Settings, workdir: pathlib.Path) -> None:
+def run(
+  config: settings.Settings,
+  workdir: pathlib.Path,
+  profile_steps: range = range(0),
+) -> None:
   """Runs the config's task in the workdir.
+
+  Args:
+    config, workdir: of the run.
+    profile_steps: steps of a pre-training to trace.
 
   Raises:
     UserError, FileNotFoundError: the input has to change.
     RunStopped: the run ended itself.
   """
   compile_cache.use()
-  {"pretrain": pretrain, "probe": probe}[config.task](config, workdir)
+  if config.task == "pretrain":
+    pretrain(config, workdir, profile_steps)
+  else:
+    probe(config, workdir)
 
 
-def pretrain(config: settings.Settings, workdir: pathlib.Path) -> None:
+def pretrain(
+  config: settings.Settings,
+  workdir: pathlib.Path,
+  profile_steps: range = range(0),
+) -> None:
   """Pre-trains on `data.train`; resumes what the workdir holds.
 
   A fresh run starts from `init`'s parameters where that is set.
@@ -56,6 +71,7 @@ def pretrain(config: settings.Settings, workdir: pathlib.Path) -> None:
     file_name=lambda row: rows.files[row],
     frozen=frozen,
     initial=initial,
+    profile_steps=profile_steps,
   )
 
 
@@ -67,12 +83,13 @@ def probe(config: settings.Settings, workdir: pathlib.Path) -> None:
   from sigma_jax.models import sigma
   from sigma_jax.train import checkpoint
   from sigma_jax.train import mesh as mesh_lib
+  from sigma_jax.train import workdir as workdir_lib
 
   if not config.init:
     raise errors.UserError(
       "the probe needs --config.init=<workdir of a pre-training run>"
     )
-  trained = checkpoint.read_config(config.init)
+  trained = workdir_lib.read_config(config.init)
   config = _with_model_of(trained, config)
   mesh = mesh_lib.make(config.mesh)
   params, step = checkpoint.restore_params(config.init)

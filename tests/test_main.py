@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sigma_jax import main as main_lib
-from sigma_jax import tasks
+from sigma_jax import settings, tasks
 from sigma_jax.train import metrics
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -139,13 +139,13 @@ def test_a_workdir_that_cannot_be(tmp_path):
 
 
 def test_an_interrupt_is_one_line(tmp_path, monkeypatch, capsys):
-  def interrupted(config, workdir):
+  def interrupted(*args):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(main_lib, "_parse", lambda argv: None)
-  monkeypatch.setattr(
-    main_lib, "_WORKDIR", types.SimpleNamespace(value=str(tmp_path))
-  )
+  values = {"_WORKDIR": str(tmp_path), "_DISTRIBUTED": None}
+  for flag, value in (values | {"_PROFILE_STEPS": ""}).items():
+    monkeypatch.setattr(main_lib, flag, types.SimpleNamespace(value=value))
+  monkeypatch.setattr(main_lib, "_parse", lambda argv: settings.Settings())
   monkeypatch.setattr(tasks, "run", interrupted)
   assert main_lib.main(["main"]) == 130
   assert capsys.readouterr().err.splitlines() == [

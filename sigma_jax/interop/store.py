@@ -20,6 +20,7 @@ from sigma_jax.interop import (
 from sigma_jax.interop import layout as layout_lib
 from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint
+from sigma_jax.train import workdir as workdir_lib
 
 Note = Callable[[str], None]
 # What an imported workdir has beside a run's files: where it comes from, and
@@ -147,7 +148,7 @@ def config_file(path: str | pathlib.Path) -> settings_lib.Settings:
 
 
 def _read_workdir(workdir: pathlib.Path) -> Model:
-  settings = checkpoint.read_config(workdir)
+  settings = workdir_lib.read_config(workdir)
   params = jax.tree.map(np.asarray, checkpoint.restore_params(workdir)[0])
   layout = layout_lib.of_settings(settings)
   about = workdir / IMPORTED

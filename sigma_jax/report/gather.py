@@ -15,7 +15,8 @@ import jax
 from sigma_jax import settings as settings_lib
 from sigma_jax.evaluate import frozen
 from sigma_jax.models import sigma
-from sigma_jax.train import checkpoint, metrics
+from sigma_jax.train import metrics
+from sigma_jax.train import workdir as workdir_lib
 
 Row = dict[str, Any]
 _BAD_FILES = "bad_files.jsonl"
@@ -70,7 +71,7 @@ def load(workdir: str | pathlib.Path) -> Run:
     ValueError: the folder has no config.json, or not one of a run; one line.
   """
   workdir = pathlib.Path(workdir)
-  settings = checkpoint.read_config(workdir)
+  settings = workdir_lib.read_config(workdir)
   rows = [row for row in metrics.read(workdir) if "step" in row]
   probe, problem = _probe(workdir / "probe" / frozen.RESULTS)
   params = sigma.abstract(settings).params
@@ -135,7 +136,7 @@ def _collapse_warnings(settings, rows: list[Row]) -> list[tuple[int, str]]:
 
 def _written(workdir: pathlib.Path) -> datetime.datetime:
   files = (
-    workdir / checkpoint.CONFIG,
+    workdir / workdir_lib.CONFIG,
     workdir / metrics.JSONL,
     workdir / "probe" / frozen.RESULTS,
   )

@@ -18,10 +18,16 @@ from sigma_jax.train import (
   feed,
   metrics,
   optimizer,
+  preemption,
+  profiling,
   state,
   steps,
 )
 from sigma_jax.train import mesh as mesh_lib
+from sigma_jax.train import workdir as workdir_lib
+
+# Steps that the host may be ahead of the devices.
+_AHEAD = 4
 
 
 def total_steps(settings: settings_lib.Settings, num_examples: int) -> int:
@@ -42,6 +48,7 @@ def pretrain(
   file_name: Callable[[int], str],
   frozen: dict | None = None,
   initial: dict | None = None,
+  profile_steps: range = range(0),
 ) -> dict[str, float]:
   """Pre-trains, or resumes from the workdir's newest checkpoint.
 
@@ -54,13 +61,15 @@ def pretrain(
     file_name: manifest row -> file, for messages.
     frozen: the target's frozen weights as host arrays, where it has any.
     initial: parameters that a fresh run starts from instead of random ones.
+    profile_steps: steps that are traced by JAX's profiler into profile/.
 
   Returns:
     The last step's metrics.
 
   Raises:
     UserError: settings that do not fit the devices or the workdir.
-    RunStopped: the loss became non-finite.
+    RunStopped: the loss became non-finite, or no checkpoint can be written.
+    Preempted: SIGTERM came; what was trained is saved.
   """
   # --- devices, optimiser, state ---------------------------------------------
   mesh = mesh_lib.make(settings.mesh)
@@ -74,14 +83,10 @@ def pretrain(
     total_steps=total,
     steps_per_epoch=num_examples / settings.train.batch_size,
   )
-  checkpoint.write_config(workdir, settings)
+  workdir_lib.write_config(workdir, settings)
   checkpoints = checkpoint.Checkpointer(workdir, settings.train)
-  start = checkpoints.latest or 0
-  if start:
-    abstract = state.abstract(settings, tx, mesh)
-    train_state = checkpoints.restore(start, abstract)
-  else:
-    train_state = state.create(settings, tx, mesh, initial)
+  found = checkpoints.restore_newest(state.abstract(settings, tx, mesh))
+  start, train_state = found or (0, state.create(settings, tx, mesh, initial))
   frozen = jax.device_put(frozen or {}, mesh_lib.replicated(mesh))
   _announce(settings, mesh, train_state, start, total)
 
@@ -96,25 +101,40 @@ def pretrain(
   pending: list[tuple[int, np.ndarray, Any]] = []
   last: dict[str, float] = {}
 
+  profile = profiling.Profile(workdir, profile_steps)
+  preempted = preemption.Watch()
+
   # --- the loop --------------------------------------------------------------
   try:
     for step in range(start + 1, total + 1):
+      profile.before(step)
       batch, rows = next(batches)
       train_state, device_metrics = step_fn(train_state, frozen, batch)
       pending.append((step, rows, device_metrics))
+      # Devices always have steps queued; more than these would hold batches.
+      jax.block_until_ready(pending[-_AHEAD:][0][2])
+      stop_now = preempted.reached(step)
       log_now = step % settings.train.log_every == 0 or step == total
       save_now = step % settings.train.checkpoint_every == 0 or step == total
-      if log_now or save_now:
-        # The only host sync: every loss since the last one is looked at here,
-        # so that a checkpoint never holds what a non-finite step left behind.
+      if log_now or save_now or stop_now:
+        # The only look at the losses: all of them since the last one, so that
+        # a checkpoint never holds what a non-finite step left behind.
         last = _drain(pending, checkpoints, file_name)
       if log_now:
         for text in watch.check(step, last):
           metrics.say(f"warning: step {step}: collapse: {text}")
         writer.write(step, last | progress.line(step, last, batches.waited))
-      if save_now:
+      if save_now or stop_now:
         checkpoints.save(step, train_state)
+      if stop_now and step < total:
+        checkpoints.wait()
+        raise errors.Preempted(
+          f"stopped by SIGTERM after step {step}, which is saved; the same "
+          "command resumes"
+        )
   finally:
+    preempted.close()
+    profile.close()
     batches.close()
     writer.close()
     checkpoints.close()

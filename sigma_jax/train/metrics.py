@@ -2,12 +2,14 @@
 
 import json
 import math
-import pathlib
+import os
 import time
 
 import jax
 import numpy as np
 from absl import logging
+
+from sigma_jax.train import workdir as workdir_lib
 
 JSONL = "metrics.jsonl"
 
@@ -19,19 +21,20 @@ class Writer:
   and the resumed one writes them again, so a curve has each step once.
   """
 
-  def __init__(self, workdir: str | pathlib.Path, start_step: int = 0):
+  def __init__(self, workdir: str | os.PathLike, start_step: int = 0):
     self._board = None
     self._file = None
     if jax.process_index() != 0:
       return
-    path = pathlib.Path(workdir) / JSONL
+    path = workdir_lib.path(workdir) / JSONL
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = [row for row in read(workdir) if row["step"] <= start_step]
-    partial = path.with_suffix(".tmp")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    partial.replace(path)
-    self._file = path.open("a")
-    self._board = _tensorboard(pathlib.Path(workdir))
+    text = "".join(json.dumps(row) + "\n" for row in kept)
+    workdir_lib.write_whole(path, text)
+    self._file = (
+      _Whole(path, text) if workdir_lib.is_remote(path) else path.open("a")
+    )
+    self._board = _tensorboard(workdir_lib.path(workdir))
 
   def write(self, step: int, scalars: dict[str, float]) -> None:
     """One line of the file, one point of every curve."""
@@ -51,9 +54,9 @@ class Writer:
       self._board.close()
 
 
-def read(workdir: str | pathlib.Path) -> list[dict[str, float]]:
+def read(workdir: str | os.PathLike) -> list[dict[str, float]]:
   """The complete lines of a run's metrics.jsonl; [] where there is none."""
-  path = pathlib.Path(workdir) / JSONL
+  path = workdir_lib.path(workdir) / JSONL
   if not path.exists():
     return []
   rows = []
@@ -63,6 +66,22 @@ def read(workdir: str | pathlib.Path) -> list[dict[str, float]]:
     except json.JSONDecodeError:  # the line that a kill cut off
       continue
   return rows
+
+
+class _Whole:
+  """A text file in a bucket, which can be written but not appended to."""
+
+  def __init__(self, path, text: str):
+    self._path, self._text = path, text
+
+  def write(self, text: str) -> None:
+    self._text += text
+
+  def flush(self) -> None:
+    workdir_lib.write_whole(self._path, self._text)
+
+  def close(self) -> None:
+    self.flush()
 
 
 class Progress:
@@ -173,7 +192,7 @@ def _duration(seconds: float) -> str:
   return f"{minutes}m{seconds % 60:02d}s"
 
 
-def _tensorboard(workdir: pathlib.Path):
+def _tensorboard(workdir: os.PathLike):
   """clu's TensorBoard writer, or None where TensorFlow is not installed."""
   try:
     from clu import metric_writers

@@ -13,6 +13,7 @@ from sigma_jax.interop import golden_case, hugging_face, store, torch_writer
 from sigma_jax.interop import layout as layout_lib
 from sigma_jax.models import sigma, vit
 from sigma_jax.train import checkpoint
+from sigma_jax.train import workdir as workdir_lib
 
 HEADS = ["--encoder-heads", "3", "--decoder-heads", "2"]
 FLAGS = [*HEADS, "--size", "64"]
@@ -35,7 +36,7 @@ def workdir_fixture(mlp, tmp_path_factory):
 
 
 def test_imported_checkpoint_is_a_workdir(workdir, mlp):
-  settings = checkpoint.read_config(workdir)
+  settings = workdir_lib.read_config(workdir)
   assert settings.target.kind == "mlp"
   assert settings.data.size == 64
   assert settings.loss.num_prototypes == 20
@@ -105,7 +106,7 @@ def test_dino_file(golden_dir, tmp_path):
   torch_writer.save(tmp_path / "y.pth", weights)
   run = tmp_path / "run"
   assert cli.main(["import", str(tmp_path / "y.pth"), str(run), *FLAGS]) == 0
-  assert checkpoint.read_config(run).target.variant == "dino_vits16"
+  assert workdir_lib.read_config(run).target.variant == "dino_vits16"
   checkpoint.restore_params(run)
   encoder = sigma_jax.load(run)
   video = np.zeros((1, 16, 64, 64, 3), np.uint8)
@@ -117,7 +118,7 @@ def test_dino_file(golden_dir, tmp_path):
 def test_encode_agrees_with_the_model(workdir, mlp):
   encoder = sigma_jax.load(workdir)
   video = mlp[1].arrays["video"]
-  settings = checkpoint.read_config(workdir)
+  settings = workdir_lib.read_config(workdir)
   params, _ = checkpoint.restore_params(workdir)
   model = sigma.merge(sigma.abstract(settings).graph, params)
   tokens, pooled = encoder.encode(video)
@@ -210,13 +211,13 @@ def test_usage_errors(argv, capsys):
 
 def test_config_gives_what_files_do_not_tell(workdir, mlp, tmp_path):
   config = tmp_path / "config.py"
-  values = checkpoint.read_config(workdir).to_dict()
+  values = workdir_lib.read_config(workdir).to_dict()
   values["data"]["stride"] = 2
   config.write_text(f"def get_config():\n  return {values!r}\n")
   out = tmp_path / "run"
   code = cli.main(["import", str(mlp[0]), str(out), "--config", str(config)])
   assert code == 0
-  settings = checkpoint.read_config(out)
+  settings = workdir_lib.read_config(out)
   assert settings.data.stride == 2
   assert layout_lib.of_settings(settings).hidden == (1024, 1024, 512)
 
@@ -243,7 +244,7 @@ def test_interpolated_positions_are_pytorchs():
 
 
 def test_encoder_takes_given_positions(workdir, mlp):
-  settings = checkpoint.read_config(workdir)
+  settings = workdir_lib.read_config(workdir)
   params, _ = checkpoint.restore_params(workdir)
   model = sigma.merge(sigma.abstract(settings).graph, params)
   video = mlp[1].arrays["video"]

@@ -9,6 +9,7 @@ import pytest
 from sigma_jax import settings as settings_lib
 from sigma_jax.train import checkpoint, optimizer, state
 from sigma_jax.train import mesh as mesh_lib
+from sigma_jax.train import workdir as workdir_lib
 
 
 def _tiny_config(folder, **changes) -> settings_lib.Settings:
@@ -51,7 +52,7 @@ def _probe_row(encoder, label_set, top1, half=0.02, protocol="linear") -> dict:
 
 def _write_run(workdir, settings, rows=(), probe=(), params=False):
   """Writes config.json and what else is asked for."""
-  checkpoint.write_config(workdir, settings)
+  workdir_lib.write_config(workdir, settings)
   if rows:
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (workdir / "metrics.jsonl").write_text(lines)

@@ -11,6 +11,7 @@ from sigma_jax import settings as settings_lib
 from sigma_jax.train import checkpoint, optimizer
 from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import state as state_lib
+from sigma_jax.train import workdir as workdir_lib
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def state(tiny, tx):
 def saved(tiny, tx, state, tmp_path_factory):
   """A workdir with checkpoints of steps 3 and 6, of 1 + the state at 3."""
   workdir = tmp_path_factory.mktemp("saved")
-  checkpoint.write_config(workdir, tiny)
+  workdir_lib.write_config(workdir, tiny)
   checkpoints = checkpoint.Checkpointer(workdir, tiny.train)
   assert checkpoints.latest is None
   checkpoints.save(3, jax.tree.map(lambda x: x + np.ones((), x.dtype), state))
@@ -94,7 +95,7 @@ def test_old_checkpoints_go_and_multiples_stay(tiny, change, tmp_path):
 
 
 def test_config_round_trip(tiny, saved):
-  assert checkpoint.read_config(saved) == tiny
+  assert workdir_lib.read_config(saved) == tiny
 
 
 def test_another_model_is_refused_with_its_keys(tiny, saved, change):
@@ -103,7 +104,7 @@ def test_another_model_is_refused_with_its_keys(tiny, saved, change):
     tiny, model__encoder_dim=64, loss__num_prototypes=9, data__size=32
   )
   with pytest.raises(errors.UserError) as caught:
-    checkpoint.write_config(saved, other)
+    workdir_lib.write_config(saved, other)
   message = str(caught.value)
   for text in (
     "model.encoder_dim (32 there, 64 here)",
@@ -127,8 +128,8 @@ def test_options_that_leave_the_model_alone_may_change(tiny, saved, change):
     data__train="elsewhere.csv",
   )
   try:
-    checkpoint.write_config(saved, longer)
-    assert checkpoint.read_config(saved) == longer
+    workdir_lib.write_config(saved, longer)
+    assert workdir_lib.read_config(saved) == longer
   finally:
     (saved / "config.json").write_text(json.dumps(tiny.to_dict()))
 
@@ -136,6 +137,6 @@ def test_options_that_leave_the_model_alone_may_change(tiny, saved, change):
 def test_missing_runs_are_named(tiny, tmp_path):
   with pytest.raises(errors.UserError, match=r"no config.json in '.*nowhere'"):
     checkpoint.restore_params(tmp_path / "nowhere")
-  checkpoint.write_config(tmp_path, tiny)
+  workdir_lib.write_config(tmp_path, tiny)
   with pytest.raises(errors.UserError, match="no complete checkpoint under"):
     checkpoint.restore_params(tmp_path)

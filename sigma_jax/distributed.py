@@ -1,0 +1,199 @@
+"""Joins the processes of one run, through JAX's own runtime.
+
+`--distributed=auto` asks the cluster who takes part (Cloud TPU, SLURM,
+Kubernetes, Open MPI: what `jax.distributed.initialize` detects);
+`--distributed=HOST:PORT,N,I` says it: process I of N, of which process 0
+listens at HOST:PORT; `--distributed=none` runs alone. Without the flag a
+process runs alone too, but refuses to where its environment says that it is one
+of many: N runs that write to one folder are worse than none.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+import sys
+import threading
+from collections.abc import Mapping
+
+from sigma_jax import errors
+
+# A host that takes longer than this to appear, or falls silent for so long, is
+# taken for lost, seconds.
+TIMEOUT = 60
+
+# Variables that launchers set in every process: how many there are, and which.
+_LAUNCHERS = {
+  "SLURM": ("SLURM_NTASKS", "SLURM_PROCID"),
+  "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+}
+
+
+def start(how: str | None, environ: Mapping[str, str] = os.environ) -> None:
+  """Connects this process to the others; before anything else asks JAX.
+
+  Args:
+    how: the flag's value, or None where it was not given.
+    environ: of this process.
+
+  Raises:
+    UserError: the flag cannot be understood, the cluster cannot be found, or
+      the other processes do not appear within a minute.
+  """
+  if how in (None, "none"):
+    if how is None:
+      _refuse_if_one_of_many(environ)
+    return
+  import jax
+
+  where = {}
+  if how != "auto":
+    address, count, index = _parse(how)
+    where = {
+      "coordinator_address": address,
+      "num_processes": count,
+      "process_id": index,
+    }
+  # Left to itself JAX aborts the process, with a stack of C++ frames.
+  watchdog = threading.Timer(TIMEOUT, _give_up, [how])
+  watchdog.daemon = True
+  watchdog.start()
+  try:
+    jax.distributed.initialize(
+      **where,
+      initialization_timeout=2 * TIMEOUT,
+      heartbeat_timeout_seconds=TIMEOUT,
+      shutdown_timeout_seconds=TIMEOUT,
+    )
+  except Exception as error:
+    raise errors.UserError(_explain(how, error)) from error
+  finally:
+    watchdog.cancel()
+  _check_count(environ)
+
+
+def check_agreement(fingerprint: str, workdir) -> None:
+  """Makes sure that all processes run the same config in the same folder.
+
+  Args:
+    fingerprint: of the settings.
+    workdir: the run's folder, there on every process.
+
+  Raises:
+    UserError: on every process, naming those that differ.
+  """
+  import jax
+
+  if jax.process_count() == 1:
+    return
+  import numpy as np
+  from jax.experimental import multihost_utils
+
+  def gather(text: str) -> list[bytes]:
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+    rows = multihost_utils.process_allgather(digest)
+    return [row.tobytes() for row in np.asarray(rows)]
+
+  _all_equal(
+    gather(fingerprint),
+    "run another config than process 0: start all processes with the same "
+    "command",
+  )
+  token = workdir / ".processes"
+  if jax.process_index() == 0:
+    token.write_text(secrets.token_hex(8))
+  multihost_utils.sync_global_devices("sigma_jax workdir token")
+  found = token.read_text() if token.exists() else "missing"
+  seen = gather(found)
+  if jax.process_index() == 0:
+    token.unlink(missing_ok=True)
+  _all_equal(
+    seen,
+    f"do not see process 0's folder {str(workdir)!r}: --workdir has to be on "
+    "storage that all hosts share",
+  )
+
+
+def _all_equal(values: list[bytes], problem: str) -> None:
+  differing = [i for i, value in enumerate(values) if value != values[0]]
+  if differing:
+    which = ", ".join(map(str, differing[:8]))
+    more = f" and {len(differing) - 8} more" if len(differing) > 8 else ""
+    raise errors.UserError(f"processes {which}{more} {problem}")
+
+
+def _parse(how: str) -> tuple[str, int, int]:
+  """HOST:PORT,N,I taken apart and checked."""
+  match = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", how)
+  if match is None:
+    raise errors.UserError(
+      f"--distributed={how!r} is not understood; it is auto, none or "
+      "HOST:PORT,N,I: process I, from 0, of N, process 0 listening there"
+    )
+  address, count, index = match[1], int(match[2]), int(match[3])
+  if not index < count:
+    raise errors.UserError(
+      f"--distributed={how!r}: process {index} of {count} does not exist; "
+      f"they are numbered 0 to {count - 1}"
+    )
+  return address, count, index
+
+
+def _refuse_if_one_of_many(environ: Mapping[str, str]) -> None:
+  """Raises UserError where a launcher has started several processes."""
+  for launcher, (count, index) in _LAUNCHERS.items():
+    if index in environ and _number(environ.get(count)) > 1:
+      raise errors.UserError(
+        f"this is one of {environ[count]} processes that {launcher} started: "
+        "pass --distributed=auto to make them one run, or --distributed=none "
+        "if each is meant to run alone"
+      )
+  hosts = environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
+  if len(hosts) > 1:
+    raise errors.UserError(
+      f"this is one of {len(hosts)} hosts of a TPU slice: start the same "
+      "command on all of them with --distributed=auto"
+    )
+  if "JOB_COMPLETION_INDEX" in environ:
+    raise errors.UserError(
+      "this is a pod of an indexed Kubernetes job: pass --distributed=auto or "
+      "HOST:PORT,N,I, or --distributed=none if it is meant to run alone"
+    )
+
+
+def _check_count(environ: Mapping[str, str]) -> None:
+  """Raises UserError where fewer processes joined than were started."""
+  import jax
+
+  for launcher, (count, _) in _LAUNCHERS.items():
+    started = _number(environ.get(count))
+    if started > 1 and started != jax.process_count():
+      raise errors.UserError(
+        f"{launcher} started {started} processes but {jax.process_count()} "
+        "joined; run one process a task, and the same --distributed in all"
+      )
+
+
+def _give_up(how: str) -> None:
+  """Ends this process, from a thread: the main one is held up inside JAX."""
+  print(f"error: {_explain(how, None)}", file=sys.stderr, flush=True)
+  os._exit(2)
+
+
+def _explain(how: str, error: Exception | None) -> str:
+  text = " ".join(str(error or "").split())
+  if "should be defined" in text or "must be defined" in text:
+    return (
+      "--distributed=auto: no cluster found (Cloud TPU, SLURM, Kubernetes, "
+      "Open MPI); say who takes part by --distributed=HOST:PORT,N,I"
+    )
+  return (
+    f"--distributed={how}: the processes did not find each other within "
+    f"{TIMEOUT} s: is every one of them running, with the same address and "
+    "number and its own index, and is the port open between the hosts?"
+    + (f" ({text[:300]})" if text else "")
+  )
+
+
+def _number(text: str | None) -> int:
+  return int(text) if text and text.isdigit() else 0

@@ -1,0 +1,117 @@
+"""The folder of a run: its settings, and where its files stand.
+
+Local or remote alike: a workdir may be `gs://bucket/run`.
+"""
+
+import json
+import os
+from typing import Any
+
+import jax
+from etils import epath
+
+from sigma_jax import errors
+from sigma_jax import settings as settings_lib
+
+CONFIG = "config.json"
+# A checkpoint fits only a run that agrees on all of these.
+_MODEL_KEYS = (
+  "data.num_frames",
+  "data.size",
+  "model",
+  "target",
+  "loss.kind",
+  "loss.num_prototypes",
+)
+# Options of sections above that change no parameter's name or shape.
+_FREE_KEYS = (
+  "model.dtype",
+  "model.remat",
+  "model.norm_epsilon",
+  "target.weights",
+  "target.dtype",
+)
+
+
+def path(workdir: str | os.PathLike) -> epath.Path:
+  """The workdir, absolute where it is local."""
+  found = epath.Path(workdir)
+  return found if is_remote(found) else found.absolute()
+
+
+def is_remote(workdir: str | os.PathLike) -> bool:
+  """Whether it is in a bucket, where files can only be written whole."""
+  return "://" in os.fspath(workdir)
+
+
+def checkpoints(workdir: str | os.PathLike) -> epath.Path:
+  """The folder of its checkpoints."""
+  return path(workdir) / "checkpoints"
+
+
+def write_whole(file: epath.Path, text: str) -> None:
+  """Writes a file that is there whole, old or new, whatever happens."""
+  if is_remote(file):  # a bucket's objects appear at once
+    file.write_text(text)
+    return
+  partial = file.with_name(file.name + ".tmp")
+  partial.write_text(text)
+  partial.replace(file)
+
+
+def write_config(
+  workdir: str | os.PathLike, settings: settings_lib.Settings
+) -> None:
+  """Stores the run's settings, refusing a workdir of another model.
+
+  Raises:
+    UserError: the workdir's checkpoints are of a model that differs; the
+      message lists each key with both values.
+  """
+  file = path(workdir) / CONFIG
+  new = settings.to_dict()
+  if file.exists() and checkpoints(workdir).exists():
+    # Through Settings: a run from before an option existed had its default.
+    old = read_config(workdir).to_dict()
+    differing = [
+      f"{key} ({there!r} there, {here!r} here)"
+      for key, there, here in _differences(old, new)
+      if key.startswith(_MODEL_KEYS) and key not in _FREE_KEYS
+    ]
+    if differing:
+      raise errors.UserError(
+        f"{workdir} holds a run of another model: {', '.join(differing)}; "
+        "choose another --workdir or restore these settings"
+      )
+  if jax.process_index() == 0:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps(new, indent=1) + "\n")
+
+
+def read_config(workdir: str | os.PathLike) -> settings_lib.Settings:
+  """The settings of the run in `workdir`.
+
+  Raises:
+    UserError: there is no run in it, or not one of this version's.
+  """
+  file = path(workdir) / CONFIG
+  if not file.is_file():
+    raise errors.UserError(
+      f"no {CONFIG} in {str(workdir)!r}: expected the workdir of a "
+      "pre-training run (a .pth or transformers folder becomes one by python "
+      "-m sigma_jax.interop import SOURCE WORKDIR)"
+    )
+  try:
+    return settings_lib.Settings.from_config(json.loads(file.read_text()))
+  except ValueError as error:
+    raise errors.UserError(f"{file}: {error}") from error
+
+
+def _differences(old: Any, new: Any, prefix: str = ""):
+  """Yields (dotted key, old value, new value) of leaves that differ."""
+  for key in sorted(set(old) | set(new)):
+    there, here = old.get(key), new.get(key)
+    if isinstance(there, dict) and isinstance(here, dict):
+      yield from _differences(there, here, f"{prefix}{key}.")
+    elif there != here:
+      yield f"{prefix}{key}", there, here
