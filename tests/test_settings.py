@@ -65,6 +65,12 @@ def test_grid():
     ({"target": {"kind": "pixel"}}, "target.kind 'pixel' needs loss.kind 'l2'"),
     ({"data": {"scales": [0.5, 1.5]}}, "data.scales must lie in (0, 1]"),
     ({"data": {"max_bad_share": 2.0}}, "data.max_bad_share must lie in [0, 1]"),
+    ({"data": {"min_area": 0.0}}, "data.min_area must lie in (0, 1], got 0.0"),
+    ({"data": {"samples": 0}}, "data.samples must be positive, got 0"),
+    ({"data": {"sampling": "segment"}}, "did you mean 'segments'?"),
+    ({"augment": {"magnitude": 11}}, "augment.magnitude must lie in [0, 10]"),
+    ({"augment": {"erase_prob": 2}}, "augment.erase_prob must lie in [0, 1]"),
+    ({"augment": {"mixup": -1.0}}, "augment.mixup must not be negative"),
     ({"probe": {"penalties": []}}, "probe.penalties needs one or more"),
     ({"train": {"epochs": 0}}, "train.epochs or train.steps must be positive"),
     ({"optimizer": {"base_lr": -1.0}}, "must not be negative"),
@@ -105,7 +111,9 @@ def test_fingerprint_changes_with_any_option():
         yield prefix + key, value
 
   changed = {
+    "data.sampling": "segments",
     "data.crop": "center",
+    "augment.erase_fill": "const",
     "model.dtype": "bfloat16",
     "model.remat": "full",
     "masking.kind": "random",

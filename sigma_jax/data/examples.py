@@ -1,14 +1,17 @@
-"""One example at a time: a row of the source becomes a clip of pixels.
+"""One example at a time: a row of the source becomes clips of pixels.
 
 Plain functions of settings and a number, without TensorFlow: the pipeline
 calls them from its threads.
 """
 
+import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
+from einops import rearrange
 
-from sigma_jax.data import sampling, transforms
+from sigma_jax.data import crops, sampling, transforms
 from sigma_jax.data.bad_files import TooManyBadFiles
 from sigma_jax.data.containers import DecodeError
 from sigma_jax.data.sampling import Purpose
@@ -47,7 +50,7 @@ class Examples:
     self._on_tried = on_tried
 
   def train(self, number: int) -> tuple[np.ndarray, int, int]:
-    """The clip of one place in training, a pure function of seed and number.
+    """The clips of one place in training, a pure function of seed and number.
 
     Every n numbers are an epoch: each row once, in an order of its own. A row
     that cannot be read is replaced by others drawn for this place.
@@ -56,21 +59,22 @@ class Examples:
       number: step * global batch + slot.
 
     Returns:
-      Video, uint8 [t, size, size, 3]; its label; its row in the source.
+      Clips, uint8 [data.samples, t, size, size, 3]; their label; their row in
+      the source.
 
     Raises:
       TooManyBadFiles: the row and all its replacements cannot be read.
     """
     rows = len(self._source)
     epoch, position = divmod(number, rows)
-    row = int(sampling.shuffled_index(self._seed, epoch, position, rows))
+    row = sampling.shuffled_index(self._seed, epoch, position, rows)
     for attempt in range(1 + _REPLACEMENTS):
       if attempt:
         draw = self._generator(number, Purpose.REPLACE, attempt)
         row = int(draw.integers(rows))
-      video = self._try(row, self._train_clip, number, attempt)
-      if video is not None:
-        return video, int(self._source.labels[row]), row
+      clips = self._try(row, self._train_clips, number, attempt)
+      if clips is not None:
+        return clips, int(self._source.labels[row]), row
     raise TooManyBadFiles(
       f"{1 + _REPLACEMENTS} files in a row cannot be read, the last one is "
       f"{self._source.files[row]}; check the files of "
@@ -78,32 +82,35 @@ class Examples:
     )
 
   def evaluate(
-    self, row: int, sample: int, samples: int
+    self, row: int, samples: int, views: tuple[int, int]
   ) -> tuple[np.ndarray, int, bool]:
-    """One centrally cropped clip of a row.
+    """All clips of a row, from one opening of its file.
 
     Args:
       row: of the source.
-      sample: 0: from the middle; others: starts that depend on the seed.
-      samples: clips a row.
+      samples: clips in time; the first from the middle, the others where the
+        seed and the row say. 1 where there are several views.
+      views: clips in time, evenly spread, and of each as many squares, evenly
+        spread over the long side; time is the slower axis of the result.
 
     Returns:
-      Video, uint8 [t, size, size, 3]; its label; whether the file could be
-      read (if not, the video is black).
+      Clips, uint8 [samples * views, t, size, size, 3]; their label; whether
+      the file could be read (if not, the clips are black).
     """
-    video = self._try(row, self._eval_clip, row, sample, samples)
+    clips = self._try(row, self._eval_clips, row, samples, views)
     label = int(self._source.labels[row])
-    if video is None:
-      return self.blank(), label, False
-    return video, label, True
+    if clips is None:
+      return self.blank(samples * math.prod(views)), label, False
+    return clips, label, True
 
-  def blank(self) -> np.ndarray:
-    """A black clip, uint8 [t, size, size, 3]."""
-    size = self._data.size
-    return np.zeros((self._data.num_frames, size, size, 3), np.uint8)
+  def blank(self, clips: int) -> np.ndarray:
+    """Black clips, uint8 [clips, t, size, size, 3]."""
+    data = self._data
+    shape = (clips, data.num_frames, data.size, data.size, 3)
+    return np.zeros(shape, np.uint8)
 
   def _try(self, row: int, cut: Callable, *args) -> np.ndarray | None:
-    """Opens a row's file and cuts a clip; None, reported, if it is bad."""
+    """Opens a row's file and cuts clips; None, reported, if it is bad."""
     path = self._source.files[row]
     if self._on_tried is not None:
       self._on_tried(row)
@@ -117,33 +124,73 @@ class Examples:
   def _generator(self, number, purpose, attempt=0):
     return sampling.generator(self._seed, number, purpose, attempt)
 
-  def _train_clip(self, video: Video, number: int, attempt: int) -> np.ndarray:
+  def _train_clips(self, video: Video, number: int, attempt: int) -> np.ndarray:
     data = self._data
     rng = self._generator(number, Purpose.TRAIN, attempt)
-    indices = sampling.dense_clip_indices(
-      video.num_frames, data.num_frames, data.stride, rng
-    )
+    indices = self._random_indices(video.num_frames, rng)
 
     def box_of(width: int, height: int):
       if data.crop == "multiscale":
-        return sampling.multiscale_crop_box(
-          width, height, data.size, data.scales, rng
-        )
-      return sampling.center_crop_box(width, height)
+        return crops.multiscale(width, height, data.size, data.scales, rng)
+      if data.crop == "random_resized":
+        return crops.random_resized(width, height, data.min_area, rng)
+      return crops.square(width, height)
 
-    clip = video.read(indices, box_of, data.size)
-    if data.flip and rng.random() < 0.5:
-      clip = transforms.mirror(clip)
-    return clip
+    clips = self._cut(video, indices, [box_of] * data.samples)
+    if data.flip:
+      clips = np.stack(
+        [transforms.mirror(c) if rng.random() < 0.5 else c for c in clips]
+      )
+    return clips
 
-  def _eval_clip(
-    self, video: Video, row: int, sample: int, samples: int
+  def _eval_clips(
+    self, video: Video, row: int, samples: int, views: tuple[int, int]
   ) -> np.ndarray:
-    data = self._data
-    wanted = (video.num_frames, data.num_frames, data.stride)
-    if sample:
+    data, (in_time, in_space) = self._data, views
+    indices = [
+      self._view_indices(video.num_frames, view, in_time)
+      for view in range(in_time)
+    ]
+    for sample in range(1, samples):
       rng = self._generator(row * samples + sample, Purpose.EVAL)
-      indices = sampling.dense_clip_indices(*wanted, rng)
-    else:
-      indices = sampling.centered_clip_indices(*wanted)
-    return video.read(indices, sampling.center_crop_box, data.size)
+      indices.append(self._random_indices(video.num_frames, rng))
+    boxes = [
+      functools.partial(crops.square, view=view, views=in_space)
+      for view in range(in_space)
+    ]
+    clips = self._cut(video, np.concatenate(indices), boxes)
+    return rearrange(
+      clips, "space (time t) ... -> (time space) t ...", t=data.num_frames
+    )
+
+  def _random_indices(self, num_frames: int, rng) -> np.ndarray:
+    data = self._data
+    if data.sampling == "segments":
+      return sampling.segment_clip_indices(num_frames, data.num_frames, rng)
+    return sampling.dense_clip_indices(
+      num_frames, data.num_frames, data.stride, rng
+    )
+
+  def _view_indices(self, num_frames: int, view: int, views: int):
+    data = self._data
+    if data.sampling == "segments":
+      return sampling.segment_view_indices(
+        num_frames, data.num_frames, view, views
+      )
+    return sampling.dense_view_indices(
+      num_frames, data.num_frames, data.stride, view, views
+    )
+
+  def _cut(self, video: Video, indices: np.ndarray, boxes: list) -> np.ndarray:
+    """Boxes of the same frames, decoded once: [boxes, n, size, size, 3]."""
+    size = self._data.size
+    if len(boxes) == 1:  # the reader may know how to decode no more than this
+      return video.read(indices, boxes[0], size)[None]
+    places, order = np.unique(indices, return_inverse=True)
+    frames = video.read(places)
+    height, width = frames.shape[1:3]
+    cut = [
+      transforms.crop_resize(frames, box_of(width, height), size)
+      for box_of in boxes
+    ]
+    return np.stack(cut)[:, order]

@@ -5,6 +5,7 @@ know. Each is made by a pure function of its number (see examples.py), so the
 order of threads changes nothing.
 """
 
+import math
 import os
 import weakref
 from collections.abc import Callable, Iterator
@@ -21,7 +22,8 @@ from sigma_jax.settings import Data, Settings
 # Accelerators are JAX's: TensorFlow would claim all of their memory.
 tf.config.set_visible_devices([], "GPU")
 
-_ENDLESS = np.iinfo(np.int64).max
+# Batches; times their clips it is still an int64.
+_ENDLESS = 1 << 47
 
 Element = dict[str, np.ndarray]
 
@@ -37,7 +39,7 @@ class Batches(Iterator[Element]):
     self,
     make: Callable[[int], Element],
     blank: Element,
-    num_elements: int,
+    num_batches: int,
     batch_size: int,
     data: Data,
   ):
@@ -45,14 +47,14 @@ class Batches(Iterator[Element]):
 
     Args:
       make: gives element 0, 1, ...; called from many threads.
-      blank: an element's names, shapes and dtypes.
-      num_elements: a multiple of batch_size, or as good as endless.
-      batch_size: elements a batch.
+      blank: an element: names, shapes and dtypes of k clips, [k, ...].
+      num_batches: how many.
+      batch_size: clips a batch; an element may reach into the next one.
       data: `workers` and `prefetch` are read.
     """
     self._names = tuple(blank)
     self._work = _Work(make, tuple(blank.values()))
-    dataset = _dataset(self._work, num_elements, batch_size, data)
+    dataset = _dataset(self._work, num_batches, batch_size, data)
     self._source = [dataset.as_numpy_iterator()]
     # Runs at interpreter exit too, before threads lose Python under them.
     self._end = weakref.finalize(self, _end, self._work, self._source)
@@ -109,10 +111,11 @@ def _end(work: _Work, source: list) -> None:
 
 
 def _dataset(
-  work: _Work, num_elements: int, batch_size: int, data: Data
+  work: _Work, num_batches: int, batch_size: int, data: Data
 ) -> tf.data.Dataset:
   """Elements in order, made by a thread pool of their own."""
   workers = data.workers or len(os.sched_getaffinity(0))
+  clips = len(work.blank[0])
 
   def element(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
     values = tf.numpy_function(work, [number], [v.dtype for v in work.blank])
@@ -121,9 +124,10 @@ def _dataset(
       for value, blank in zip(values, work.blank, strict=True)
     )
 
-  dataset = tf.data.Dataset.range(num_elements)
+  dataset = tf.data.Dataset.range(-(-num_batches * batch_size // clips))
   dataset = dataset.map(element, num_parallel_calls=workers, deterministic=True)
-  dataset = dataset.batch(batch_size, drop_remainder=True)
+  dataset = dataset.unbatch().batch(batch_size, drop_remainder=True)
+  dataset = dataset.take(num_batches)
   dataset = dataset.prefetch(data.prefetch)
   options = tf.data.Options()
   options.autotune.enabled = False
@@ -154,8 +158,9 @@ def train_batches(
   """Endless training batches; a step's is a pure function of seed and step.
 
   Host p of P reads slots p b .. (p + 1) b - 1 of each global batch of
-  `settings.train.batch_size` = P b, so the global batch does not depend on P,
-  nor on workers, nor on where a run was resumed.
+  `settings.train.batch_size` = P b videos, so the global batch does not depend
+  on P, nor on workers, nor on where a run was resumed. Each video gives
+  `settings.data.samples` = k clips, which lie next to each other.
 
   Args:
     settings: `data`, `seed` and `train.batch_size` are read.
@@ -169,14 +174,15 @@ def train_batches(
     process_count: hosts, P.
 
   Returns:
-    Iterator of `video` uint8 [b, t, size, size, 3], `label` int32 [b] and
-    `index` int32 [b], the row of the source that was read.
+    Iterator of `video` uint8 [b k, t, size, size, 3], `label` int32 [b k] and
+    `index` int32 [b k], the row of the source that was read.
 
   Raises:
     UserError: the batch is not divisible by the hosts.
     TooManyBadFiles: from the iterator; no readable file found for a slot.
   """
   batch_size = settings.train.batch_size
+  clips = settings.data.samples
   host_batch = _host_batch(batch_size, process_count)
   examples = Examples(settings, source, on_bad, on_tried)
   offset = process_index * host_batch
@@ -186,8 +192,8 @@ def train_batches(
     number = (start_step + step) * batch_size + offset + slot
     return _element(*examples.train(number))
 
-  blank = _element(examples.blank(), 0, 0)
-  return Batches(make, blank, _ENDLESS, host_batch, settings.data)
+  blank = _element(examples.blank(clips), 0, 0)
+  return Batches(make, blank, _ENDLESS, host_batch * clips, settings.data)
 
 
 def eval_batches(
@@ -198,50 +204,76 @@ def eval_batches(
   on_bad: OnBad,
   on_tried: OnTried | None = None,
   samples: int = 1,
+  views: tuple[int, int] = (1, 1),
   process_index: int = 0,
   process_count: int = 1,
 ) -> Batches:
-  """Every row of a source once, in its order, centrally cropped.
+  """Every clip of every row of a source once.
 
-  Rows with several samples have them next to each other. All hosts get the
-  same number of batches; the last ones are padded.
+  A row gives `samples` centrally cropped clips, of which the first is from the
+  middle of the video and the others start where the seed and the row say; or
+  `views`, the clips of multi-view testing: as many in time, evenly spread over
+  the video, and of each as many squares, evenly spread over the long side. A
+  row's clips come from one host, which opens its file once, and one after the
+  other. All hosts get the same number of batches; the last ones are padded.
 
   Args:
     settings: `data` and `seed` are read.
     source: n rows.
     batch_size: clips in a global batch, over all hosts: P b.
-    on_bad: as in train_batches; its clip is black and not valid.
+    on_bad: as in train_batches; its clips are black and not valid.
     on_tried: as in train_batches.
-    samples: clips a row; the first is from the middle of the video, the
-      others start where the seed and the row say.
+    samples: clips a row; more than one need views to be (1, 1).
+    views: in time and in space.
     process_index: this host, p.
     process_count: hosts, P.
 
   Returns:
-    Iterator of the arrays of train_batches and `valid` bool [b]. Padding has
-    valid False, label 0 and index -1.
+    Iterator of the arrays of train_batches, k = 1, and `view` int32 [b], in
+    [0, samples) or [0, time x space), space the faster; `valid` bool [b].
+    Padding has valid False, label 0, index and view -1.
 
   Raises:
     UserError: the batch is not divisible by the hosts.
+    ValueError: samples or views below 1, or more than one of both.
   """
+  if min(samples, *views) < 1 or (samples > 1 and views != (1, 1)):
+    raise ValueError(
+      "one or more samples or (time, space) views are possible, not both; got "
+      f"samples {samples} and views {views}"
+    )
   host_batch = _host_batch(batch_size, process_count)
   examples = Examples(settings, source, on_bad, on_tried)
   offset = process_index * host_batch
-  total = len(source) * samples
-  blank = _element(examples.blank(), 0, -1) | {"valid": np.bool_(False)}
+  clips = samples * math.prod(views)
+  absent = _evaluated(examples.blank(clips), 0, -1, np.full(clips, -1), False)
 
   def make(number: int) -> Element:
-    step, slot = divmod(number, host_batch)
-    number = step * batch_size + offset + slot
-    if number >= total:
-      return blank
-    row, sample = divmod(number, samples)
-    video, label, valid = examples.evaluate(row, sample, samples)
-    return _element(video, label, row) | {"valid": np.bool_(valid)}
+    group, slot = divmod(number, host_batch)
+    row = group * batch_size + offset + slot
+    if row >= len(source):
+      return absent
+    video, label, valid = examples.evaluate(row, samples, views)
+    return _evaluated(video, label, row, np.arange(clips), valid)
 
-  num_elements = -(-total // batch_size) * host_batch
-  return Batches(make, blank, num_elements, host_batch, settings.data)
+  # The first host has the most rows.
+  whole, rest = divmod(len(source), batch_size)
+  rows = whole * host_batch + min(rest, host_batch)
+  num_batches = -(-rows * clips // host_batch)
+  return Batches(make, absent, num_batches, host_batch, settings.data)
 
 
 def _element(video: np.ndarray, label: int, row: int) -> Element:
-  return {"video": video, "label": np.int32(label), "index": np.int32(row)}
+  clips = len(video)
+  return {
+    "video": video,
+    "label": np.full(clips, label, np.int32),
+    "index": np.full(clips, row, np.int32),
+  }
+
+
+def _evaluated(video, label: int, row: int, view, valid: bool) -> Element:
+  return _element(video, label, row) | {
+    "view": view.astype(np.int32),
+    "valid": np.full(len(video), valid),
+  }

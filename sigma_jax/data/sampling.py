@@ -6,6 +6,7 @@ so a run resumes exactly, on any number of hosts and workers.
 """
 
 import enum
+import functools
 import math
 
 import numpy as np
@@ -40,16 +41,16 @@ def generator(
   return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
-  """Scrambles uint64 values (splitmix64's finaliser, Steele et al. 2014)."""
-  x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-  x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-  return x ^ (x >> np.uint64(31))
+def _mix(x):
+  """Scrambles 64-bit values (splitmix64's finaliser, Steele et al. 2014)."""
+  x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _UINT64
+  x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _UINT64
+  return x ^ (x >> 31)
 
 
 def shuffled_index(
-  seed: int, epoch: int, position: np.ndarray, num_examples: int
-) -> np.ndarray:
+  seed: int, epoch: int, position: int | np.ndarray, num_examples: int
+) -> int | np.ndarray:
   """Places in an epoch's shuffled order, without ever holding the order.
 
   A Feistel network on Z_a x Z_b with a b >= n, walked until it lands below n
@@ -59,38 +60,62 @@ def shuffled_index(
   Args:
     seed: of the run.
     epoch: from 0; each has its own order.
-    position: integers [...] in [0, n).
+    position: one or integers [...] in [0, n).
     num_examples: n.
 
   Returns:
-    int64 [...], a permutation of 0..n-1 as position runs over 0..n-1.
+    An int or int64 [...], a permutation of 0..n-1 as position runs over
+    0..n-1.
 
   Raises:
     ValueError: a position is out of range.
   """
-  position = np.asarray(position, np.int64)
-  if position.size and not 0 <= position.min() <= position.max() < num_examples:
+  places = np.asarray(position, np.int64)
+  if places.size and not 0 <= places.min() <= places.max() < num_examples:
     raise ValueError(f"positions must lie in [0, {num_examples})")
   width = math.isqrt(num_examples - 1) + 1
-  height = -(-num_examples // width)
-  draws = generator(seed, epoch, Purpose.SHUFFLE)
-  keys = draws.integers(0, _UINT64, _ROUNDS, np.uint64, endpoint=True)
-  x = np.atleast_1d(position).astype(np.uint64)
+  sides = width, -(-num_examples // width)
+  keys = _shuffle_keys(seed, epoch)
+  if not places.ndim:  # an eighth of the time that arrays of one take
+    one = _feistel(int(places), *sides, keys)
+    while one >= num_examples:
+      one = _feistel(one, *sides, keys)
+    return one
+  x = places.astype(np.uint64)
   out = np.ones(x.shape, bool)  # values still to be placed below n
   while out.any():
-    x[out] = _feistel(x[out], np.uint64(width), np.uint64(height), keys)
+    x[out] = _feistel(x[out], *sides, keys)
     out = x >= num_examples
-  return x.astype(np.int64).reshape(position.shape)
+  return x.astype(np.int64)
+
+
+@functools.lru_cache(maxsize=8)
+def _shuffle_keys(seed: int, epoch: int) -> tuple[int, ...]:
+  draws = generator(seed, epoch, Purpose.SHUFFLE)
+  keys = draws.integers(0, _UINT64, _ROUNDS, np.uint64, endpoint=True)
+  return tuple(keys.tolist())
 
 
 def _feistel(x, width, height, keys):
+  """One pass over an int or a uint64 array."""
   left, right = x // height, x % height
   for number, key in enumerate(keys):
     if number % 2:
-      right = (right + _mix(left + key) % height) % height
+      right = (right + _mix((left + key) & _UINT64) % height) % height
     else:
-      left = (left + _mix(right + key) % width) % width
+      left = (left + _mix((right + key) & _UINT64) % width) % width
   return left * height + right
+
+
+def spread(free: int, view: int, views: int) -> int:
+  """Start of one of several windows, evenly spaced; of one, the middle.
+
+  Args:
+    free: the last possible start, from 0.
+    view: which, in [0, views).
+    views: how many.
+  """
+  return free // 2 if views == 1 else free * view // (views - 1)
 
 
 def dense_clip_indices(
@@ -113,12 +138,16 @@ def dense_clip_indices(
   return _clip(start, num_frames, clip_frames, stride)
 
 
-def centered_clip_indices(
-  num_frames: int, clip_frames: int, stride: int
+def dense_view_indices(
+  num_frames: int, clip_frames: int, stride: int, view: int = 0, views: int = 1
 ) -> np.ndarray:
-  """As dense_clip_indices, from the middle of the video."""
+  """As dense_clip_indices, at one of evenly spaced starts.
+
+  The first view starts with the video and the last one ends with it, as
+  VideoMAE tests; a single view lies in the middle.
+  """
   span = (clip_frames - 1) * stride + 1
-  start = max(num_frames - span, 0) // 2
+  start = spread(max(num_frames - span, 0), view, views)
   return _clip(start, num_frames, clip_frames, stride)
 
 
@@ -128,53 +157,41 @@ def _clip(start, num_frames, clip_frames, stride):
   return start + steps * stride
 
 
-# Corners, edges, centre and half-way points, in quarters of the free space.
-_OFFSETS = (
-  *((0, 0), (4, 0), (0, 4), (4, 4), (2, 2)),
-  *((0, 2), (4, 2), (2, 4), (2, 0)),
-  *((1, 1), (3, 1), (1, 3), (3, 3)),
-)
+def segment_clip_indices(
+  num_frames: int, clip_frames: int, rng: np.random.Generator
+) -> np.ndarray:
+  """A random frame from each of t equal segments of the video.
 
-
-def multiscale_crop_box(
-  width: int,
-  height: int,
-  size: int,
-  scales: tuple[float, ...],
-  rng: np.random.Generator,
-) -> tuple[int, int, int, int]:
-  """Multi-scale corner crop of the VideoMAE and SIGMA recipe.
-
-  Each side is a scale of the short side; the two scales are at most one place
-  apart in the list, and the box lies at one of 13 fixed places. A side within
-  2 pixels of the model's input takes its size. From Wang et al., "Temporal
-  Segment Networks", 2016, https://arxiv.org/abs/1608.00859, section 3.2.
+  From Wang et al., "Temporal Segment Networks", 2016,
+  https://arxiv.org/abs/1608.00859, section 3.1. Segments may end within a
+  frame, so that every frame is as likely as any other, those at the end of
+  the video included. Of fewer than t frames some come twice, in order from
+  first to last; TSN's own code would repeat the first.
 
   Args:
-    width: of the video, pixels.
-    height: of the video, pixels.
-    size: side of the model's input, pixels.
-    scales: parts of the short side, in (0, 1].
-    rng: two draws are taken.
+    num_frames: frames in the video, at least 1.
+    clip_frames: t.
+    rng: t draws are taken.
 
   Returns:
-    x, y, width and height of the box, pixels, inside the video.
+    int64 [t], never decreasing.
   """
-  short = min(width, height)
-  sides = [max(int(short * scale), 1) for scale in scales]
-  sides = [size if abs(s - size) < 3 and size <= short else s for s in sides]
-  pairs = [
-    (w, h)
-    for i, w in enumerate(sides)
-    for j, h in enumerate(sides)
-    if abs(i - j) <= 1
-  ]
-  w, h = pairs[rng.integers(len(pairs))]
-  across, down = _OFFSETS[rng.integers(len(_OFFSETS))]
-  return across * ((width - w) // 4), down * ((height - h) // 4), w, h
+  return _segments(num_frames, clip_frames, rng.random(clip_frames))
 
 
-def center_crop_box(width: int, height: int) -> tuple[int, int, int, int]:
-  """The central square of the short side: x, y, width, height in pixels."""
-  side = min(width, height)
-  return (width - side) // 2, (height - side) // 2, side, side
+def segment_view_indices(
+  num_frames: int, clip_frames: int, view: int = 0, views: int = 1
+) -> np.ndarray:
+  """As segment_clip_indices, the same place in each segment.
+
+  A single view takes each segment's middle. Of several, view j takes the
+  place j / views: two are its start and its middle, as VideoMAE tests on
+  Something-Something.
+  """
+  place = 0.5 if views == 1 else view / views
+  return _segments(num_frames, clip_frames, np.full(clip_frames, place))
+
+
+def _segments(num_frames, clip_frames, places):
+  at = (np.arange(clip_frames) + places) * (num_frames / clip_frames)
+  return np.minimum(at.astype(np.int64), num_frames - 1)

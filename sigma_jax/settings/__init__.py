@@ -15,13 +15,14 @@ from typing import Any
 import ml_collections
 
 from sigma_jax import freeze
-from sigma_jax.settings.data import Data
+from sigma_jax.settings.data import Augment, Data
 from sigma_jax.settings.evaluation import Probe
 from sigma_jax.settings.model import TEACHERS, Loss, Masking, Model, Target
 from sigma_jax.settings.training import Mesh, Optimizer, Train
 
 __all__ = [
   "TEACHERS",
+  "Augment",
   "Data",
   "Loss",
   "Masking",
@@ -46,6 +47,7 @@ class Settings:
   # probe judges. A .pth becomes one: python -m sigma_jax.interop import.
   init: str = ""
   data: Data = dataclasses.field(default_factory=Data)
+  augment: Augment = dataclasses.field(default_factory=Augment)
   model: Model = dataclasses.field(default_factory=Model)
   masking: Masking = dataclasses.field(default_factory=Masking)
   target: Target = dataclasses.field(default_factory=Target)

@@ -20,11 +20,20 @@ class Data:
   # has two: appearance and motion). Empty: the label is the only set.
   label_sets: str = ""
   num_frames: int = 16
-  stride: int = 4  # frames between two sampled frames
+  # dense: num_frames at `stride`; segments: one from each of num_frames equal
+  # parts of the video (TSN, for Something-Something).
+  sampling: str = "dense"
+  stride: int = 4  # frames between two sampled frames, where sampling is dense
   size: int = 224  # side of the square model input, pixels
-  crop: str = "multiscale"  # multiscale (training recipe) or center
-  scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+  # In training: multiscale (pre-training recipe), random_resized (fine-tuning
+  # recipe) or center.
+  crop: str = "multiscale"
+  scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # of multiscale
+  min_area: float = 0.08  # of random_resized, as a share of the frame
   flip: bool = False  # never for pre-training on direction-sensitive data
+  # Training clips cut from each video that is read: the same frames, each with
+  # its own crop and flip. train.batch_size counts videos.
+  samples: int = 1
   workers: int = 0  # parallel decodes per host; 0: one per core
   prefetch: int = 4  # batches held ready on the host
   # The run stops once more than this share of the files tried is unreadable.
@@ -32,10 +41,15 @@ class Data:
   file_timeout: float = 30.0  # seconds allowed for decoding one clip
 
   def __post_init__(self):
-    freeze.choice("data.crop", self.crop, ("multiscale", "center"))
-    freeze.positive(
-      "data", self, "num_frames", "stride", "size", "file_timeout"
+    freeze.choice("data.sampling", self.sampling, ("dense", "segments"))
+    freeze.choice(
+      "data.crop", self.crop, ("multiscale", "random_resized", "center")
     )
+    freeze.positive(
+      "data", self, "num_frames", "stride", "size", "samples", "file_timeout"
+    )
+    if not 0 < self.min_area <= 1:
+      raise ValueError(f"data.min_area must lie in (0, 1], got {self.min_area}")
     if not self.scales or not all(0 < s <= 1 for s in self.scales):
       raise ValueError(f"data.scales must lie in (0, 1], got {self.scales}")
     if self.workers < 0 or self.prefetch < 0:
@@ -47,3 +61,41 @@ class Data:
       raise ValueError(
         f"data.max_bad_share must lie in [0, 1], got {self.max_bad_share}"
       )
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+  """What supervised training does to clips on the device.
+
+  The defaults are the recipe of VideoMAE and SIGMA for linear probes and
+  fine-tuning: RandAugment "rand-m7-n4-mstd0.5-inc1", then random erasing, then
+  mixup or cutmix of pairs. Zero switches a part off.
+  """
+
+  num_ops: int = 4  # RandAugment's draws a clip
+  op_prob: float = 0.5  # that a draw is carried out
+  magnitude: float = 7.0  # of 10
+  magnitude_std: float = 0.5
+  erase_prob: float = 0.25
+  erase_fill: str = "pixel"  # pixel: normal noise; const: the mean colour
+  mixup: float = 0.8  # alpha of Beta(alpha, alpha)
+  cutmix: float = 1.0  # likewise
+  switch_prob: float = 0.5  # of cutmix, where both are on
+  label_smoothing: float = 0.1
+
+  def __post_init__(self):
+    freeze.choice("augment.erase_fill", self.erase_fill, ("pixel", "const"))
+    for name in ("num_ops", "magnitude_std", "mixup", "cutmix"):
+      if getattr(self, name) < 0:
+        raise ValueError(
+          f"augment.{name} must not be negative, got {getattr(self, name)}"
+        )
+    if not 0 <= self.magnitude <= 10:
+      raise ValueError(
+        f"augment.magnitude must lie in [0, 10], got {self.magnitude}"
+      )
+    for name in ("op_prob", "erase_prob", "switch_prob", "label_smoothing"):
+      if not 0 <= getattr(self, name) <= 1:
+        raise ValueError(
+          f"augment.{name} must lie in [0, 1], got {getattr(self, name)}"
+        )

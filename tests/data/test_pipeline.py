@@ -126,7 +126,7 @@ def test_flip_mirrors_about_half_of_the_clips(rows):
   def clips(flip):
     settings = make_settings(flip=flip, crop="center")
     examples = Examples(settings, rows, never)
-    return [examples.train(number)[0] for number in range(60)]
+    return [examples.train(number)[0][0] for number in range(60)]
 
   flipped = 0
   for plain, maybe in zip(clips(False), clips(True), strict=True):

@@ -40,7 +40,7 @@ def test_shuffle_spreads_evenly():
 def test_shuffle_takes_one_place_of_a_huge_set():
   one = sampling.shuffled_index(0, 7, 123456789, 10**9)
   many = sampling.shuffled_index(0, 7, np.arange(123456780, 123456790), 10**9)
-  assert one == many[9] and one.shape == ()
+  assert one == many[9] and type(one) is int
   with pytest.raises(ValueError, match="positions"):
     sampling.shuffled_index(0, 0, 5, 5)
 
@@ -71,7 +71,7 @@ def test_short_videos_repeat_the_last_reachable_frame():
   rng = np.random.default_rng(0)
   for clip in (
     sampling.dense_clip_indices(8, 5, 3, rng),
-    sampling.centered_clip_indices(8, 5, 3),
+    sampling.dense_view_indices(8, 5, 3),
   ):
     np.testing.assert_array_equal(clip, [0, 3, 6, 6, 6])
   np.testing.assert_array_equal(
@@ -80,38 +80,64 @@ def test_short_videos_repeat_the_last_reachable_frame():
 
 
 def test_centered_clip():
-  clip = sampling.centered_clip_indices(20, 4, 5)
+  clip = sampling.dense_view_indices(20, 4, 5)
   np.testing.assert_array_equal(clip, [2, 7, 12, 17])
 
 
-def test_multiscale_boxes():
-  rng = np.random.default_rng(0)
-  scales = (1.0, 0.875, 0.75, 0.66)
-  boxes = [
-    sampling.multiscale_crop_box(340, 256, 224, scales, rng)
-    for _ in range(4000)
+def test_one_place_is_found_as_many_are():
+  for num in (1, 2, 7, 97, 6000):
+    many = sampling.shuffled_index(5, 3, np.arange(num), num)
+    one = [sampling.shuffled_index(5, 3, place, num) for place in range(num)]
+    np.testing.assert_array_equal(many, one)
+
+
+def test_the_order_is_the_one_that_runs_have_been_trained_in():
+  order = sampling.shuffled_index(0, 0, np.arange(12), 12)
+  np.testing.assert_array_equal(order, [6, 1, 8, 9, 11, 10, 5, 3, 4, 7, 0, 2])
+
+
+def test_views_in_time_are_evenly_spread():
+  starts = [
+    sampling.dense_view_indices(100, 4, 5, view, 5)[0] for view in range(5)
   ]
-  sides = [256, 224, 192, 168]
-  pairs = {(w, h) for _, _, w, h in boxes}
-  assert pairs == {
-    (sides[i], sides[j]) for i in range(4) for j in range(4) if abs(i - j) <= 1
-  }
-  for x, y, w, h in boxes:
-    assert 0 <= x <= 340 - w and 0 <= y <= 256 - h
-  places = collections.Counter(b[:2] for b in boxes if b[2:] == (168, 168))
-  assert len(places) == 13
-  assert (172, 88) in places and (86, 44) in places and (43, 22) in places
+  assert starts == [0, 21, 42, 63, 84]  # a span of 16: the last ends at 99
+  for view in range(3):
+    clip = sampling.dense_view_indices(8, 5, 3, view, 3)
+    np.testing.assert_array_equal(clip, [0, 3, 6, 6, 6])
 
 
-def test_sides_near_the_input_take_its_size():
+def test_segments_by_hand():
+  # 10 frames, 4 segments of 2.5 frames: their middles are 1.25, 3.75, ...
+  np.testing.assert_array_equal(
+    sampling.segment_view_indices(10, 4), [1, 3, 6, 8]
+  )
+  # VideoMAE's two views of Something-Something: int(tick x), tick (x + 1/2).
+  for view in range(2):
+    wanted = [int(45 / 16 * (x + view / 2)) for x in range(16)]
+    np.testing.assert_array_equal(
+      sampling.segment_view_indices(45, 16, view, 2), wanted
+    )
+
+
+def test_random_segments_reach_every_frame_equally():
   rng = np.random.default_rng(0)
-  box = sampling.multiscale_crop_box(300, 226, 224, (1.0,), rng)
-  assert box[2:] == (224, 224)
-  # Never larger than the video.
-  box = sampling.multiscale_crop_box(300, 222, 224, (1.0,), rng)
-  assert box[2:] == (222, 222)
+  clips = [sampling.segment_clip_indices(10, 4, rng) for _ in range(4000)]
+  counts = np.bincount(np.concatenate(clips), minlength=10)
+  assert len(counts) == 10
+  expected = 4 * 4000 / 10
+  # A frame is drawn at most twice a clip: less spread than a multinomial's.
+  assert np.abs(counts - expected).max() < 4 * np.sqrt(expected)
+  for clip in clips:
+    for segment, frame in enumerate(clip):
+      assert 2.5 * segment - 1 < frame < 2.5 * (segment + 1)
 
 
-def test_center_box():
-  assert sampling.center_crop_box(340, 256) == (42, 0, 256, 256)
-  assert sampling.center_crop_box(3, 8) == (0, 2, 3, 3)
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 5, 7, 8])
+def test_segments_of_a_short_video_move_through_it(num_frames):
+  view = sampling.segment_view_indices(num_frames, 8)
+  assert (np.diff(view) >= 0).all() and set(view) == set(range(num_frames))
+  rng = np.random.default_rng(0)
+  for _ in range(50):
+    clip = sampling.segment_clip_indices(num_frames, 8, rng)
+    assert (np.diff(clip) >= 0).all()
+    assert clip[0] == 0 and clip[-1] == num_frames - 1
