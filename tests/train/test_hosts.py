@@ -1,0 +1,146 @@
+"""Several processes are one run: the same numbers, the same end."""
+
+import pathlib
+import shutil
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import hosts as hosts_lib
+
+from sigma_jax.train import checkpoint, metrics
+
+LAYOUTS = ((1, 1), (1, 8), (2, 4), (4, 2))
+
+
+@pytest.fixture(scope="module")
+def settings(tiny, change):
+  return change(
+    tiny,
+    train__steps=20,
+    train__log_every=1,
+    train__checkpoint_every=5,
+    train__keep=9,
+    optimizer__base_lr=1e-2,
+  )
+
+
+@pytest.fixture(scope="module")
+def runs(settings, tmp_path_factory):
+  """Workdir of each layout's run."""
+  folder = tmp_path_factory.mktemp("layouts")
+  found = {}
+  for count, devices in LAYOUTS:
+    name = f"{count}x{devices}"
+    hosts = hosts_lib.Hosts(
+      count, devices, settings, folder / name, folder / f"{name}.log"
+    )
+    assert hosts.wait() == [0] * count, hosts.log()
+    found[count, devices] = folder / name
+  return found
+
+
+def losses(workdir):
+  return np.asarray([row["loss"] for row in metrics.read(workdir)])
+
+
+def test_every_layout_computes_the_same_losses(runs):
+  wanted = losses(runs[1, 1])
+  assert len(wanted) == 20
+  assert wanted[-1] != wanted[0]
+  for layout, workdir in runs.items():
+    found = losses(workdir)
+    print(
+      layout, "largest relative difference", np.abs(found / wanted - 1).max()
+    )
+    np.testing.assert_allclose(found, wanted, rtol=2e-5)
+
+
+def test_a_run_goes_on_with_other_processes_and_devices(
+  runs, settings, tmp_path
+):
+  """8 devices to 1 to 2 x 4; restoring checks every array by its sum."""
+  workdir = tmp_path / "run"
+  shutil.copytree(runs[1, 8], workdir)
+  for step, layout in ((5, (1, 1)), (10, (2, 4))):
+    for later in range(step + 5, 21, 5):
+      shutil.rmtree(workdir / "checkpoints" / str(later))
+    hosts = hosts_lib.Hosts(*layout, settings, workdir, tmp_path / f"{step}")
+    assert hosts.wait() == [0] * layout[0], hosts.log()
+    assert f"resuming after step {step}" in hosts.log()
+    found = losses(workdir)
+    np.testing.assert_allclose(found, losses(runs[1, 1]), rtol=2e-5)
+
+
+def wait_for_step(workdir, hosts, step):
+  end = time.monotonic() + 90
+  while time.monotonic() < end:
+    rows = metrics.read(workdir)
+    if rows and rows[-1]["step"] >= step:
+      return
+    assert all(p.poll() is None for p in hosts.processes), hosts.log()
+    time.sleep(0.02)
+  raise AssertionError(hosts.log())
+
+
+@pytest.mark.parametrize("layout", [(1, 2), (2, 1)])
+def test_sigterm_saves_and_the_same_command_resumes(
+  layout, settings, runs, tmp_path
+):
+  count, _ = layout
+  workdir = tmp_path / "run"
+  start = (*layout, settings, workdir, tmp_path / "log")
+  hosts = hosts_lib.Hosts(*start, pause=0.2)
+  wait_for_step(workdir, hosts, 3)
+  hosts.send(signal.SIGTERM)
+  asked = time.monotonic()
+  assert hosts.wait() == [143] * count, hosts.log()
+  print(f"{time.monotonic() - asked:.1f} s from SIGTERM to the end")
+  assert "which is saved; the same command resumes" in hosts.log()
+  _, step = checkpoint.restore_params(workdir)
+  assert 3 <= step < 20
+  assert step % 5, "it was saved by its interval"
+  hosts = hosts_lib.Hosts(*start)
+  assert hosts.wait() == [0] * count, hosts.log()
+  assert f"resuming after step {step}" in hosts.log()
+  np.testing.assert_allclose(losses(workdir), losses(runs[1, 1]), rtol=2e-5)
+
+
+def test_processes_that_do_not_belong_together_end_with_one_line(
+  settings, tmp_path
+):
+  other = settings.to_dict() | {"seed": 7}
+  port = hosts_lib.free_port()
+  pair = []
+  for i, values in enumerate((settings.to_dict(), other)):
+    alone = hosts_lib.Hosts(
+      1,
+      1,
+      type(settings).from_config(values),
+      tmp_path / "run",
+      tmp_path / f"log{i}",
+      how=f"localhost:{port},2,{i}",
+    )
+    pair.append(alone)
+  for alone in pair:
+    assert alone.wait() == [2], alone.log()
+    assert "processes 1 run another config than process 0" in alone.log()
+    assert "Traceback" not in alone.log()
+
+
+def test_a_missing_process_is_told_in_time(settings, tmp_path):
+  alone = hosts_lib.Hosts(
+    1,
+    1,
+    settings,
+    tmp_path / "run",
+    tmp_path / "log",
+    how=f"localhost:{hosts_lib.free_port()},2,0",
+    timeout=3,
+  )
+  assert alone.wait(60) == [2], alone.log()
+  assert "did not find each other within 3 s" in alone.log()
