@@ -7,6 +7,7 @@ a run killed at any instant resumes from the newest complete one.
 import contextlib
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -131,12 +132,17 @@ class Checkpointer:
 
   def _writing(self):
     """Turns what Orbax meets while it writes into RunStopped."""
-    steps = self._manager.all_steps()
-    return _as_stop(
-      f"a checkpoint cannot be written to {self._folder}; newest complete "
-      f"one: {f'step {max(steps)}' if steps else 'none'}; make room or choose "
-      "another --workdir, the same command resumes"
-    )
+
+    def problem():
+      # Asked of the disk: the manager counts what it is still writing.
+      steps = ocp.path.step.checkpoint_steps(self._folder)
+      return (
+        f"a checkpoint cannot be written to {self._folder}; newest complete "
+        f"one: {f'step {max(steps)}' if steps else 'none'}; make room or "
+        "choose another --workdir, the same command resumes"
+      )
+
+    return _as_stop(problem)
 
   def _set_aside(self, step: int) -> None:
     if jax.process_index() == 0:
@@ -151,13 +157,14 @@ class Checkpointer:
 
 
 @contextlib.contextmanager
-def _as_stop(problem: str):
+def _as_stop(problem: str | Callable[[], str]):
   try:
     yield
   except errors.RunStopped:
     raise
   except Exception as error:
-    raise errors.RunStopped(f"{problem} ({_line(error)})") from error
+    text = problem if isinstance(problem, str) else problem()
+    raise errors.RunStopped(f"{text} ({_line(error)})") from error
 
 
 def _line(error: BaseException) -> str:

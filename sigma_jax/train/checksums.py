@@ -18,8 +18,8 @@ def of(tree: Any) -> dict[str, int]:
     tree: pytree of arrays of 4, 2 or 1 bytes an element.
 
   Returns:
-    Path of every array -> sum over its elements, modulo 2^32, of the bits
-    times an odd number made of the element's place.
+    Path of every array -> sum over its elements, modulo 2^32, of a hash of
+    the element's bits and place.
   """
   sums = jax.device_get(_sums(tree))
   leaves = jax.tree_util.tree_leaves_with_path(sums)
@@ -57,5 +57,12 @@ def _sum(x: jax.Array) -> jax.Array:
   for axis, size in enumerate(x.shape):
     along = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
     place = place * np.uint32(size) + along
-  odd = place * np.uint32(2) + np.uint32(1)
-  return jnp.sum(bits.astype(jnp.uint32) * odd, dtype=jnp.uint32)
+  hashed = _mix(bits.astype(jnp.uint32) ^ _mix(place))
+  return jnp.sum(hashed, dtype=jnp.uint32)
+
+
+def _mix(x: jax.Array) -> jax.Array:
+  """Every bit of a uint32 into every other (MurmurHash3's finaliser)."""
+  x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
+  x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
+  return x ^ (x >> 16)
