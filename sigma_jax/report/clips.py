@@ -41,7 +41,7 @@ def load(settings: settings_lib.Settings, count: int) -> Clips:
   """
   try:
     from sigma_jax.data import manifest as manifest_lib
-    from sigma_jax.data import pipeline
+    from sigma_jax.data import pipeline, sources
   except ImportError as error:
     raise errors.UserError(
       f"clips need the data pipeline's packages: {error}"
@@ -60,7 +60,7 @@ def load(settings: settings_lib.Settings, count: int) -> Clips:
   videos, indices = [], []
   with pipeline.eval_batches(
     settings,
-    few,
+    sources.Files(few),
     batch_size=min(_BATCH, len(picked)),
     on_bad=lambda row, path, reason: reasons.append(f"{path}: {reason}"),
   ) as batches:

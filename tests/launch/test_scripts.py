@@ -152,11 +152,16 @@ def test_ci_script_is_executable():
   assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
-def test_requirements_are_exact_pins(path):
+def pins(path):
+  """The lines of a requirements file, without comments."""
   lines = path.read_text().splitlines()
   lines = [line.partition("#")[0].strip() for line in lines]
-  lines = [line for line in lines if line]
+  return [line for line in lines if line]
+
+
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
+def test_requirements_are_exact_pins(path):
+  lines = pins(path)
   assert lines
   pin = re.compile(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.+!]*( *; *\S.*)?")
   assert [line for line in lines if not pin.fullmatch(line)] == []
@@ -178,12 +183,11 @@ def test_each_platform_gets_one_pin_of_each_package(minor, machine):
   }
   names = []
   for path in REQUIREMENTS:
-    for line in path.read_text().splitlines():
-      if line and not line.startswith("#"):
-        requirement = requirements.Requirement(line)
-        marker = requirement.marker
-        if marker is None or marker.evaluate(environment):
-          names.append(requirement.name.lower())
+    for line in pins(path):
+      requirement = requirements.Requirement(line)
+      marker = requirement.marker
+      if marker is None or marker.evaluate(environment):
+        names.append(requirement.name.lower())
   assert sorted(names) == sorted(set(names))
   assert {"jax", "flax", "numpy", "scipy"} <= set(names)
   on_x86_linux = machine == ("linux", "x86_64")
