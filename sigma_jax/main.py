@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
   except errors.Preempted as error:
     print(error, file=sys.stderr, flush=True)
     return 143
-  except errors.RunStopped as error:
+  except (errors.RunStopped, OSError) as error:  # such as: no space left
     return _fail(error, 1, workdir)
   except KeyboardInterrupt:
     print(

@@ -99,12 +99,9 @@ def probe(config: settings.Settings, workdir: pathlib.Path) -> None:
     encoders["random"] = jax.jit(lambda key: sigma.init_params(trained, key))(
       key
     )
-  rows = []
-  for name, encoder in encoders.items():
-    rows += [
-      {"encoder": name, **row}
-      for row in _probe_one(config, encoder, mesh, workdir)
-    ]
+  rows = _probe(config, encoders, mesh, workdir)
+  if jax.process_index():
+    return
   frozen.write(
     workdir,
     {
@@ -119,8 +116,10 @@ def probe(config: settings.Settings, workdir: pathlib.Path) -> None:
   print(frozen.table(rows), flush=True)
 
 
-def _probe_one(config, params, mesh, workdir: pathlib.Path) -> list[dict]:
-  """Rows of one encoder for every label set."""
+def _probe(config, encoders, mesh, workdir: pathlib.Path) -> list[dict]:
+  """Rows of each encoder for every label set."""
+  import jax
+
   from sigma_jax.data import bad_files, manifest, pipeline, sources
   from sigma_jax.evaluate import features, frozen
 
@@ -137,25 +136,29 @@ def _probe_one(config, params, mesh, workdir: pathlib.Path) -> list[dict]:
       samples=config.probe.train_samples if split == "train" else 1,
       on_bad=bad.report,
       on_tried=bad.tried,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
     )
     with batches:
       sets[split] = features.extract(
-        config, params, batches, mesh, config.probe.layer
+        config, encoders, batches, mesh, config.probe.layer
       )
     labels[split], names = manifest.load_label_sets(
       config.data.label_sets, rows
     )
   results = []
-  for label_set, classes in names.items():
-    found = frozen.evaluate(
-      config.probe,
-      sets["train"],
-      sets["val"],
-      np.asarray(labels["train"][label_set]),
-      np.asarray(labels["val"][label_set]),
-      len(classes),
-    )
-    results += [{"label_set": label_set, **row} for row in found]
+  for encoder in encoders:
+    for label_set, classes in names.items():
+      found = frozen.evaluate(
+        config.probe,
+        sets["train"][encoder],
+        sets["val"][encoder],
+        np.asarray(labels["train"][label_set]),
+        np.asarray(labels["val"][label_set]),
+        len(classes),
+      )
+      which = {"encoder": encoder, "label_set": label_set}
+      results += [which | row for row in found]
   return results
 
 

@@ -93,7 +93,7 @@ def one_batch_of_features(settings, mesh, video):
     "index": np.arange(len(video)),
     "valid": np.ones(len(video), bool),
   }
-  found = features.extract(settings, params, [batch], mesh)
+  found = features.extract(settings, {"it": params}, [batch], mesh)["it"]
   assert found.features.shape == (len(video), settings.model.encoder_dim)
   return [found.features]
 

@@ -1,5 +1,6 @@
 """Mean-pooled features of a frozen encoder, each clip exactly once."""
 
+import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from sigma_jax.train import mesh as mesh_lib
 
 
 class FeatureSet(NamedTuple):
-  """features: float32 [n, d]. rows: int32 [n], where in the manifest."""
+  """features: float32 [n, d]. rows: int32 [n], where in the source."""
 
   features: np.ndarray
   rows: np.ndarray
@@ -21,40 +22,51 @@ class FeatureSet(NamedTuple):
 
 def extract(
   settings: settings_lib.Settings,
-  params: dict,
+  encoders: dict[str, dict],
   batches: Iterable[dict[str, np.ndarray]],
   mesh: jax.sharding.Mesh,
   layer: int = 0,
-) -> FeatureSet:
-  """Runs the encoder over all tubes and averages its tokens.
+) -> dict[str, FeatureSet]:
+  """Runs encoders over all tubes and averages their tokens.
 
   The encoder's own last LayerNorm is left out, as in the published linear
   probe; the probe standardises instead.
 
   Args:
-    settings: of the run that the encoder is from.
-    params: its parameters.
-    batches: {"video": uint8 [b, t, h, w, 3], "index": int32 [b],
-      "valid": bool [b]}; rows that are not valid are dropped.
-    mesh: devices; their number divides b.
+    settings: of the run that the encoders are of.
+    encoders: name -> parameters; all see each clip, decoded once.
+    batches: this process's {"video": uint8 [b, t, h, w, 3], "index": int32
+      [b], "valid": bool [b]}; rows that are not valid are dropped.
+    mesh: devices; their number divides the global batch.
     layer: blocks to run before pooling; 0 runs all.
+
+  Returns:
+    Each encoder's features of all processes' clips, in the source's order: the
+    same on every process, whatever their number.
   """
   graph, _, frozen = sigma.abstract(settings)
 
-  @jax.jit
+  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
   def pool(params, video):
     model = sigma.merge(graph, params, frozen)
     tokens = model.encode(video, num_blocks=layer or None, final_norm=False)
     return jnp.mean(tokens, axis=1)
 
-  params = jax.device_put(params, mesh_lib.replicated(mesh))
-  features, rows = [], []
+  encoders = jax.device_put(encoders, mesh_lib.replicated(mesh))
+  features: dict[str, list] = {name: [] for name in encoders}
+  rows = []
   for batch in batches:
     video = mesh_lib.put_batch({"video": batch["video"]}, mesh)["video"]
-    valid = batch["valid"]
-    features.append(np.asarray(pool(params, video))[valid])
-    rows.append(batch["index"][valid])
-  return FeatureSet(np.concatenate(features), np.concatenate(rows))
+    valid, index = mesh_lib.gather((batch["valid"], batch["index"]))
+    rows.append(index[valid])
+    for name, params in encoders.items():
+      features[name].append(np.asarray(pool(params, video))[valid])
+  row = np.concatenate(rows)
+  order = np.argsort(row, kind="stable")
+  return {
+    name: FeatureSet(np.concatenate(found)[order], row[order])
+    for name, found in features.items()
+  }
 
 
 def standardize(

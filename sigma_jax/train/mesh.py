@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from sigma_jax import errors
@@ -169,3 +170,10 @@ def put_batch(batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict:
     name: jax.make_array_from_process_local_data(sharding, value)
     for name, value in batch.items()
   }
+
+
+def gather(arrays: Any) -> Any:
+  """All processes' rows of host arrays, on every process, in their order."""
+  if jax.process_count() == 1:
+    return arrays
+  return multihost_utils.process_allgather(arrays, tiled=True)

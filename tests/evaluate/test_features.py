@@ -35,9 +35,13 @@ def mesh_of(count):
   return mesh_lib.make(settings_lib.Mesh(), jax.devices()[:count])
 
 
+def extract(settings, params, batches, mesh, layer=0):
+  return features.extract(settings, {"it": params}, batches, mesh, layer)["it"]
+
+
 @pytest.fixture(scope="module")
 def alone(tiny, params, videos):
-  return features.extract(tiny, params, batches(videos, 1), mesh_of(1))
+  return extract(tiny, params, batches(videos, 1), mesh_of(1))
 
 
 def test_features_are_the_mean_of_the_tokens(tiny, params, videos, alone):
@@ -57,18 +61,26 @@ def test_invalid_rows_are_dropped(alone):
 def test_batch_size_and_devices_change_nothing(
   tiny, params, videos, alone, size, devices
 ):
-  found = features.extract(
-    tiny, params, batches(videos, size), mesh_of(devices)
-  )
+  found = extract(tiny, params, batches(videos, size), mesh_of(devices))
   np.testing.assert_array_equal(found.rows, alone.rows)
   np.testing.assert_allclose(found.features, alone.features, atol=1e-5)
 
 
+def test_several_encoders_see_the_clips_once(tiny, params, videos, alone):
+  other = jax.tree.map(lambda x: 2 * x, params)
+  seen = iter(batches(videos, 4))
+  both = features.extract(tiny, {"one": params, "two": other}, seen, mesh_of(1))
+  assert next(seen, None) is None
+  np.testing.assert_allclose(both["one"].features, alone.features, atol=1e-5)
+  again = extract(tiny, other, batches(videos, 4), mesh_of(1))
+  np.testing.assert_array_equal(both["two"].features, again.features)
+
+
 def test_layer(tiny, params, videos, alone):
   mesh = mesh_of(1)
-  all_blocks = features.extract(tiny, params, batches(videos, 11), mesh, 2)
+  all_blocks = extract(tiny, params, batches(videos, 11), mesh, 2)
   np.testing.assert_allclose(all_blocks.features, alone.features, atol=1e-5)
-  first = features.extract(tiny, params, batches(videos, 11), mesh, 1)
+  first = extract(tiny, params, batches(videos, 11), mesh, 1)
   assert np.abs(first.features - alone.features).max() > 1e-2
 
 

@@ -1,7 +1,8 @@
 """One process of a run on noise: `python host.py JSON`.
 
 Keys: how (--distributed's value), devices (of this process), settings, workdir,
-pause (seconds a batch, so that there is time to kill it).
+pause (seconds a batch, so that there is time to kill it). With `judge`, a
+number of clips, their features are computed instead and stored.
 """
 
 import json
@@ -13,7 +14,10 @@ import numpy as np
 
 from sigma_jax import distributed, errors
 from sigma_jax import settings as settings_lib
+from sigma_jax.evaluate import features
+from sigma_jax.models import sigma
 from sigma_jax.train import loop, metrics
+from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import workdir as workdir_lib
 
 
@@ -32,6 +36,33 @@ def batches(settings, start: int, pause: float):
     yield {"video": video[mine], "index": index[mine]}
 
 
+def judge(settings, workdir, clips: int) -> None:
+  """Features of `clips` noise clips, of which number 3 cannot be read."""
+  params = jax.jit(lambda: sigma.init_params(settings, jax.random.key(0)))()
+  size = 8
+  share = size // jax.process_count()
+
+  def batches():
+    for start in range(0, clips, size):
+      first = start + jax.process_index() * share
+      rows = np.arange(first, first + share)
+      valid = (rows < clips) & (rows != 3)
+      video = np.stack(
+        [
+          np.random.default_rng(row).integers(0, 256, (4, 16, 16, 3), np.uint8)
+          for row in rows
+        ]
+      )
+      index = np.where(rows < clips, rows, -1).astype(np.int32)
+      yield {"video": video, "index": index, "valid": valid}
+
+  mesh = mesh_lib.make(settings.mesh)
+  encoders = {"it": jax.tree.map(np.asarray, params)}
+  found = features.extract(settings, encoders, batches(), mesh)["it"]
+  name = f"features{jax.process_index()}.npz"
+  np.savez(str(workdir / name), **found._asdict())
+
+
 def main() -> int:
   """Exit codes as sigma_jax.main's."""
   options = json.loads(sys.argv[1])
@@ -45,6 +76,9 @@ def main() -> int:
   try:
     distributed.start(options["how"])
     distributed.check_agreement(settings.fingerprint(), workdir)
+    if "judge" in options:
+      judge(settings, workdir, options["judge"])
+      return 0
     loop.pretrain(
       settings,
       workdir,

@@ -144,3 +144,23 @@ def test_a_missing_process_is_told_in_time(settings, tmp_path):
   )
   assert alone.wait(60) == [2], alone.log()
   assert "did not find each other within 3 s" in alone.log()
+
+
+def test_evaluation_counts_each_clip_once_on_any_number_of_hosts(
+  settings, tmp_path
+):
+  found = []
+  for count, devices in ((1, 1), (2, 2)):
+    workdir = tmp_path / str(count)
+    hosts = hosts_lib.Hosts(
+      count, devices, settings, workdir, tmp_path / f"log{count}", judge=19
+    )
+    assert hosts.wait() == [0] * count, hosts.log()
+    for i in range(count):
+      with np.load(workdir / f"features{i}.npz") as arrays:
+        found.append(dict(arrays))
+  for arrays in found:
+    assert arrays["rows"].tolist() == [0, 1, 2, *range(4, 19)]
+    np.testing.assert_allclose(
+      arrays["features"], found[0]["features"], atol=1e-5
+    )
