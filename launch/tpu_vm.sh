@@ -20,6 +20,7 @@
 #   --zone ZONE       (TPU_ZONE)
 #   --type TYPE       (TPU_TYPE) for example v5litepod-256
 #   --version VERSION (TPU_VERSION) of the hosts' system; known from the type
+#   --disk DISK       (TPU_DISK) of this zone, attached to all hosts, read-only
 #   --spot            cheaper, and may be taken away at any moment
 #   --worker N        the host that logs follows (0)
 #   --every SECONDS   how often wait asks (30)
@@ -39,13 +40,14 @@ project="${TPU_PROJECT:-}"
 zone="${TPU_ZONE:-}"
 type="${TPU_TYPE:-}"
 version="${TPU_VERSION:-}"
+disk="${TPU_DISK:-}"
 spot=""
 worker=0
 every=30
 
 while [ $# -gt 0 ]; do
   case "$1" in
-    --name | --project | --zone | --type | --version | --worker | --every)
+    --name | --project | --zone | --type | --version | --disk | --worker | --every)
       value "$1" $#
       printf -v "${1#--}" '%s' "$2"
       shift
@@ -79,22 +81,29 @@ system_of() {
   esac
 }
 
-need_type() {
-  [ -n "$type" ] ||
-    die "$command needs --type or TPU_TYPE, for example v5litepod-256"
-  [ -n "$version" ] || version="$(system_of "$type")"
+# ask ARGUMENTS...: creates what the arguments name.
+ask() {
+  set -- "$@" --accelerator-type="$type"
+  [ -z "$disk" ] || set -- "$@" \
+    --data-disk="source=projects/$project/zones/$zone/disks/$disk,mode=read-only"
+  cloud "$@" ${spot:+--spot}
 }
 
 make_slice() {
   need_type
-  cloud tpu-vm create "$name" --accelerator-type="$type" \
-    --version="$version" ${spot:+--spot}
+  ask tpu-vm create "$name" --version="$version"
 }
 
 queue_slice() {
   need_type
-  cloud queued-resources create "$name" --node-id="$name" \
-    --accelerator-type="$type" --runtime-version="$version" ${spot:+--spot}
+  ask queued-resources create "$name" --node-id="$name" \
+    --runtime-version="$version"
+}
+
+need_type() {
+  [ -n "$type" ] ||
+    die "$command needs --type or TPU_TYPE, for example v5litepod-256"
+  [ -n "$version" ] || version="$(system_of "$type")"
 }
 
 request_state() {

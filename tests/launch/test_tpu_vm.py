@@ -43,32 +43,35 @@ def test_dry_run_shows_gcloud_and_calls_nothing(cluster, command):
 def test_create_and_queue(cluster, kind, system):
   cluster.output(*TPU, "--type", kind, "--spot", "create")
   cluster.output(*TPU, "--type", kind, "queue")
+  asked = f"--accelerator-type={kind}"
   assert cluster.calls == [
-    [
-      *[*TPUS, "tpu-vm", "create", "n", f"--accelerator-type={kind}"],
-      *[f"--version={system}", "--spot", *WHERE],
-    ],
-    [
-      *[*TPUS, "queued-resources", "create", "n", "--node-id=n"],
-      *[f"--accelerator-type={kind}", f"--runtime-version={system}", *WHERE],
-    ],
+    [*TPUS, "tpu-vm", "create", "n", f"--version={system}", asked]
+    + ["--spot", *WHERE],
+    [*TPUS, "queued-resources", "create", "n", "--node-id=n"]
+    + [f"--runtime-version={system}", asked, *WHERE],
   ]
+
+
+def test_a_disk_goes_to_all_hosts(cluster):
+  cluster.output(*TPU, "--type", "v6e-16", "--disk", "videos", "queue")
+  source = "source=projects/p/zones/z/disks/videos,mode=read-only"
+  assert f"--data-disk={source}" in cluster.calls[0]
 
 
 def test_the_environment_describes_the_slice_too(cluster):
   described = {"TPU_NAME": "n", "TPU_PROJECT": "p", "TPU_ZONE": "z"}
   described |= {"TPU_TYPE": "v9-8", "TPU_VERSION": "future"}
   cluster.output("tpu_vm.sh", "create", **described)
-  ((*_, kind, version, project, zone),) = cluster.calls
+  ((*_, version, kind, project, zone),) = cluster.calls
   assert (kind, version) == ("--accelerator-type=v9-8", "--version=future")
   assert [project, zone] == WHERE
 
 
-def on_host(cluster, script, home):
+def on_host(cluster, script, home, **environment):
   """Runs what a host is sent as its login shell would."""
   return subprocess.run(
-    ["bash", "-c", script.removeprefix("--command=")],
-    env=cluster.environment(HOME=str(home)),
+    [shutil.which("bash"), "-c", script.removeprefix("--command=")],
+    env=cluster.environment(HOME=str(home), **environment),
     stdin=subprocess.DEVNULL,
     capture_output=True,
     text=True,
@@ -96,6 +99,22 @@ def test_run_reaches_every_host_as_typed_and_once(cluster, awkward, tmp_path):
   again = on_host(cluster, script, tmp_path)
   assert again.returncode == 1
   assert "a run is going on: stop it first" in again.stderr
+
+
+@pytest.mark.parametrize("python", ["python3.10", "python3.11", "python3.13"])
+def test_setup_installs_a_python_that_is_missing(cluster, tmp_path, python):
+  cluster.output(*TPU, "setup")
+  script = cluster.calls[-1][-3]
+  (tmp_path / "sigma_jax").mkdir()
+  for name in (python, "sudo", "bash"):
+    cluster.add(name)
+  only = {"PATH": str(cluster.bin)}
+  assert on_host(cluster, script, tmp_path, **only).returncode == 0
+  *before, last = cluster.calls[1:]
+  assert last == ["bash", "launch/setup.sh", "tpu"]
+  installed = [call[-2:] for call in before if "install" in call]
+  wanted = [["python3.12", "python3.12-venv"]]
+  assert installed == (wanted if python == "python3.10" else [])
 
 
 def test_stop_signals_the_process_that_run_noted(cluster, tmp_path):
