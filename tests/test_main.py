@@ -11,8 +11,8 @@ import types
 import numpy as np
 import pytest
 
+from sigma_jax import errors, settings, tasks
 from sigma_jax import main as main_lib
-from sigma_jax import settings, tasks
 from sigma_jax.train import metrics
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -138,19 +138,63 @@ def test_a_workdir_that_cannot_be(tmp_path):
   assert "--workdir is missing" in one_line(main(TOY, "--workdir="))
 
 
-def test_an_interrupt_is_one_line(tmp_path, monkeypatch, capsys):
-  def interrupted(*args):
-    raise KeyboardInterrupt
-
+@pytest.fixture
+def main_that(tmp_path, monkeypatch):
+  """`main_that(error)`: main's exit code where the task raises it."""
   values = {"_WORKDIR": str(tmp_path), "_DISTRIBUTED": None}
   for flag, value in (values | {"_PROFILE_STEPS": ""}).items():
     monkeypatch.setattr(main_lib, flag, types.SimpleNamespace(value=value))
   monkeypatch.setattr(main_lib, "_parse", lambda argv: settings.Settings())
-  monkeypatch.setattr(tasks, "run", interrupted)
-  assert main_lib.main(["main"]) == 130
-  assert capsys.readouterr().err.splitlines() == [
-    "interrupted; the same command resumes from the newest checkpoint"
-  ]
+
+  def call(error):
+    def task(*args):
+      raise error
+
+    monkeypatch.setattr(tasks, "run", task)
+    return main_lib.main(["main"])
+
+  return call
+
+
+@pytest.mark.parametrize(
+  ("error", "code", "line"),
+  [
+    (
+      KeyboardInterrupt(),
+      130,
+      "interrupted; the same command resumes from the newest checkpoint",
+    ),
+    (errors.Preempted("stopped after step 3"), 143, "stopped after step 3"),
+    (
+      OSError(28, "No space left on device", "runs/metrics.jsonl"),
+      1,
+      "error: [Errno 28] No space left on device: 'runs/metrics.jsonl'",
+    ),
+  ],
+)
+def test_ends_are_one_line(main_that, capsys, error, code, line):
+  assert main_that(error) == code
+  assert capsys.readouterr().err.splitlines() == [line]
+
+
+@pytest.mark.parametrize(
+  ("flag", "words"),
+  [
+    ("--profile_steps=5", "'5' is not understood; it is FIRST:LAST"),
+    ("--profile_steps=9:5", "is not understood"),
+    ("--distributed=two", "'two' is not understood; it is auto, none or"),
+  ],
+)
+def test_flags_that_make_no_sense(tmp_path, flag, words):
+  assert words in one_line(main(TOY, f"--workdir={tmp_path / 'run'}", flag))
+
+
+def test_profiled_steps_leave_a_trace(toy_command, tmp_path):
+  workdir = tmp_path / "run"
+  done = run(*toy_command(workdir, *SHORT, "--profile_steps=2:3"))
+  assert done.returncode == 0, done.stderr
+  assert f"profile of steps 2 to 3: {workdir}/profile" in done.stdout
+  assert list((workdir / "profile").rglob("*.xplane.pb"))
 
 
 def test_missing_manifest(tmp_path):
