@@ -65,9 +65,7 @@ def test_no_cluster_is_told():
 
 
 def test_fewer_processes_than_started_are_told():
-  with pytest.raises(
-    errors.UserError, match="started 4 .* 1 joined"
-  ):
+  with pytest.raises(errors.UserError, match=r"started 4 .* 1 joined"):
     distributed._check_count({"SLURM_NTASKS": "4"})
   distributed._check_count({"SLURM_NTASKS": "1"})
   distributed._check_count({})
