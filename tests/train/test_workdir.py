@@ -1,0 +1,56 @@
+"""Where a run's files stand, on a disk or in a bucket."""
+
+import json
+import pathlib
+
+import pytest
+from etils import epath
+
+from sigma_jax.train import metrics
+from sigma_jax.train import workdir as workdir_lib
+
+
+def test_a_local_folder_is_made_absolute():
+  assert workdir_lib.path("runs/a") == epath.Path(pathlib.Path.cwd()) / "runs" / "a"
+  assert not workdir_lib.is_remote("runs/a")
+
+
+def test_a_bucket_stays_one():
+  folder = workdir_lib.checkpoints("gs://bucket/run")
+  assert str(folder) == "gs://bucket/run/checkpoints"
+  assert workdir_lib.is_remote(folder)
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+  file = epath.Path(tmp_path / "a.json")
+  workdir_lib.write_whole(file, "old")
+
+  def full(self, target):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(pathlib.Path, "replace", full)
+  monkeypatch.setattr(type(file), "replace", full)
+  with pytest.raises(OSError, match="No space"):
+    workdir_lib.write_whole(file, "new")
+  assert file.read_text() == "old"
+
+
+def test_metrics_of_a_bucket_are_written_whole(tmp_path, monkeypatch):
+  """Objects cannot be appended to."""
+  monkeypatch.setattr(workdir_lib, "is_remote", lambda path: True)
+  monkeypatch.setattr(workdir_lib, "path", epath.Path)
+  monkeypatch.setattr(metrics, "_tensorboard", lambda workdir: None)
+  for start, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+    writer = metrics.Writer(tmp_path, start)
+    for step in steps:
+      writer.write(step, {"loss": step + start / 10})
+      rows = metrics.read(tmp_path)
+      assert rows[-1]["step"] == step, "each line is there at once"
+    writer.close()
+  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  assert [json.loads(line) for line in lines] == [
+    {"step": 1, "loss": 1.0},
+    {"step": 2, "loss": 2.0},
+    {"step": 3, "loss": 3.2},
+    {"step": 4, "loss": 4.2},
+  ]
