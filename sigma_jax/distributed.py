@@ -37,8 +37,9 @@ def start(how: str | None, environ: Mapping[str, str] = os.environ) -> None:
     environ: of this process.
 
   Raises:
-    UserError: the flag cannot be understood, the cluster cannot be found, or
-      the other processes do not appear within a minute.
+    UserError: the flag cannot be understood or the cluster cannot be found.
+    RunStopped: the other processes do not appear within a minute; in a cluster
+      whose hosts start minutes apart, starting this one again is the remedy.
   """
   if how in (None, "none"):
     if how is None:
@@ -66,7 +67,8 @@ def start(how: str | None, environ: Mapping[str, str] = os.environ) -> None:
       shutdown_timeout_seconds=TIMEOUT,
     )
   except Exception as error:
-    raise errors.UserError(_explain(how, error)) from error
+    kind = errors.RunStopped if _found(error) else errors.UserError
+    raise kind(_explain(how, error)) from error
   finally:
     watchdog.cancel()
   _check_count(environ)
@@ -177,12 +179,12 @@ def _check_count(environ: Mapping[str, str]) -> None:
 def _give_up(how: str) -> None:
   """Ends this process, from a thread: the main one is held up inside JAX."""
   print(f"error: {_explain(how, None)}", file=sys.stderr, flush=True)
-  os._exit(2)
+  os._exit(1)
 
 
 def _explain(how: str, error: Exception | None) -> str:
   text = " ".join(str(error or "").split())
-  if "should be defined" in text or "must be defined" in text:
+  if not _found(error):
     return (
       "--distributed=auto: no cluster found (Cloud TPU, SLURM, Kubernetes, "
       "Open MPI); say who takes part by --distributed=HOST:PORT,N,I"
@@ -193,6 +195,12 @@ def _explain(how: str, error: Exception | None) -> str:
     "number and its own index, and is the port open between the hosts?"
     + (f" ({text[:300]})" if text else "")
   )
+
+
+def _found(error: Exception | None) -> bool:
+  """Whether JAX knew who takes part, and failed later."""
+  text = str(error or "")
+  return "should be defined" not in text and "must be defined" not in text
 
 
 def _number(text: str | None) -> int:
