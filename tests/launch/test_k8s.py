@@ -82,6 +82,8 @@ def test_preemption_is_no_failure(cluster):
   assert [rule["action"] for rule in rules] == ["Ignore", "Ignore"]
   assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget"}]
   assert rules[1]["onExitCodes"]["values"] == [143]
+  assert rules[2]["action"] == "FailJob"
+  assert rules[2]["onExitCodes"]["values"] == [2]
   assert rules[1]["onExitCodes"]["containerName"] == container["name"]
   assert pod["restartPolicy"] == "Never"  # the policy needs it
   assert pod["terminationGracePeriodSeconds"] >= 60
