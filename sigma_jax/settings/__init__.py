@@ -16,7 +16,7 @@ import ml_collections
 
 from sigma_jax import freeze
 from sigma_jax.settings.data import Augment, Data
-from sigma_jax.settings.evaluation import Probe
+from sigma_jax.settings.evaluation import Probe, Segmentation
 from sigma_jax.settings.model import TEACHERS, Loss, Masking, Model, Target
 from sigma_jax.settings.training import Mesh, Optimizer, Train
 
@@ -30,6 +30,7 @@ __all__ = [
   "Model",
   "Optimizer",
   "Probe",
+  "Segmentation",
   "Settings",
   "Target",
   "Train",
@@ -41,7 +42,7 @@ __all__ = [
 class Settings:
   """One run. Sections mirror the config's; see each class for its keys."""
 
-  task: str = "pretrain"  # pretrain or probe
+  task: str = "pretrain"  # pretrain, probe or segmentation
   seed: int = 0
   # Workdir whose parameters a fresh pre-training starts from, or that the
   # probe judges. A .pth becomes one: python -m sigma_jax.interop import.
@@ -56,9 +57,10 @@ class Settings:
   train: Train = dataclasses.field(default_factory=Train)
   mesh: Mesh = dataclasses.field(default_factory=Mesh)
   probe: Probe = dataclasses.field(default_factory=Probe)
+  segmentation: Segmentation = dataclasses.field(default_factory=Segmentation)
 
   def __post_init__(self):
-    freeze.choice("task", self.task, ("pretrain", "probe"))
+    freeze.choice("task", self.task, ("pretrain", "probe", "segmentation"))
     if self.data.num_frames % self.model.tubelet:
       raise ValueError(
         "data.num_frames must be divisible by model.tubelet, got "

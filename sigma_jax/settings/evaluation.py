@@ -3,6 +3,7 @@
 import dataclasses
 
 from sigma_jax import freeze
+from sigma_jax.settings.model import TEACHERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,4 +29,36 @@ class Probe:
       raise ValueError(
         "probe.penalties needs one or more values from 0 up, got "
         f"{self.penalties}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+  """Unsupervised segmentation: k-means on the features of every clip.
+
+  Clips come from `data`: `val` is a list of sequences or a folder as DAVIS
+  has it; num_frames, size, sampling and stride cut the clips.
+  """
+
+  # The image model, one of TEACHERS, whose weights `init` holds; empty: `init`
+  # is a video model.
+  teacher: str = ""
+  components: int = 50  # of the PCA
+  clusters: int = 10  # of overclustering; clustering has one a label
+  iterations: int = 50  # of k-means, at most
+  restarts: int = 5  # of k-means
+  random_baseline: bool = True  # the same protocol on an untrained encoder
+  bootstrap: int = 1000  # resamples behind the confidence interval
+  overlays: int = 30  # of so many clips, pictures and a video an encoder
+  # Data set whose published results are printed beside: davis or none.
+  published: str = ""
+
+  def __post_init__(self):
+    freeze.choice("segmentation.teacher", self.teacher, ("", *TEACHERS))
+    freeze.choice("segmentation.published", self.published, ("", "davis"))
+    freeze.positive("segmentation", self, "components", "clusters", "restarts")
+    freeze.positive("segmentation", self, "iterations", "bootstrap")
+    if self.overlays < 0:
+      raise ValueError(
+        f"segmentation.overlays must not be negative, got {self.overlays}"
       )
