@@ -72,6 +72,9 @@ def test_grid():
     ({"augment": {"erase_prob": 2}}, "augment.erase_prob must lie in [0, 1]"),
     ({"augment": {"mixup": -1.0}}, "augment.mixup must not be negative"),
     ({"probe": {"penalties": []}}, "probe.penalties needs one or more"),
+    ({"segmentation": {"teacher": "dinov2_vits"}}, "mean 'dinov2_vits14'"),
+    ({"segmentation": {"overlays": -1}}, "overlays must not be negative"),
+    ({"segmentation": {"clusters": 0}}, "clusters must be positive, got 0"),
     ({"train": {"epochs": 0}}, "train.epochs or train.steps must be positive"),
     ({"optimizer": {"base_lr": -1.0}}, "must not be negative"),
   ],
@@ -124,6 +127,8 @@ def test_fingerprint_changes_with_any_option():
     "loss.labels": "soft",
     "loss.kernels": "keep",
     "task": "probe",
+    "segmentation.teacher": "dino_vits16",
+    "segmentation.published": "davis",
   }
   prints = {build().fingerprint()}
   keys = list(leaves(settings.Settings().to_dict()))
