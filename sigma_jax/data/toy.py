@@ -9,12 +9,12 @@ run goes through the same reading, decoding and cropping as Kinetics would:
   DIR/masks/{train,val}/*.png  the object's mask, frames stacked downwards
   DIR/toy.json                 what made it; written last
 
-Every file is a pure function of the seed, its split and its number.
+Every clip is a pure function of the seed, its split and its number; so is its
+file, but for what `mp4.encode` says.
 """
 
 import argparse
 import dataclasses
-import fractions
 import functools
 import json
 import multiprocessing
@@ -23,11 +23,10 @@ import pathlib
 import sys
 import time
 
-import av
 import numpy as np
 from PIL import Image
 
-from sigma_jax.data import toy_render
+from sigma_jax.data import mp4, toy_render
 
 SPLITS = ("train", "val")
 _VAL_SHARE = 0.2  # of the scans are drawn in validation clips only
@@ -128,35 +127,28 @@ def _sprites(seed: int) -> dict[str, list[np.ndarray]]:
   }
 
 
-def _write_clip(out: str, seed: int, job: tuple[str, int]) -> int:
-  """Draws and writes one clip and its mask; returns its label."""
-  split, number = job
+def draw_clip(
+  seed: int, split: str, number: int
+) -> tuple[toy_render.Clip, int]:
+  """The clip of that number and its label; a pure function of all three."""
   key = [seed, 2 * number + SPLITS.index(split)]
   rng = np.random.Generator(np.random.Philox(key=key))
   appearance = int(rng.integers(len(toy_render.APPEARANCES)))
   motion = int(rng.integers(len(toy_render.MOTIONS)))
   scans = _sprites(seed)[split][appearance]
   clip = toy_render.draw(rng, scans[rng.integers(len(scans))], motion)
-  _write_mp4(os.path.join(out, _name("videos", split, number)), clip.frames)
+  return clip, appearance * len(toy_render.MOTIONS) + motion
+
+
+def _write_clip(out: str, seed: int, job: tuple[str, int]) -> int:
+  """Draws and writes one clip and its mask; returns its label."""
+  clip, label = draw_clip(seed, *job)
+  video = pathlib.Path(out, _name("videos", *job) + ".mp4")
+  video.write_bytes(mp4.encode(clip.frames, _FPS))
   strip = clip.mask.reshape(-1, clip.mask.shape[-1])
-  mask_path = os.path.join(out, _name("masks", split, number) + ".png")
+  mask_path = os.path.join(out, _name("masks", *job) + ".png")
   Image.fromarray(strip).save(mask_path)
-  return appearance * len(toy_render.MOTIONS) + motion
-
-
-def _write_mp4(stem: str, frames: np.ndarray) -> None:
-  """uint8 [t, h, w, 3] -> stem.mp4, H.264 with the web's usual settings."""
-  # One thread: x264's output depends on their number.
-  options = {"crf": "18", "preset": "veryfast", "threads": "1", "g": "12"}
-  with av.open(f"{stem}.mp4", "w") as file:
-    stream = file.add_stream("h264", rate=_FPS, options=options)
-    stream.height, stream.width = frames.shape[1:3]
-    stream.pix_fmt = "yuv420p"
-    stream.time_base = fractions.Fraction(1, _FPS)
-    for image in frames:
-      frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-      file.mux(stream.encode(frame))
-    file.mux(stream.encode())
+  return label
 
 
 def main(argv: list[str] | None = None) -> int:
