@@ -1,6 +1,7 @@
 """What `config.task` can be: wires data, training and evaluation together."""
 
 import dataclasses
+import functools
 import pathlib
 
 import numpy as np
@@ -26,6 +27,8 @@ def run(
   compile_cache.use()
   if config.task == "pretrain":
     pretrain(config, workdir, profile_steps)
+  elif config.task == "segmentation":
+    segmentation(config, workdir)
   else:
     probe(config, workdir)
 
@@ -160,6 +163,28 @@ def _probe(config, encoders, mesh, workdir: pathlib.Path) -> list[dict]:
       which = {"encoder": encoder, "label_set": label_set}
       results += [which | row for row in found]
   return results
+
+
+def segmentation(config: settings.Settings, workdir: pathlib.Path) -> None:
+  """Segments the sequences of `data.val` by clustering features of `init`."""
+  import jax
+
+  from sigma_jax.data import annotated, mp4, sequences
+  from sigma_jax.evaluate import segmentation_run
+
+  if jax.process_count() > 1:
+    raise errors.UserError(
+      "segmentation runs in one process; leave --distributed out"
+    )
+  sources = [
+    segmentation_run.Source(
+      sequence.name,
+      sequence.frames + sequence.masks,
+      functools.partial(annotated.read, sequence, config.data),
+    )
+    for sequence in sequences.load(config.data.val)
+  ]
+  segmentation_run.run(config, workdir, sources, mp4.encode)
 
 
 def _with_model_of(

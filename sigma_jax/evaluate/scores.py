@@ -23,3 +23,13 @@ def bootstrap_interval(
   means = rng.binomial(len(correct), correct.mean(), resamples) / len(correct)
   low, high = np.percentile(means, [2.5, 97.5])
   return float(low), float(high)
+
+
+def bootstrap_mean(
+  values: np.ndarray, resamples: int, seed: int = 0
+) -> tuple[float, float]:
+  """As `bootstrap_interval`, of one number a clip: float [n]."""
+  rng = np.random.default_rng(seed)
+  draws = rng.integers(0, len(values), (resamples, len(values)))
+  low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
+  return float(low), float(high)
