@@ -1,0 +1,272 @@
+"""Findings about the files of some manifests -> numbers and text."""
+
+import collections
+import dataclasses
+import itertools
+import os
+
+import numpy as np
+
+from sigma_jax.data.check_file import CLIP_FRAMES, CLIP_STRIDE, Finding
+
+_LISTED = 10  # examples of one kind in the text; the JSON has all
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """One manifest or list of sequences.
+
+  Attributes:
+    path: of the manifest.
+    files: n files, as listed.
+    labels: int32 [n]; None: a list of sequences.
+    masks: mask files -> their frames.
+  """
+
+  path: str
+  files: tuple[str, ...]
+  labels: np.ndarray | None
+  masks: dict[str, str]
+
+
+def gather(
+  splits: list[Split], found: dict[str, Finding], digests: dict[str, str]
+) -> dict:
+  """Everything that is to be said, for JSON.
+
+  Args:
+    splits: what was checked.
+    found: by file; files that were not sampled are not in it.
+    digests: of files that have another's size, by file.
+
+  Returns:
+    `manifests`, one dict a split; `between`, one a pair of splits that share
+    files; `time`, of reading a clip; `problems`, how many there are.
+  """
+  manifests = [_split(split, found, digests) for split in splits]
+  between = [
+    shared
+    for pair in itertools.combinations(splits, 2)
+    if (shared := _between(*pair, digests))
+  ]
+  problems = sum(
+    len(m["unreadable"]) + len(m["conflicting_labels"]) for m in manifests
+  )
+  problems += sum(
+    len(pair["same_path"]) + len(pair["same_content"]) for pair in between
+  )
+  return {
+    "manifests": manifests,
+    "between": between,
+    "time": _time(found),
+    "problems": problems,
+  }
+
+
+def _split(split: Split, found: dict[str, Finding], digests) -> dict:
+  files = list(dict.fromkeys((*split.files, *split.masks)))
+  tried = {file: found[file] for file in files if file in found}
+  bad = {file: f.reason for file, f in tried.items() if f.reason}
+  bad |= _wrong_sizes(split.masks, tried)
+  good = [f for file, f in tried.items() if file not in bad]
+  videos = [f for f in good if f.num_frames > 1]
+  seconds = [f.num_frames / f.fps for f in videos if f.fps]
+  short = (CLIP_FRAMES - 1) * CLIP_STRIDE + 1
+  return {
+    "path": split.path,
+    "rows": len(split.files),
+    "files": len(files),
+    "checked": len(tried),
+    "readable": len(good),
+    "unreadable": [{"file": f, "reason": r} for f, r in sorted(bad.items())],
+    "codecs": _count(f.codec for f in good),
+    "sizes": _count(f"{f.width}x{f.height}" for f in good),
+    "frames": _spread([f.num_frames for f in videos]),
+    "shorter_than_a_clip": sum(f.num_frames < short for f in videos),
+    "seconds": _spread(seconds) | {"total": sum(seconds)},
+    "bytes": sum(f.num_bytes for f in good),
+    **_labels(split),
+    "repeated_rows": len(split.files) - len(set(split.files)),
+    "same_content": _twins(split, digests),
+  }
+
+
+def _labels(split: Split) -> dict:
+  if split.labels is None:
+    return {"classes": {}, "conflicting_labels": []}
+  of_file = collections.defaultdict(set)
+  for file, label in zip(split.files, split.labels.tolist(), strict=True):
+    of_file[file].add(label)
+  return {
+    "classes": _count(split.labels.tolist()),
+    "conflicting_labels": [
+      {"file": file, "labels": sorted(labels)}
+      for file, labels in sorted(of_file.items())
+      if len(labels) > 1
+    ],
+  }
+
+
+def _wrong_sizes(masks: dict[str, str], tried) -> dict[str, str]:
+  wrong = {}
+  for mask, frame in masks.items():
+    pair = tried.get(mask), tried.get(frame)
+    if None in pair or any(finding.reason for finding in pair):
+      continue
+    sizes = [f"{f.width}x{f.height}" for f in pair]
+    if sizes[0] != sizes[1]:
+      wrong[mask] = f"mask of {sizes[0]} pixels for a frame of {sizes[1]}"
+  return wrong
+
+
+def _twins(split: Split, digests: dict[str, str]) -> list[list[str]]:
+  """Groups of different files of equal content; frames may well be equal."""
+  if split.labels is None:
+    return []
+  groups = collections.defaultdict(list)
+  for file in dict.fromkeys(split.files):
+    if file in digests:
+      groups[digests[file]].append(file)
+  return [group for group in groups.values() if len(group) > 1]
+
+
+def _between(one: Split, other: Split, digests: dict[str, str]) -> dict | None:
+  """Files that two splits have in common, by path or by content."""
+  paths = [
+    {os.path.realpath(file): file for file in split.files}
+    for split in (one, other)
+  ]
+  both = sorted(paths[0].keys() & paths[1].keys())
+  contents = [
+    {
+      digests[file]: file
+      for real, file in of.items()
+      if file in digests and real not in both
+    }
+    for of in paths
+  ]
+  equal = sorted(contents[0].keys() & contents[1].keys())
+  if not both and not equal:
+    return None
+  return {
+    "manifests": [one.path, other.path],
+    "same_path": [paths[0][real] for real in both],
+    "same_content": [[of[key] for of in contents] for key in equal],
+  }
+
+
+def _time(found: dict[str, Finding]) -> dict:
+  read = {file: f for file, f in found.items() if not f.reason}
+  taken = sorted(f.seconds for f in read.values())
+  if not taken:
+    return {}
+  slowest = max(read, key=lambda file: read[file].seconds)
+  return {
+    "median": float(np.median(taken)),
+    "p95": float(np.quantile(taken, 0.95)),
+    "max": taken[-1],
+    "slowest": slowest,
+    "clips_per_second_and_process": len(taken) / max(sum(taken), 1e-9),
+  }
+
+
+def _count(values) -> dict:
+  """Value -> how often, the most frequent first."""
+  return dict(collections.Counter(values).most_common())
+
+
+def _spread(values: list) -> dict:
+  if not values:
+    return {}
+  return {
+    "min": min(values),
+    "median": float(np.median(values)),
+    "max": max(values),
+  }
+
+
+def text(report: dict) -> str:
+  """The report for people to read."""
+  lines = []
+  for manifest in report["manifests"]:
+    lines += _manifest_lines(manifest)
+  for pair in report["between"]:
+    lines += _pair_lines(pair)
+  if time := report["time"]:
+    rate = time["clips_per_second_and_process"]
+    lines.append(
+      f"a clip of {CLIP_FRAMES} frames, stride {CLIP_STRIDE}: median "
+      f"{time['median']:.3f} s, 95% {time['p95']:.3f} s, slowest "
+      f"{time['max']:.3f} s ({time['slowest']}); {rate:.1f} clips/s a process"
+    )
+  count = report["problems"]
+  lines.append(f"problems: {count or 'none'}")
+  return "\n".join(lines)
+
+
+def _manifest_lines(m: dict) -> list[str]:
+  lines = [
+    f"{m['path']}: {m['rows']} rows, {m['files']} files, {m['checked']} "
+    f"checked, {m['readable']} readable, {m['bytes'] / 1e9:.2f} GB"
+  ]
+  for key in ("codecs", "sizes"):
+    if m[key]:
+      lines.append(f"  {key}: {_top(m[key])}")
+  if m["frames"]:
+    lines.append(
+      f"  frames: {_range(m['frames'], 'd')}; {m['shorter_than_a_clip']} "
+      f"videos shorter than {CLIP_FRAMES} frames at stride {CLIP_STRIDE}"
+    )
+  if m["seconds"].get("max"):
+    hours = m["seconds"]["total"] / 3600
+    lines.append(f"  seconds: {_range(m['seconds'], '.1f')}; {hours:.1f} h")
+  if m["classes"]:
+    spread = _range(_spread(list(m["classes"].values())), "d")
+    rarest = dict(list(m["classes"].items())[::-1])
+    lines.append(f"  classes: {len(m['classes'])} of {spread} rows")
+    lines.append(f"    most rows: {_top(m['classes'])}")
+    lines.append(f"    fewest rows: {_top(rarest)}")
+  if m["repeated_rows"]:
+    lines.append(f"  rows that name another row's file: {m['repeated_rows']}")
+  if m["same_content"]:
+    lines.append(f"  groups of equal content: {len(m['same_content'])}")
+    lines += _examples(" = ".join(group) for group in m["same_content"])
+  if m["conflicting_labels"]:
+    lines.append(f"  files of several labels: {len(m['conflicting_labels'])}")
+    lines += _examples(
+      f"{c['file']}: {c['labels']}" for c in m["conflicting_labels"]
+    )
+  if m["unreadable"]:
+    lines.append(f"  unreadable: {len(m['unreadable'])}")
+    lines += _examples(f"{u['file']}: {u['reason']}" for u in m["unreadable"])
+  return lines
+
+
+def _pair_lines(pair: dict) -> list[str]:
+  one, other = pair["manifests"]
+  return [
+    f"{one} and {other}: {len(pair['same_path'])} files in both, "
+    f"{len(pair['same_content'])} more of equal content",
+    *_examples(
+      [*pair["same_path"], *(" = ".join(two) for two in pair["same_content"])]
+    ),
+  ]
+
+
+def _examples(items) -> list[str]:
+  items = list(items)
+  lines = [f"    {item}" for item in items[:_LISTED]]
+  if len(items) > _LISTED:
+    lines.append(f"    and {len(items) - _LISTED} more, all in --json")
+  return lines
+
+
+def _top(counts: dict, number: int = 5) -> str:
+  shown = ", ".join(f"{k} ({n})" for k, n in list(counts.items())[:number])
+  more = len(counts) - number
+  return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _range(spread: dict, form: str) -> str:
+  low, high = format(spread["min"], form), format(spread["max"], form)
+  return f"{low} to {high}, median {spread['median']:g}"
