@@ -5,7 +5,6 @@ import pathlib
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
@@ -111,52 +110,14 @@ def test_imagenet_errors(
     assert part in stderr
 
 
-def picture(number):
-  image = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
-  label = 7 * number + 3
-  return {"id": str(number), "image": image, "label": label, "coarse_label": 0}
-
-
-def prepare(builder):
-  """What its download_and_prepare leaves behind, with three images."""
-  folder = pathlib.Path(builder.data_path)
-  folder.mkdir(parents=True)
-  features = builder.info.features
-  # The names come with the download.
-  features["label"].names = [f"class {label}" for label in range(100)]
-  splits = []
-  for split, numbers in (("train", (0, 1)), ("test", (2,))):
-    path = folder / f"cifar100-{split}.tfrecord-00000-of-00001"
-    with tf.io.TFRecordWriter(str(path)) as writer:
-      for number in numbers:
-        example = features.encode_example(picture(number))
-        writer.write(features.serialize_example(example))
-    template = tfds.core.ShardedFileTemplate(
-      data_dir=folder,
-      dataset_name="cifar100",
-      split=split,
-      filetype_suffix="tfrecord",
-    )
-    splits.append(
-      tfds.core.SplitInfo(
-        name=split,
-        shard_lengths=[len(numbers)],
-        num_bytes=0,
-        filename_template=template,
-      )
-    )
-  builder.info.set_splits(tfds.core.SplitDict(splits))
-  builder.info.write_to_directory(folder)
-
-
-def test_cifar100(run, tmp_path, monkeypatch):
+def test_cifar100(miniatures, run, tmp_path, monkeypatch):
   out, data = tmp_path / "out", tmp_path / "tfds"
   call = ("cifar100", f"--tfds={data}", f"--out={out}")
   code, _, stderr = run(*call)
   assert code == 2
   assert "no cifar100 in" in stderr and "--download" in stderr
   cls = tfds.core.DatasetBuilder
-  monkeypatch.setattr(cls, "download_and_prepare", prepare)
+  monkeypatch.setattr(cls, "download_and_prepare", miniatures.prepare)
   assert run(*call, "--download")[0] == 0
   monkeypatch.undo()
   text = (out / "train.csv").read_text()
@@ -166,7 +127,7 @@ def test_cifar100(run, tmp_path, monkeypatch):
   assert len(names_of(out)) == 100
   for number, file in enumerate(manifest.load(str(out / "train.csv")).files):
     stored = np.asarray(Image.open(file))
-    np.testing.assert_array_equal(stored, picture(number)["image"])
+    np.testing.assert_array_equal(stored, miniatures.picture(number)["image"])
   assert run(*call)[0] == 0
 
 
