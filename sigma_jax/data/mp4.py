@@ -15,8 +15,8 @@ def encode(frames: np.ndarray, fps: int) -> bytes:
     fps: frames a second.
 
   Returns:
-    The file's bytes. x264's look-ahead can make others of the same frames: a
-    few in a hundred of the toy clips.
+    The file's bytes. Its frames can differ a little from one call to the
+    next: x264's look-ahead is not always the same (seen with the toy clips).
   """
   # One thread: x264's output depends on their number.
   options = {"crf": "18", "preset": "veryfast", "threads": "1", "g": "12"}

@@ -5,6 +5,7 @@ than [restarts, k, tile] scores exist at any time.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -85,24 +86,53 @@ def _split(points: jax.Array) -> _Tiles:
 
 
 def _start(tiles: _Tiles, key: jax.Array, k: int, restarts: int) -> jax.Array:
-  """k-means++ (https://dl.acm.org/doi/10.5555/1283383.1283494): [r, k, d]."""
-  first, *rest = jax.random.split(key, k)
-  draw = jax.vmap(functools.partial(_draw, tiles), in_axes=(0, 0))
+  """Greedy k-means++: [r, k, d].
+
+  As https://dl.acm.org/doi/10.5555/1283383.1283494, with 2 + log k candidates
+  for every centre after the first; the best one is taken.
+  """
+  keys = jax.random.split(key, k)
+  candidates = 2 + int(math.log(k))
+  draw = functools.partial(_draw, tiles)
+  of_one = jax.vmap(draw, in_axes=(0, None))
+  to_center = jax.vmap(functools.partial(_distances, tiles))
+
+  def add(number, carry):
+    centers, nearest = carry
+    of_each = jax.random.split(keys[number], (restarts, candidates))
+    tried = jax.vmap(of_one)(of_each, nearest)
+    best = jnp.argmin(_potentials(tiles, nearest, tried), axis=1)
+    center = jnp.take_along_axis(tried, best[:, None, None], axis=1)[:, 0]
+    nearest = jnp.minimum(nearest, to_center(center))
+    return centers.at[:, number].set(center), nearest
+
   evenly = jnp.broadcast_to(tiles.valid, (restarts, *tiles.valid.shape))
-  center = draw(jax.random.split(first, restarts), evenly)
-  centers, nearest = [center], jnp.float32(jnp.inf)
-  for following in rest:
-    nearest = jnp.minimum(nearest, _distances(tiles, center))
-    center = draw(jax.random.split(following, restarts), nearest)
-    centers.append(center)
-  return jnp.stack(centers, axis=1)
+  first = jax.vmap(draw)(jax.random.split(keys[0], restarts), evenly)
+  centers = jnp.repeat(first[:, None], k, axis=1)
+  return jax.lax.fori_loop(1, k, add, (centers, to_center(first)))[0]
+
+
+def _potentials(tiles: _Tiles, nearest: jax.Array, tried: jax.Array):
+  """Inertia with each of the candidates [r, l, d]: [r, l].
+
+  nearest: squared distances to the centres so far, [r, s, m].
+  """
+
+  def add(sums, tile):
+    tile, nearest = tile
+    distances = jax.vmap(jax.vmap(functools.partial(_distances, tile)))(tried)
+    distances = jnp.minimum(distances, nearest[:, None])
+    return sums + jnp.sum(distances, axis=-1), None
+
+  zero = jnp.zeros(tried.shape[:2], jnp.float32)
+  return jax.lax.scan(add, zero, (tiles, jnp.moveaxis(nearest, 1, 0)))[0]
 
 
 def _distances(tiles: _Tiles, center: jax.Array) -> jax.Array:
-  """Squared, of all points to [r, d]: [r, s, m], 0 where there is no point."""
-  products = jnp.einsum("smd,rd->rsm", tiles.points, center, precision=_HIGHEST)
-  norms = jnp.sum(jnp.square(center), axis=-1)[:, None, None]
-  return jnp.maximum(tiles.norms - 2 * products + norms, 0.0) * tiles.valid
+  """Squared, of all points to [d]; 0 where there is no point."""
+  products = jnp.matmul(tiles.points, center, precision=_HIGHEST)
+  gaps = tiles.norms - 2 * products + jnp.sum(jnp.square(center))
+  return jnp.maximum(gaps, 0.0) * tiles.valid
 
 
 def _draw(tiles: _Tiles, key: jax.Array, weights: jax.Array) -> jax.Array:
