@@ -1,6 +1,9 @@
 """Resizing against an independent bilinear average."""
 
+import av
 import numpy as np
+import pytest
+from av.video.reformatter import VideoReformatter
 
 from sigma_jax.data import transforms
 
@@ -45,3 +48,143 @@ def test_mirror():
   np.testing.assert_array_equal(
     transforms.mirror(video)[0, 0], video[0, 0][::-1]
   )
+
+
+# Red and blue in luma: ITU-T H.273, by colorspace; what does not say is 601.
+MATRICES = {1: (0.2126, 0.0722), 2: (0.299, 0.114), 9: (0.2627, 0.0593)}
+
+
+def yuv_frame(width, height, name="yuv420p", colorspace=2, color_range=0):
+  """A frame of smoothed noise, and its three planes as float."""
+  rng = np.random.default_rng(0)
+  frame = av.VideoFrame(width, height, name)
+  planes = []
+  for number, plane in enumerate(frame.planes):
+    noise = rng.uniform(-1, 1, (plane.height, plane.width))
+    for axis in (0, 1):
+      noise = noise + np.roll(noise, 1, axis)
+    middle, reach = ((125, 65), (128, 28))[number > 0]
+    planes.append(np.rint(middle + reach * noise / np.abs(noise).max()))
+    padded = np.zeros((plane.height, plane.line_size), np.uint8)
+    padded[:, : plane.width] = planes[-1]
+    plane.update(padded)
+  frame.colorspace, frame.color_range = colorspace, color_range
+  return frame, planes
+
+
+def cut_by_hand(planes, box, size, full, colorspace):
+  """What FrameCutter should give, in float: resize the planes, then convert."""
+  resized = []
+  for number, plane in enumerate(planes):
+    part = 2 if number else 1  # pixels that a sample stands for
+    rows = _placed(box[1] / part, box[3] / part, size, len(plane))
+    columns = _placed(box[0] / part, box[2] / part, size, plane.shape[1])
+    resized.append(rows @ plane @ columns.T)
+  luma, blue, red = resized[0], resized[1] - 128, resized[2] - 128
+  if not full:
+    luma, blue, red = (
+      (luma - 16) * 255 / 219,
+      *(plane * 255 / 224 for plane in (blue, red)),
+    )
+  of_red, of_blue = MATRICES[colorspace]
+  red, blue = luma + 2 * (1 - of_red) * red, luma + 2 * (1 - of_blue) * blue
+  green = (luma - of_red * red - of_blue * blue) / (1 - of_red - of_blue)
+  return np.stack([red, green, blue], -1).clip(0, 255)
+
+
+def _placed(start, length, size_out, size_in):
+  """_triangle for a stretch of a line; samples outside it repeat its ends."""
+  scale = length / size_out
+  centres = start + (np.arange(size_out) + 0.5) * scale - 0.5
+  inside = np.arange(size_in).clip(int(start), int(np.ceil(start + length)) - 1)
+  weights = np.zeros((size_out, size_in))
+  for place in range(-size_in, 2 * size_in):
+    distance = np.abs(place - centres) / max(scale, 1.0)
+    target = np.clip(place, inside.min(), inside.max())
+    weights[:, target] += np.maximum(1 - distance, 0)
+  return weights / weights.sum(1, keepdims=True)
+
+
+BOXES = [(10, 4, 60, 62), (11, 4, 60, 62), (10, 5, 60, 62), (11, 5, 44, 30)]
+
+
+@pytest.mark.parametrize("box", BOXES)
+@pytest.mark.parametrize("size", [24, 40, 90])
+def test_a_cut_from_yuv_is_the_bilinear_one_within_rounding(box, size):
+  frame, planes = yuv_frame(90, 70)
+  found = transforms.FrameCutter(box, size)(frame)
+  wanted = cut_by_hand(planes, box, size, False, 2)
+  # An odd start needs half a sample beyond the box: its last line is a guess.
+  error = np.abs(found - wanted)[: -size // 6, : -size // 6]
+  assert error.mean() < 0.3 and error.max() < 2.5
+  # A pixel aside it would be wrong, in colour too.
+  aside = cut_by_hand(
+    planes[:1] + [np.roll(p, 1, 1) for p in planes[1:]], box, size, False, 2
+  )
+  assert np.abs(found - aside).mean() > 2
+
+
+@pytest.mark.parametrize(
+  ("name", "colorspace", "color_range"),
+  [
+    *(("yuv420p", colorspace, r) for colorspace in MATRICES for r in (0, 1, 2)),
+    ("yuvj420p", 2, 2),
+    ("yuvj420p", 1, 0),
+  ],
+)
+def test_colours_are_what_the_stream_says(name, colorspace, color_range):
+  frame, planes = yuv_frame(90, 70, name, colorspace, color_range)
+  full = color_range == 2 or name == "yuvj420p"
+  for box, exact in ((BOXES[0], True), ((10, 4, 61, 61), False)):
+    found = transforms.FrameCutter(box, 40)(frame)
+    wanted = cut_by_hand(planes, box, 40, full, colorspace)
+    error = np.abs(found - wanted)
+    assert error.mean() < (0.5 if exact else 3)
+    assert np.abs((found - wanted).mean((0, 1))).max() < (0.3 if exact else 2)
+
+
+def test_colour_tags_that_swscale_refuses_do_no_harm():
+  frame, _ = yuv_frame(90, 70)
+  wanted = transforms.FrameCutter(BOXES[0], 40)(frame)
+  frame.color_trc = frame.color_primaries = 3  # reserved by H.273
+  found = transforms.FrameCutter(BOXES[0], 40)(frame)
+  np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+  ("name", "box", "size"),
+  [
+    ("yuv420p", (11, 5, 40, 40), 40),  # nothing to scale
+    ("yuv420p", (10, 4, 61, 40), 40),  # an odd side
+    ("yuv444p", (10, 4, 60, 60), 40),
+    ("gray", (10, 4, 60, 60), 40),
+    ("yuv420p10le", (10, 4, 60, 60), 40),
+  ],
+)
+def test_other_cuts_are_those_of_whole_frames(name, box, size):
+  frame = yuv_frame(90, 70)[0].reformat(format=name)
+  whole = transforms.to_rgb(frame, VideoReformatter())
+  np.testing.assert_array_equal(
+    transforms.FrameCutter(box, size)(frame),
+    transforms.crop_resize(whole[None], box, size)[0],
+  )
+
+
+def test_one_cutter_takes_frames_of_several_kinds():
+  cutter = transforms.FrameCutter(BOXES[1], 40)
+  frames = [yuv_frame(90, 70, colorspace=c)[0] for c in (1, 2, 1)]
+  cuts = [cutter(frame) for frame in frames]
+  np.testing.assert_array_equal(cuts[0], cuts[2])
+  assert (cuts[0] != cuts[1]).any()
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_turned_box_cuts_the_same_pixels(turns):
+  stored = np.arange(7 * 11).reshape(7, 11)
+  upright = np.rot90(stored, turns)
+  height, width = upright.shape
+  x, y, w, h = 2, 1, 3, 4
+  wanted = upright[y : y + h, x : x + w]
+  x, y, w, h = transforms.turned_box((x, y, w, h), turns, width, height)
+  found = np.rot90(stored[y : y + h, x : x + w], turns)
+  np.testing.assert_array_equal(found, wanted)

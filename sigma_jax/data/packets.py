@@ -1,0 +1,148 @@
+"""The compressed packets of one video stream, and which frame is in which.
+
+Frames are counted in the order in which they are shown, which their timestamps
+tell; nothing depends on a container's seeking.
+"""
+
+import bisect
+import math
+from collections.abc import Callable
+
+from sigma_jax.data.containers import (
+  DecodeError,
+  stated_packets,
+  stated_seconds,
+)
+
+# Codecs whose every packet is one shown frame; elsewhere (packed B-frames of
+# DivX, hidden frames of VP8) frames are counted by decoding.
+_FRAME_PER_PACKET = ("h264", "hevc", "vp9", "av1", "mjpeg")
+_SLACK_FRAMES = 2  # containers that state a length round it
+
+
+class Packets:
+  """Packets in the file's order, read as far as they are needed.
+
+  The index of an MP4 or MOV file lists them all, so that reading can stop at
+  the last one wanted; any other file is read to its end at once.
+
+  Attributes:
+    read: packets read so far.
+    num_frames: of the stream; None where only decoding can tell.
+  """
+
+  def __init__(self, path: str, container, stream, check_time: Callable):
+    """Finds the packets.
+
+    Args:
+      path: for messages.
+      container: opened for reading.
+      stream: its video.
+      check_time: called for each packet; may raise.
+
+    Raises:
+      DecodeError: there are none, or the file has been cut short.
+    """
+    self.read, self._path = [], path
+    self._check_time = check_time
+    self._coming = container.demux(stream)
+    self._one_each = (
+      stream.codec_context.codec.canonical_name in _FRAME_PER_PACKET
+      and "avi" not in container.format.name.split(",")
+    )
+    # Decoding times of all packets, where the index tells; else those of none.
+    self._times = []
+    stated = stated_packets(container, stream)
+    if self._one_each and stated and stream.frames == stated:
+      self.num_frames = self._take_index(container.size, stream.index_entries)
+    if not self._times:
+      self._read_all(container, stream, stated)
+
+  def stamps(self, place: int) -> list[int] | None:
+    """Timestamps of frames 0 .. place and maybe more, in the order shown.
+
+    Reads on until they are known. None: they do not tell frames apart.
+    """
+    while True:
+      stamps = self._shown()
+      if stamps is None:
+        return None
+      # No frame is shown before it is decoded: what lies before the next
+      # packet's decoding time is final.
+      coming = len(self.read)
+      final = self._times[coming] if coming < len(self._times) else math.inf
+      known = bisect.bisect_left(stamps, final)
+      if known > place:
+        return stamps
+      if not self._more(place + 1 - known):
+        raise DecodeError(
+          self._path, f"truncated: it ends after {known} of its frames"
+        )
+
+  def all(self) -> list:
+    """Every packet of the file."""
+    self._more(math.inf)
+    return self.read
+
+  def _take_index(self, size: int, entries) -> int:
+    """Notes when packets are decoded; how many of them are shown."""
+    times, shown = [], 0
+    for entry in entries:
+      if entry.pos + entry.size > size:
+        raise DecodeError(
+          self._path, f"truncated: its index goes beyond its {size} bytes"
+        )
+      if not entry.size or (times and entry.timestamp <= times[-1]):
+        return 0  # an odd index: let the packets themselves speak
+      times.append(entry.timestamp)
+      shown += not entry.is_discard
+    self._times = times if shown else []
+    return shown
+
+  def _read_all(self, container, stream, stated: int) -> None:
+    self._more(math.inf)
+    if not self.read:
+      raise DecodeError(self._path, "no frames in its video stream")
+    if len(self.read) < stated or self._ends_early(container, stream):
+      raise DecodeError(
+        self._path,
+        f"truncated: only {len(self.read)} of its frames are in the file",
+      )
+    stamps = self._shown()
+    self.num_frames = None if stamps is None else len(stamps)
+
+  def _more(self, count: float) -> bool:
+    """Reads `count` more packets; whether there was one."""
+    before = len(self.read)
+    while len(self.read) < before + count:
+      self._check_time()
+      packet = next(self._coming, None)
+      if packet is None:
+        break
+      if packet.is_corrupt:
+        raise DecodeError(self._path, "truncated: a packet is incomplete")
+      if not packet.size:
+        continue
+      place = len(self.read)
+      self.read.append(packet)
+      if place < len(self._times) and packet.dts != self._times[place]:
+        self._times, count = [], math.inf  # not the index it seemed to be
+    return len(self.read) > before
+
+  def _shown(self) -> list[int] | None:
+    """Sorted timestamps of what has been read, if they tell frames apart."""
+    stamps = [p.pts for p in self.read if not p.is_discard]
+    if not self._one_each or None in stamps or len(set(stamps)) < len(stamps):
+      return None
+    return sorted(stamps)
+
+  def _ends_early(self, container, stream) -> bool:
+    """Whether packets end well before the length the container states."""
+    stated = stated_seconds(container, stream)
+    stamps = [p.dts if p.pts is None else p.pts for p in self.read]
+    stamps = [stamp for stamp in stamps if stamp is not None]
+    if stated is None or not stamps:
+      return False
+    fps = float(stream.average_rate or 10)
+    end = float(max(stamps) * stream.time_base)
+    return end < stated - (1 + _SLACK_FRAMES) / fps
