@@ -17,7 +17,7 @@ import pytest
 
 from sigma_jax import masking
 from sigma_jax import settings as settings_lib
-from sigma_jax.evaluate import features
+from sigma_jax.evaluate import dense, features, segmentation
 from sigma_jax.models import sigma
 from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import optimizer, steps
@@ -98,6 +98,19 @@ def one_batch_of_features(settings, mesh, video):
   return [found.features]
 
 
+def one_clip_segmented(settings, mesh, video):
+  (encoder,) = dense.load(settings).values()
+  masks = (video[0, ..., 0] > 127).astype(np.uint8)
+  found = segmentation.segment(
+    encoder.maps(video[0]),
+    masks,
+    np.ones(len(masks), bool),
+    settings.segmentation,
+    settings.seed,
+  )
+  return [segments.mean_iou for segments in found.values()]
+
+
 @functools.cache
 def run_once(settings):
   """Runs the task's step; configs that shrink to the same share it."""
@@ -114,6 +127,7 @@ def run_once(settings):
 STEP_OF_TASK = {
   "pretrain": one_training_step,
   "probe": one_batch_of_features,
+  "segmentation": one_clip_segmented,
 }
 
 

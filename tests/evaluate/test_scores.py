@@ -27,3 +27,14 @@ def test_interval_is_near_the_normal_one(right, total):
 def test_certain_results_have_no_width():
   assert scores.bootstrap_interval(np.ones(50, bool), 100) == (1.0, 1.0)
   assert scores.bootstrap_interval(np.zeros(50, bool), 100) == (0.0, 0.0)
+
+
+def test_interval_of_a_mean():
+  values = np.random.default_rng(0).uniform(size=200)
+  half = 1.96 * values.std() / np.sqrt(200)
+  low, high = scores.bootstrap_mean(values, 20000)
+  assert low == pytest.approx(values.mean() - half, abs=0.05 * half)
+  assert high == pytest.approx(values.mean() + half, abs=0.05 * half)
+  assert scores.bootstrap_mean(values, 20000) == (low, high)
+  assert scores.bootstrap_mean(values, 20000, seed=1) != (low, high)
+  assert scores.bootstrap_mean(values[:1], 100) == (values[0], values[0])
