@@ -16,6 +16,7 @@ _SIZES = {
   "vitb": (768, 12, 12, 384, 6),
   "vitl": (1024, 24, 16, 512, 8),
   "vith": (1280, 32, 16, 640, 8),
+  "vitg": (1408, 40, 16, 512, 8),
 }
 
 
@@ -23,7 +24,7 @@ def pretrain(size: str, target: str) -> ml_collections.ConfigDict:
   """The recipe of K400 ViT-B, for a model of `size`.
 
   Args:
-    size: vits, vitb, vitl or vith.
+    size: vits, vitb, vitl, vith or vitg.
     target: "mlp" or "dino", which is what stands after the colon of
       `--config=configs/k400_vitb.py:dino`.
 
