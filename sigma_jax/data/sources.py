@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sigma_jax.data import decode, manifest, stills
+from sigma_jax.data import decode, manifest, records, stills
 
 # Width and height of the upright frames -> x, y, width and height of what is
 # cut out of all of them, pixels.
@@ -98,6 +98,8 @@ def load(path: str, root: str = "") -> Source:
   Raises:
     FileNotFoundError, UserError: it is neither; one line.
   """
+  if records.is_prepared(path):
+    return records.Records(path)
   return Files(manifest.load(path, root))
 
 

@@ -1,0 +1,133 @@
+"""One video or image as the records of a prepared folder."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from sigma_jax.data import (
+  decode,
+  jpeg,
+  record_format,
+  stills,
+  transforms,
+)
+from sigma_jax.data.containers import DecodeError, one_error
+from sigma_jax.data.record_format import SEGMENT
+
+# For frames that become smaller; the flags as in transforms.py.
+_SHRINK = (
+  Interpolation.BICUBIC
+  | Interpolation.ACCURATE_RND
+  | Interpolation.FULL_CHR_H_INT
+  | Interpolation.FULL_CHR_H_INP
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """A row of a manifest and how it is to be stored.
+
+  Attributes:
+    row: of the manifest.
+    file: video or image, local or remote.
+    label: its class.
+    short_side: pixels; larger frames are made as small as that, 0: none are.
+    quality: of the JPEGs, 1 to 95.
+    timeout: seconds for the whole file.
+  """
+
+  row: int
+  file: str
+  label: int
+  short_side: int
+  quality: int
+  timeout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+  """What became of a row.
+
+  Attributes:
+    records: serialized Examples, in order; none if the file is no good.
+    frames: of the video.
+    seconds: its length; 0 where the file does not say, and for an image.
+    reason: why the file is no good; empty if it is.
+  """
+
+  records: tuple[bytes, ...] = ()
+  frames: int = 0
+  seconds: float = 0.0
+  reason: str = ""
+
+
+def encode(job: Job) -> Encoded:
+  """Reads a file and encodes all its frames; what is wrong is in the result."""
+  try:
+    if stills.is_still(job.file):
+      with stills.Still(job.file) as still:
+        frame = av.VideoFrame.from_ndarray(still.read([0])[0], format="rgb24")
+      return Encoded(_records(job, iter([frame]), 1), 1)
+    with decode.Clip(job.file, job.timeout) as clip:
+      count, fps = clip.num_frames, clip.info.fps
+      records = _records(job, clip.frames(), count)
+    return Encoded(records, count, count / fps if fps else 0.0)
+  except DecodeError as error:
+    return Encoded(reason=error.reason)
+
+
+def _records(
+  job: Job, frames: Iterator[av.VideoFrame], count: int
+) -> tuple[bytes, ...]:
+  records, images = [], []
+  for number, frame in enumerate(_upright(job, frames), 1):
+    with one_error(job.file, "cannot be encoded"):
+      images.append(jpeg.encode(frame, job.quality))
+    if len(images) == SEGMENT or number == count:
+      records.append(
+        record_format.encode(
+          images,
+          row=job.row,
+          first=number - len(images),
+          count=count,
+          label=job.label,
+          file=job.file,
+        )
+      )
+      images = []
+  return tuple(records)
+
+
+def _upright(job: Job, frames: Iterator[av.VideoFrame]) -> Iterator[np.ndarray]:
+  """RGB frames, turned and made smaller: uint8 [h, w, 3] each."""
+  reformatter, form = VideoReformatter(), None
+  for frame in frames:
+    found = (frame.width, frame.height, frame.rotation)
+    if form not in (None, found):
+      raise DecodeError(job.file, "its frames change size")
+    form = found
+    width, height = _smaller(frame.width, frame.height, job.short_side)
+    if (width, height) == found[:2]:
+      rgb = transforms.to_rgb(frame, reformatter)
+    else:
+      rgb = reformatter.reformat(
+        frame,
+        width=width,
+        height=height,
+        format="rgb24",
+        interpolation=_SHRINK,
+        threads=1,
+      ).to_ndarray()
+    # Counter-clockwise, as np.rot90.
+    yield np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90) % 4))
+
+
+def _smaller(width: int, height: int, short_side: int) -> tuple[int, int]:
+  """The size, pixels, whose short side is short_side, or the old one."""
+  short = min(width, height)
+  if not short_side or short <= short_side:
+    return width, height
+  return tuple(round(side * short_side / short) for side in (width, height))

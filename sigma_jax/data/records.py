@@ -1,0 +1,195 @@
+"""Prepared records as a source of clips: see docs/DATA.md.
+
+Only the records that hold a clip's frames are read, and of these frames only
+the tiles under the crop are decoded.
+"""
+
+import os
+import time
+import zlib
+
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from sigma_jax import errors
+from sigma_jax.data import (
+  array_record_file,
+  jpeg,
+  record_format,
+  storage,
+  transforms,
+)
+from sigma_jax.data.containers import DecodeError, one_error
+from sigma_jax.data.record_format import INDEX, PLAN, SEGMENT, Index
+
+
+def is_prepared(path: str) -> bool:
+  """Whether a path is a folder that `prepare` wrote, or began to write."""
+  return storage.is_dir(path) and any(
+    storage.is_file(os.path.join(path, name)) for name in (INDEX, PLAN)
+  )
+
+
+class Records:
+  """The videos of a prepared folder as a `sources.Source`."""
+
+  def __init__(self, path: str):
+    """Reads the index; shards are opened as they are read.
+
+    Args:
+      path: the folder.
+
+    Raises:
+      UserError: prepare has not finished, or the index or a shard is missing,
+        cut short or of another version. One line.
+    """
+    self.path = path
+    self._index = _load_index(path)
+    self.files, self.labels = self._index.files, self._index.labels
+    segments = -(-self._index.frames // SEGMENT)
+    shards = len(self._index.shards)
+    self._first = np.cumsum(segments) - segments
+    self._shard = np.repeat(np.arange(shards), self._index.videos)
+
+  def __len__(self) -> int:
+    return len(self.files)
+
+  def open(self, row: int, timeout: float) -> "Record":
+    """As `sources.Source.open`."""
+    first, frames = int(self._first[row]), int(self._index.frames[row])
+    shard = self._index.shards[self._shard[row]]
+    places = self._index.places[first : first + -(-frames // SEGMENT)]
+    shard = os.path.join(self.path, shard)
+    return Record(self.files[row], shard, places, frames, timeout)
+
+
+def _load_index(folder: str) -> Index:
+  path = os.path.join(folder, INDEX)
+  if not storage.is_file(path):
+    raise errors.UserError(
+      f"records {folder}: not complete, {INDEX} is missing; the command that "
+      "began to prepare them, run again, goes on where it was interrupted"
+    )
+  try:
+    index = Index.load(storage.read(path))
+  except record_format.DamagedIndex as error:
+    raise errors.UserError(
+      f"records {folder}: {INDEX} is damaged ({error}); copy it again, or "
+      "prepare them anew"
+    ) from error
+  found = storage.sizes(folder)
+  missing = [name for name in index.shards if name not in found]
+  if missing:
+    raise errors.UserError(
+      f"records {folder}: {len(missing)} of {len(index.shards)} shards are "
+      f"missing, the first is {missing[0]}; copy them again, or prepare anew"
+    )
+  for name, size in zip(index.shards, index.sizes, strict=True):
+    if found[name] not in (size, storage.UNKNOWN):
+      raise errors.UserError(
+        f"records {folder}: {name} has {found[name]} bytes where there should "
+        f"be {size}; copy it again, or prepare anew"
+      )
+  return index
+
+
+class Record:
+  """One video of a shard as a `sources.Video`.
+
+  Attributes:
+    num_frames: as in the video that it was made from.
+  """
+
+  def __init__(
+    self,
+    file: str,
+    shard: str,
+    places: np.ndarray,
+    num_frames: int,
+    timeout: float,
+  ):
+    """Opens the shard.
+
+    Args:
+      file: name of the video, for messages.
+      shard: path.
+      places: int64 [s, 2], begin and end of its segments.
+      num_frames: of the video.
+      timeout: seconds from here to the end of the last read.
+
+    Raises:
+      DecodeError: the shard cannot be opened.
+    """
+    self.num_frames = num_frames
+    self._name, self._places = file, places
+    self._shard = os.path.basename(shard)
+    self._timeout, self._deadline = timeout, time.monotonic() + timeout
+    self._segments = {}
+    with self._one_error("cannot be opened"):
+      self._file = storage.open_ranges(shard)
+
+  def __enter__(self) -> "Record":
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._file.close()
+    self._segments = {}
+
+  def _one_error(self, problem: str):
+    return one_error(self._name, f"shard {self._shard} {problem}")
+
+  def read(self, indices, box_of=None, size: int = 0) -> np.ndarray:
+    """As `sources.Video.read`."""
+    places, order = np.unique(indices, return_inverse=True)
+    if places[0] < 0 or places[-1] >= self.num_frames:
+      raise DecodeError(
+        self._name, f"frame {places[-1]} wanted of {self.num_frames}"
+      )
+    with self._one_error("damaged"):
+      images = [self._image(place) for place in places.tolist()]
+      frames = _cut(images, box_of, size) if box_of else _whole(images)
+    if len(order) == len(places) and (np.diff(order) > 0).all():
+      return frames
+    return frames[order]
+
+  def _image(self, place: int) -> memoryview:
+    """The JPEG of one frame, checked."""
+    segment, offset = divmod(place, SEGMENT)
+    if segment not in self._segments:
+      self._segments[segment] = self._read_segment(segment)
+    images, sums = self._segments[segment]
+    if offset >= len(images) or zlib.crc32(images[offset]) != sums[offset]:
+      raise ValueError(f"frame {place} is not what was written")
+    return images[offset]
+
+  def _read_segment(self, segment: int) -> tuple[list, list[int]]:
+    if time.monotonic() > self._deadline:
+      raise DecodeError(self._name, f"timeout after {self._timeout:g} s")
+    begin, end = self._places[segment].tolist()
+    data = self._file.read(begin, end - begin)
+    if len(data) < end - begin:
+      raise ValueError("cut short")
+    record = array_record_file.parse(data, begin)
+    return record_format.frames_of(record, segment * SEGMENT)
+
+
+def _whole(images: list) -> np.ndarray:
+  reformatter = VideoReformatter()
+  frames = jpeg.decode(list(map(bytes, images)))
+  return np.stack([transforms.to_rgb(frame, reformatter) for frame in frames])
+
+
+def _cut(images: list, box_of, size: int) -> np.ndarray:
+  images = [jpeg.Tiled(image) for image in images]
+  x, y, width, height = box_of(images[0].width, images[0].height)
+  parts, corners = zip(
+    *(image.cut((x, y, width, height)) for image in images), strict=True
+  )
+  if len(set(corners)) > 1:
+    raise ValueError("frames of several sizes")
+  left, top = corners[0]
+  cutter = transforms.FrameCutter((x - left, y - top, width, height), size)
+  frames = np.empty((len(parts), size, size, 3), np.uint8)
+  for number, frame in enumerate(jpeg.decode(parts)):
+    frames[number] = cutter(frame)
+  return frames
