@@ -136,16 +136,17 @@ def _backward(residuals, cotangent):
   def per_head(_, head):
     queries, keys, values, gradients, means, log_sums = head
 
+    # Scores stand keys first here: then two of three sums run along rows.
     def per_tile(sums, tile):
       by_key, by_value = sums
       query, gradient, mean, log_sum = tile
-      weights = jnp.exp(_scores(query, keys) - log_sum)
-      by_weights = _scores(gradient, values)
-      by_scores = (weights * (by_weights - mean)).astype(dtype)
+      weights = jnp.exp(_scores(keys, query) - log_sum.swapaxes(1, 2))
+      by_weights = _scores(values, gradient)
+      by_scores = (weights * (by_weights - mean.swapaxes(1, 2))).astype(dtype)
       weights = weights.astype(dtype)
-      by_value += _product(weights, gradient, "bqk,bqd->bkd")
-      by_key += _product(by_scores, query, "bqk,bqd->bkd")
-      by_query = _product(by_scores, keys, "bqk,bkd->bqd") * scale
+      by_value += _product(weights, gradient, "bkq,bqd->bkd")
+      by_key += _product(by_scores, query, "bkq,bqd->bkd")
+      by_query = _product(by_scores, keys, "bkq,bkd->bqd") * scale
       return (by_key, by_value), by_query
 
     empty = (jnp.zeros(keys.shape, jnp.float32),) * 2
@@ -193,8 +194,8 @@ def _join(x):
 
 
 def _scores(a, b):
-  """float32 [b, q, k]."""
-  return _product(a, b, "bqd,bkd->bqk")
+  """float [b, i, d] and [b, j, d] -> float32 [b, i, j]."""
+  return _product(a, b, "bid,bjd->bij")
 
 
 def _product(a, b, spec):

@@ -42,8 +42,10 @@ def split_tubes(video: jax.Array, tubelet: int, patch: int) -> jax.Array:
 
 
 def gather_tokens(tokens: jax.Array, index: jax.Array) -> jax.Array:
-  """[b, n, ...] at int32 [b, j] -> [b, j, ...]."""
-  return jnp.take_along_axis(tokens, index[:, :, None], axis=1)
+  """[b, n, ...] at int32 [b, j], each in 0 .. n - 1, -> [b, j, ...]."""
+  return jnp.take_along_axis(
+    tokens, index[:, :, None], axis=1, mode="promise_in_bounds"
+  )
 
 
 def normalize_pixels(tubes: jax.Array) -> jax.Array:
