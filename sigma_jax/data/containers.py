@@ -1,11 +1,14 @@
 """What can be said of a video file before any frame of it is decoded."""
 
 import contextlib
+import io
 import os
 import stat
 
 import av
 from av.stream import Disposition
+
+from sigma_jax.data import storage
 
 # Of one file: its packets are held in memory while a clip is read.
 _MAX_BYTES = 1 << 28
@@ -23,21 +26,53 @@ class DecodeError(Exception):
     return f"{self.path}: {self.reason}"
 
 
-def check_file(path: str) -> None:
-  """Raises DecodeError unless this is a regular file of a sensible size."""
+def readable(path: str) -> str | io.BytesIO:
+  """What av.open and PIL.Image.open take for a file.
+
+  Returns:
+    The path of a local file; all the bytes of a remote one (gs://), so that
+    reading it is one request.
+
+  Raises:
+    DecodeError: there is no such file, it may not be read, it is no regular
+      file, empty or of an absurd size.
+    UserError: there is no way to read such paths.
+  """
   try:
+    if storage.is_remote(path):
+      content = _fetched(path)
+      _check_size(path, len(content))
+      return io.BytesIO(content)
     status = os.stat(path)
   except FileNotFoundError as error:
     raise DecodeError(path, "missing file") from error
+  except OSError as error:
+    reason = (error.strerror or str(error)).removeprefix(f"{path}: ")
+    raise DecodeError(path, f"cannot be read ({reason})") from error
   if not stat.S_ISREG(status.st_mode):
     raise DecodeError(path, "not a regular file")
-  if not status.st_size:
+  _check_size(path, status.st_size)
+  if not os.access(path, os.R_OK):
+    raise DecodeError(path, "no permission to read it")
+  return path
+
+
+def _fetched(path: str) -> bytes:
+  file = storage.open_ranges(path)
+  try:
+    return file.read(0, _MAX_BYTES + 1)
+  finally:
+    file.close()
+
+
+def _check_size(path: str, size: int) -> None:
+  if not size:
     raise DecodeError(path, "empty file (0 bytes)")
-  if status.st_size > _MAX_BYTES:
+  if size > _MAX_BYTES:
     raise DecodeError(
       path,
-      f"{status.st_size >> 20} MiB, above the {_MAX_BYTES >> 20} MiB read for "
-      "one clip; cut it into shorter files",
+      f"larger than the {_MAX_BYTES >> 20} MiB read for one clip; cut it into "
+      "shorter files",
     )
 
 

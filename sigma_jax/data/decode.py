@@ -8,6 +8,7 @@ codecs) the frames are counted by decoding instead.
 """
 
 import dataclasses
+import io
 import time
 from collections.abc import Callable, Iterator
 
@@ -17,8 +18,8 @@ from av.codec.context import ThreadType
 
 from sigma_jax.data.containers import (
   DecodeError,
-  check_file,
   one_error,
+  readable,
   video_stream,
 )
 from sigma_jax.data.packets import Packets
@@ -58,21 +59,23 @@ class Clip:
     """Opens a file and finds its frames.
 
     Args:
-      path: the file.
+      path: the file, local or gs://.
       timeout: seconds allowed from here to the end of the last read.
 
     Raises:
       DecodeError: missing, empty, no video, truncated, absurd, too slow.
+      UserError: there is no way to read such paths.
     """
     self.path = path
     self._timeout = timeout
     self._deadline = time.monotonic() + timeout
     self._packets, self._container = None, None
+    file = readable(path)
     try:
       with one_error(
         path, "not a readable video: damaged, cut short or no video at all"
       ):
-        self._open()
+        self._open(file)
     except DecodeError:
       self.close()
       raise
@@ -145,11 +148,10 @@ class Clip:
           )
         yield frame
 
-  def _open(self) -> None:
-    check_file(self.path)
+  def _open(self, file: str | io.BytesIO) -> None:
     # Some HMDB51 files carry metadata that are not UTF-8.
     self._container = container = av.open(
-      self.path, metadata_errors="ignore", timeout=self._timeout
+      file, metadata_errors="ignore", timeout=self._timeout
     )
     self._stream = stream = video_stream(self.path, container)
     context = stream.codec_context

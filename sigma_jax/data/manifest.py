@@ -1,10 +1,12 @@
 """Lists of videos and labels, as VideoMAE and SIGMA users keep them.
 
-One `path label` a line. The separator is a tab, a comma or spaces; with a tab
-or a comma the path may itself hold spaces, and the label is the last column.
+One `path label` a line; the list and its videos are local or gs://. The
+separator is a tab, a comma or spaces; with a tab or a comma the path may itself
+hold spaces, and the label is the last column.
 """
 
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -12,6 +14,7 @@ import pathlib
 import numpy as np
 
 from sigma_jax import errors
+from sigma_jax.data import storage
 
 _MAX_LABEL = np.iinfo(np.int32).max
 
@@ -51,12 +54,12 @@ def load(path: str, root: str = "") -> Manifest:
     UserError: it is empty, or a line has no label, or one that is not a whole
       number from 0 up. One line with the file, line number and text.
   """
-  if os.path.isdir(path):
+  if storage.is_dir(path):
     raise errors.UserError(
       f"manifest {path!r} is a folder; it has to be a text file with one "
       "'path label' a line"
     )
-  if not os.path.isfile(path):
+  if not storage.is_file(path):
     raise FileNotFoundError(
       f"manifest {path!r} does not exist; set data.train or data.val to a "
       "text file with one 'path label' a line"
@@ -64,13 +67,16 @@ def load(path: str, root: str = "") -> Manifest:
   folder = root or os.path.dirname(path)
   files, labels = [], []
   # surrogateescape: file names need not be UTF-8; a BOM is not part of one.
-  with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
-    for number, line in enumerate(lines, 1):
-      if not line.strip():
-        continue
-      file, label = _parse(line.strip(), f"manifest {path}, line {number}")
-      files.append(os.path.join(folder, file))
-      labels.append(label)
+  lines = io.TextIOWrapper(
+    io.BytesIO(storage.read(path)), "utf-8-sig", "surrogateescape"
+  )
+  for number, line in enumerate(lines, 1):
+    if not line.strip():
+      continue
+    file, label = _parse(line.strip(), f"manifest {path}, line {number}")
+    remote = storage.is_remote(file)
+    files.append(file if remote else os.path.join(folder, file))
+    labels.append(label)
   if not files:
     raise errors.UserError(
       f"manifest {path} is empty; it needs one 'path label' a line"
@@ -132,11 +138,10 @@ def load_label_sets(
     classes = range(int(manifest.labels.max()) + 1)
     return {"label": manifest.labels}, {"label": tuple(map(str, classes))}
   where = f"label sets {path} (data.label_sets)"
-  if not os.path.isfile(path):
+  if not storage.is_file(path):
     raise FileNotFoundError(f"{where}: no such file")
   try:
-    with open(path, encoding="utf-8") as file:
-      content = json.load(file)
+    content = json.loads(storage.read(path))
   except ValueError as error:  # JSON and UTF-8 errors alike
     raise errors.UserError(f"{where}: not JSON: {error}") from error
   if not isinstance(content, dict) or not content:

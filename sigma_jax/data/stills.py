@@ -7,7 +7,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from sigma_jax.data import transforms
-from sigma_jax.data.containers import DecodeError, check_file
+from sigma_jax.data.containers import DecodeError, readable
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _MAX_PIXELS = 16384 * 16384  # beyond it a header is not believed
@@ -29,9 +29,9 @@ class Still:
     Raises:
       DecodeError: missing, empty, damaged, of absurd size, or no image.
     """
-    check_file(path)
+    file = readable(path)
     try:
-      with PIL.Image.open(path) as image:
+      with PIL.Image.open(file) as image:
         if not 0 < image.width * image.height <= _MAX_PIXELS:
           raise DecodeError(
             path, f"absurd size: {image.width} x {image.height} pixels"
