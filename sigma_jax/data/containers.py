@@ -118,6 +118,8 @@ def one_error(path: str, problem: str):
     yield
   except DecodeError:
     raise
+  except (AttributeError, NameError, ImportError):
+    raise  # a mistake of ours is no damage of the file's
   except av.error.ExitError as error:
     raise DecodeError(path, "timeout while reading") from error
   except Exception as error:
