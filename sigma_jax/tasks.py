@@ -52,7 +52,10 @@ def pretrain(
   initial = checkpoint.restore_params(config.init)[0] if config.init else None
   rows = sources.load(config.data.train, config.data.root)
   bad = bad_files.BadFiles(
-    str(workdir), config.data.max_bad_share, len(rows.files)
+    str(workdir),
+    config.data.max_bad_share,
+    len(rows.files),
+    jax.process_index(),
   )
 
   def open_batches(start_step: int):
@@ -130,7 +133,10 @@ def _probe(config, encoders, mesh, workdir: pathlib.Path) -> list[dict]:
   for split, path in (("train", config.data.train), ("val", config.data.val)):
     rows = sources.load(path, config.data.root)
     bad = bad_files.BadFiles(
-      str(workdir), config.data.max_bad_share, len(rows.files)
+      str(workdir),
+      config.data.max_bad_share,
+      len(rows.files),
+      jax.process_index(),
     )
     batches = pipeline.eval_batches(
       config,

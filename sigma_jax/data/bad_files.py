@@ -8,6 +8,7 @@ import threading
 import numpy as np
 
 from sigma_jax import errors
+from sigma_jax.data import storage
 
 # The share is judged over at least this many files, so that a broken file
 # among the first few does not end a run whose true share is far below.
@@ -26,16 +27,22 @@ class BadFiles:
   `{"file": ..., "reason": ...}`, also across restarts in the same folder.
   """
 
-  def __init__(self, workdir: str, max_share: float, total: int):
+  def __init__(
+    self, workdir: str, max_share: float, total: int, process_index: int = 0
+  ):
     """Opens the account.
 
     Args:
-      workdir: local folder of the run, made if missing.
+      workdir: folder of the run, made if missing. In a bucket, where nothing
+        can be appended, each host has a list of its own.
       max_share: limit in [0, 1] on bad files per file tried.
       total: rows in the manifest.
+      process_index: this host.
     """
-    os.makedirs(workdir, exist_ok=True)
-    self.path = os.path.join(workdir, "bad_files.jsonl")
+    storage.make_dir(workdir)
+    own = process_index and storage.is_remote(workdir)
+    name = f"bad_files.{process_index}.jsonl" if own else "bad_files.jsonl"
+    self.path = os.path.join(workdir, name)
     self._max_share = max_share
     self._tried = np.zeros(total, bool)
     self._bad = np.zeros(total, bool)
@@ -83,9 +90,14 @@ class BadFiles:
     if path in self._listed:
       return
     self._listed.add(path)
+    line = json.dumps({"file": path, "reason": reason}) + "\n"
+    if storage.is_remote(self.path):
+      before = storage.read(self.path) if storage.is_file(self.path) else b""
+      storage.write(self.path, before + line.encode())
+      return
     # One short append a line, so that several hosts can share the file.
     with open(self.path, "a", encoding="utf-8") as file:
-      file.write(json.dumps({"file": path, "reason": reason}) + "\n")
+      file.write(line)
 
   def _warn(self, bad: int, tried: int, path: str, reason: str) -> None:
     if bad <= _WARNED_SINGLY:
@@ -102,11 +114,10 @@ class BadFiles:
 def _listed(path: str) -> set[str]:
   """Files already in the list; a line cut off by a crash counts as absent."""
   listed = set()
-  if os.path.exists(path):
-    with open(path, encoding="utf-8") as lines:
-      for line in lines:
-        try:
-          listed.add(json.loads(line)["file"])
-        except (ValueError, KeyError, TypeError):
-          continue
+  if storage.is_file(path):
+    for line in storage.read(path).decode().splitlines():
+      try:
+        listed.add(json.loads(line)["file"])
+      except (ValueError, KeyError, TypeError):
+        continue
   return listed
