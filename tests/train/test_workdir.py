@@ -11,7 +11,8 @@ from sigma_jax.train import workdir as workdir_lib
 
 
 def test_a_local_folder_is_made_absolute():
-  assert workdir_lib.path("runs/a") == epath.Path(pathlib.Path.cwd()) / "runs" / "a"
+  here = epath.Path(pathlib.Path.cwd())
+  assert workdir_lib.path("runs/a") == here / "runs" / "a"
   assert not workdir_lib.is_remote("runs/a")
 
 
