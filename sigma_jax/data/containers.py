@@ -77,10 +77,12 @@ def _check_size(path: str, size: int) -> None:
 
 
 def video_stream(path: str, container: av.container.InputContainer):
-  """The first video stream; DecodeError if there is none."""
+  """The first video stream; DecodeError if there is none to be decoded."""
   for stream in container.streams.video:
     # The cover picture of a song counts as video to FFmpeg.
     if not stream.disposition & Disposition.attached_pic:
+      if stream.codec_context is None:
+        raise DecodeError(path, "damaged header, or a codec nobody knows")
       return stream
   raise DecodeError(path, "no video stream in it")
 

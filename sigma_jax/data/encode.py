@@ -7,6 +7,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from sigma_jax import errors
 from sigma_jax.data import (
   decode,
   jpeg,
@@ -77,6 +78,8 @@ def encode(job: Job) -> Encoded:
     return Encoded(records, count, count / fps if fps else 0.0)
   except DecodeError as error:
     return Encoded(reason=error.reason)
+  except errors.UserError as error:  # a path that nothing here can read
+    return Encoded(reason=str(error))
 
 
 def _records(

@@ -4,17 +4,20 @@ https://www.tensorflow.org/datasets/external_tfrecord
 """
 
 import os
+import pathlib
+import tempfile
 
 import numpy as np
 
+from sigma_jax.data import storage
 from sigma_jax.data.record_format import SEGMENT, Index
 
-_DATASET, SPLIT = "videos", "train"
+_DATASET, _SPLIT = "videos", "train"
 
 
 def shard_name(shard: int, count: int) -> str:
   """File name of a shard, as tensorflow-datasets wants it."""
-  return f"{_DATASET}-{SPLIT}.array_record-{shard:05d}-of-{count:05d}"
+  return f"{_DATASET}-{_SPLIT}.array_record-{shard:05d}-of-{count:05d}"
 
 
 def write(folder: str, index: Index) -> None:
@@ -39,29 +42,36 @@ def write(folder: str, index: Index) -> None:
       "file": tfds.features.Text(),
     }
   )
-  template = tfds.core.ShardedFileTemplate(
-    data_dir=folder,
-    dataset_name=_DATASET,
-    split=SPLIT,
-    filetype_suffix="array_record",
-  )
   records = -(-index.frames // SEGMENT)
   ends = np.cumsum(index.videos)
   lengths = np.diff(np.concatenate([[0], np.cumsum(records)])[[0, *ends]])
-  split = tfds.core.SplitInfo(
-    name=SPLIT,
-    shard_lengths=lengths.tolist(),
-    num_bytes=int(index.sizes.sum()),
-    filename_template=template,
-  )
-  tfds.folder_dataset.write_metadata(
-    data_dir=folder,
-    features=features,
-    split_infos=[split],
-    filename_template=template,
-    check_data=False,
-    description=(
-      f"Videos as JPEG frames; an example is up to {SEGMENT} frames of one, "
-      "which start with frame `first`."
-    ),
-  )
+  # Described in a local folder: tensorflow-datasets lists shards by name, and
+  # not on every file system.
+  with tempfile.TemporaryDirectory() as local:
+    for name in index.shards:
+      pathlib.Path(local, name).touch()
+    template = tfds.core.ShardedFileTemplate(
+      data_dir=local,
+      dataset_name=_DATASET,
+      split=_SPLIT,
+      filetype_suffix="array_record",
+    )
+    split = tfds.core.SplitInfo(
+      name=_SPLIT,
+      shard_lengths=lengths.tolist(),
+      num_bytes=int(index.sizes.sum()),
+      filename_template=template,
+    )
+    tfds.folder_dataset.write_metadata(
+      data_dir=local,
+      features=features,
+      split_infos=[split],
+      filename_template=template,
+      check_data=False,
+      description=(
+        f"Videos as JPEG frames; an example is up to {SEGMENT} frames of one, "
+        "which start with frame `first`."
+      ),
+    )
+    for path in sorted(pathlib.Path(local).glob("*.json")):
+      storage.write(os.path.join(folder, path.name), path.read_bytes())
