@@ -1,10 +1,10 @@
 """Frames of one video file, exact to the frame and in bounded time.
 
 Frames are counted as a full sequential decode outputs them. The compressed
-packets are read and kept as far as they are needed; frames are found among
-them by timestamp, decoding begins at the key frame before the first one wanted
-and ends with the last. Where packets and frames do not pair up (AVI, old
-codecs) the frames are counted by decoding instead.
+packets are read and kept as far as they are needed and frames found among them
+by timestamp. Decoding goes from a key frame to the last frame wanted of its
+group, and on to the next group that is needed. Where packets and frames do not
+pair up (AVI, old codecs) the frames are counted by decoding instead.
 """
 
 import dataclasses
@@ -139,7 +139,8 @@ class Clip:
     """
     with one_error(self.path, "damaged: its frames cannot be decoded"):
       keys = self._packets.stamps(self.num_frames - 1)
-      decoded = self._stamped(0, None) if keys else enumerate(self._decode(0))
+      decoded = self._decode(self._packets.all())
+      decoded = _stamped(decoded) if keys else enumerate(decoded)
       for place, key in enumerate(keys or range(self.num_frames)):
         frame = next((f for found, f in decoded if found == key), None)
         if frame is None or frame.is_corrupt:
@@ -161,7 +162,7 @@ class Clip:
     self._packets = Packets(self.path, container, stream, self._check_time)
     self.num_frames = self._packets.num_frames
     if self.num_frames is None:
-      self.num_frames = sum(1 for _ in self._decode(0))
+      self.num_frames = sum(1 for _ in self._decode(self._packets.read))
     if not self.num_frames:
       raise DecodeError(self.path, "no frame of it decodes")
     fps = stream.average_rate or 0
@@ -174,14 +175,14 @@ class Clip:
     stamps = self._packets.stamps(places[-1])
     if stamps is None:
       keys = places
-      pixels.pick(enumerate(self._decode(0)), keys)
+      pixels.pick(enumerate(self._decode(self._packets.all())), keys)
     else:
       keys = [stamps[place] for place in places]
-      start = self._key_packet(set(keys), keys[0])
-      pixels.pick(self._stamped(start, set(keys)), keys)
+      for packets in self._packets.stretches(set(keys)):
+        pixels.pick(_stamped(self._decode(packets, set(keys))), keys)
       if pixels.lacking(keys):
         # Some streams' key frames do not stand alone: from the very start.
-        pixels.pick(self._stamped(0, None), keys)
+        pixels.pick(_stamped(self._decode(self._packets.all())), keys)
     lacking = pixels.lacking(keys)
     if lacking:
       place = places[keys.index(lacking[0])]
@@ -189,22 +190,10 @@ class Clip:
         self.path, f"frame {place} of {self.num_frames} does not decode"
       )
 
-  def _key_packet(self, stamps: set[int], first: int) -> int:
-    """The last packet from which all frames at `stamps` can be decoded."""
-    start = 0
-    for number, packet in enumerate(self._packets.read):
-      if packet.is_keyframe and packet.pts <= first:
-        start = number
-      if packet.pts in stamps:
-        break
-    return start
-
-  def _stamped(self, start: int, wanted: set[int] | None):
-    for frame in self._decode(start, wanted):
-      yield frame.pts, frame
-
-  def _decode(self, start: int, wanted: set[int] | None = None) -> Iterator:
-    """Frames from a packet on, in the order they are shown.
+  def _decode(
+    self, packets: list[av.Packet], wanted: set[int] | None = None
+  ) -> Iterator[av.VideoFrame]:
+    """Frames of packets in turn, in the order they are shown.
 
     With `wanted`, H.264 frames that no other frame needs are left out unless
     their stamp is in it: half the work for the usual clip. What is decoded is
@@ -215,22 +204,21 @@ class Clip:
     if context.is_open:
       context.flush_buffers()
     context.skip_frame = "DEFAULT"
-    packets = self._packets.all() if wanted is None else self._packets.read
     skip = wanted is not None and self._codec == "h264"
-    left = set() if wanted is None else set(wanted)
-    for packet in packets[start:]:
+    for packet in packets:
       self._check_time()
       if skip:
         context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
       yield from context.decode(packet)
-      left.discard(packet.pts)
-      if wanted and not left:
-        break
     yield from context.decode(None)
 
   def _check_time(self) -> None:
     if time.monotonic() > self._deadline:
       raise DecodeError(self.path, f"timeout after {self._timeout:g} s")
+
+
+def _stamped(frames: Iterator) -> Iterator[tuple[int, av.VideoFrame]]:
+  return ((frame.pts, frame) for frame in frames)
 
 
 def probe(path: str, timeout: float = 30.0) -> VideoInfo:

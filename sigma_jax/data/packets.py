@@ -79,6 +79,27 @@ class Packets:
           self._path, f"truncated: it ends after {known} of its frames"
         )
 
+  def stretches(self, wanted: set[int]) -> list[list]:
+    """Packets that give the frames at these stamps.
+
+    Each stretch begins with a key frame and ends with a frame wanted, so that
+    what follows the last one wanted of a group of pictures is left out.
+    """
+    keys, ends = [], []
+    for number, packet in enumerate(self.read):
+      if packet.is_keyframe:
+        keys.append(number)
+      if packet.pts not in wanted:
+        continue
+      # Frames shown before the key frame that they follow need an earlier one.
+      begin = next(
+        (k for k in reversed(keys) if self.read[k].pts <= packet.pts), 0
+      )
+      while ends and begin <= ends[-1][1] + 1:
+        begin = min(begin, ends.pop()[0])
+      ends.append((begin, number))
+    return [self.read[begin : end + 1] for begin, end in ends]
+
   def all(self) -> list:
     """Every packet of the file."""
     self._more(math.inf)

@@ -138,14 +138,23 @@ def test_one_open_file_answers_several_reads(write_video, tmp_path):
   np.testing.assert_array_equal(early, expected[[1]])
 
 
-def test_little_is_decoded_for_a_late_frame(write_video, tmp_path, monkeypatch):
-  path = write_video(tmp_path / "video.mp4", frames=60)
-  fed = []
+@pytest.mark.parametrize(
+  ("wanted", "most"), [([50], 12), ([3, 50], 16), ([5, 15, 25], 18)]
+)
+def test_groups_are_decoded_only_as_far_as_needed(
+  wanted, most, write_video, tmp_path, monkeypatch
+):
+  path = write_video(
+    tmp_path / "video.mp4", frames=60, gop=10, bf="0", sc_threshold="0"
+  )
+  expected, fed = sequential(path), []
   with Clip(path, 10) as clip:
+    clip.read(np.array([59]))  # all packets are read
     check = clip._check_time
     monkeypatch.setattr(clip, "_check_time", lambda: fed.append(check()))
-    clip.read(np.array([50]))
-  assert len(fed) < 20
+    found = clip.read(np.array(wanted))
+  np.testing.assert_array_equal(found, expected[wanted])
+  assert len(fed) <= most
 
 
 @pytest.mark.parametrize("bf", ["0", "4"])
