@@ -16,6 +16,7 @@ ALLOWED = {
   "losses": {"errors", "losses"},
   "models": {"errors", "settings", "masking", "models"},
   "data": {"errors", "settings", "data"},
+  "augment": {"errors", "settings", "models", "augment"},
   "train": {"errors", "settings", "masking", "models", "losses", "train"},
 }
 # They read videos too.

@@ -1,0 +1,1 @@
+"""Random changes to clips on the device: pure functions of a key."""
