@@ -36,8 +36,8 @@ class Still:
           raise DecodeError(
             path, f"absurd size: {image.width} x {image.height} pixels"
           )
-        upright = PIL.ImageOps.exif_transpose(image).convert("RGB")
-        self._frame = np.asarray(upright)
+        upright = _eight_bits(PIL.ImageOps.exif_transpose(image))
+        self._frame = np.asarray(upright.convert("RGB"))
     except DecodeError:
       raise
     except Exception as error:
@@ -61,3 +61,14 @@ class Still:
       box = box_of(width, height)
       frames = transforms.crop_resize(frames, box, size)
     return np.repeat(frames, len(indices), axis=0)
+
+
+def _eight_bits(image: PIL.Image.Image) -> PIL.Image.Image:
+  """Where Pillow's conversion to RGB would cut values off, or warn."""
+  if image.mode.startswith("I;16"):  # it takes all above 255 for white
+    return PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+  if image.mode in ("I", "F"):
+    raise ValueError(f"pixels of mode {image.mode} have no known range")
+  if image.mode == "P" and "transparency" in image.info:
+    return image.convert("RGBA")
+  return image

@@ -49,6 +49,46 @@ def test_exif_orientation_is_obeyed(tmp_path):
     )
 
 
+def test_every_kind_of_image_becomes_rgb(photo, tmp_path):
+  image = PIL.Image.fromarray(photo[1])
+  grey = np.asarray(image.convert("L"))
+  fine = grey.astype(np.uint16) * 256 + 99
+  palette = image.quantize(16)
+  colours = np.asarray(palette.convert("RGB"))
+  kinds = {
+    "grey.png": (image.convert("L"), grey[..., None], {}),
+    "alpha.png": (image.convert("RGBA"), photo[1], {}),
+    "fine.png": (PIL.Image.fromarray(fine), grey[..., None], {}),
+    "palette.png": (palette, colours, {}),
+    "clear.png": (palette, colours, {"transparency": bytes([0, 128, 255])}),
+    "two.png": (
+      image.convert("1"),
+      np.asarray(image.convert("1"))[..., None] * 255,
+      {},
+    ),
+    "print.jpg": (image.convert("CMYK"), None, {"quality": 95}),
+    "grey.webp": (image.convert("L"), grey[..., None], {"lossless": True}),
+  }
+  for name, (kind, pixels, options) in kinds.items():
+    kind.save(tmp_path / name, **options)
+    with stills.Still(str(tmp_path / name)) as still:
+      found = still.read(np.array([0]))[0]
+    assert found.shape == (12, 20, 3) and found.dtype == np.uint8
+    if pixels is None:  # compressed; ink, not light, and never inverted
+      assert np.abs(found.astype(int) - photo[1]).mean() < 5, name
+    else:
+      np.testing.assert_array_equal(
+        found, np.broadcast_to(pixels, found.shape), err_msg=name
+      )
+
+
+def test_pixels_of_unknown_range_are_refused(tmp_path):
+  path = tmp_path / "heights.png"  # a TIFF by content: Pillow looks there
+  PIL.Image.fromarray(np.ones((4, 4), np.float32)).save(path, format="TIFF")
+  with pytest.raises(DecodeError, match="mode F have no known range"):
+    stills.Still(str(path))
+
+
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n\0"])
 def test_a_damaged_image_is_a_decode_error(tmp_path, content):
   path = tmp_path / "bad.png"
