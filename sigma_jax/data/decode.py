@@ -16,6 +16,7 @@ import av
 import numpy as np
 from av.codec.context import ThreadType
 
+from sigma_jax.data import deadline
 from sigma_jax.data.containers import (
   DecodeError,
   one_error,
@@ -24,6 +25,10 @@ from sigma_jax.data.containers import (
 )
 from sigma_jax.data.packets import Packets
 from sigma_jax.data.pixels import Pixels, check_size
+
+# Seconds that a call into FFmpeg may go on past a file's timeout. The slowest
+# one seen took 2 (8K frames).
+_GRACE = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +75,8 @@ class Clip:
     self._timeout = timeout
     self._deadline = time.monotonic() + timeout
     self._packets, self._container = None, None
-    file = readable(path)
     try:
-      with one_error(
-        path, "not a readable video: damaged, cut short or no video at all"
-      ):
-        self._open(file)
+      self._bounded(self._open)
     except DecodeError:
       self.close()
       raise
@@ -125,8 +126,7 @@ class Clip:
       )
     places, order = np.unique(indices, return_inverse=True)
     pixels = Pixels(self.path, len(places), box_of, size)
-    with one_error(self.path, "damaged: its frames cannot be decoded"):
-      self._read(places.tolist(), pixels)
+    self._bounded(lambda: self._read(places.tolist(), pixels))
     if len(order) == len(places) and (np.diff(order) > 0).all():
       return pixels.frames  # already in order: not copied
     return pixels.frames[order]
@@ -149,7 +149,28 @@ class Clip:
           )
         yield frame
 
-  def _open(self, file: str | io.BytesIO) -> None:
+  def _bounded(self, call: Callable[[], None]) -> None:
+    """Makes a call; leaves it behind if it does not notice the deadline."""
+    left = max(self._deadline - time.monotonic(), 0)
+    try:
+      deadline.within(left + _GRACE, call)
+    except deadline.Overdue as error:
+      # The call may still use them: closing is its business now.
+      self._packets = self._stream = self._container = None
+      raise DecodeError(
+        self.path,
+        f"stalled: no answer within {_GRACE:g} s of the timeout of "
+        f"{self._timeout:g} s, from the disk or from the decoder",
+      ) from error
+
+  def _open(self) -> None:
+    file = readable(self.path)
+    with one_error(
+      self.path, "not a readable video: damaged, cut short or no video at all"
+    ):
+      self._inspect(file)
+
+  def _inspect(self, file: str | io.BytesIO) -> None:
     # Some HMDB51 files carry metadata that are not UTF-8.
     self._container = container = av.open(
       file, metadata_errors="ignore", timeout=self._timeout
@@ -172,6 +193,10 @@ class Clip:
 
   def _read(self, places: list[int], pixels: Pixels) -> None:
     """Fills in the frames at increasing places."""
+    with one_error(self.path, "damaged: its frames cannot be decoded"):
+      self._find(places, pixels)
+
+  def _find(self, places: list[int], pixels: Pixels) -> None:
     stamps = self._packets.stamps(places[-1])
     if stamps is None:
       keys = places
