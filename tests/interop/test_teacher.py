@@ -95,7 +95,7 @@ def config_fixture(monkeypatch, tiny, change):
   """weights path -> settings with the tiny DINOv2 as teacher."""
   model = make_tiny("dinov2_vits14")
   monkeypatch.setitem(variants.IMAGE_MODELS, "tiny", model)
-  monkeypatch.setattr(settings_lib, "TEACHERS", ("tiny", "dino_vitb16"))
+  monkeypatch.setattr(settings_lib.model, "TEACHERS", ("tiny", "dino_vitb16"))
 
   def make(weights, **changes):
     return change(

@@ -25,7 +25,7 @@ def add_teacher(monkeypatch, model: variants.ImageModel) -> None:
   """Makes `model` known as "small"."""
   monkeypatch.setitem(variants.IMAGE_MODELS, "small", model)
   names = (*settings_lib.TEACHERS, "small")
-  monkeypatch.setattr(settings_lib, "TEACHERS", names)
+  monkeypatch.setattr(settings_lib.model, "TEACHERS", names)
 
 
 @pytest.fixture(name="small")
@@ -244,7 +244,8 @@ def test_teacher_stays_out_of_the_state_and_the_evaluation(small, tiny_video):
       "valid": np.ones(8, bool),
     }
   ]
-  pooled = features_lib.extract(small, after.params, batches, mesh)
+  encoders = {"one": after.params}
+  pooled = features_lib.extract(small, encoders, batches, mesh)["one"]
   assert pooled.features.shape == (8, 32)
 
 
