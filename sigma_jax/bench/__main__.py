@@ -13,6 +13,7 @@ _COMMANDS = {
   "loss": "the assignment loss against a plain PyTorch writing of it",
   "step": "a pre-training step against the same model in PyTorch",
   "compile": "compile a config's step for a TPU topology, without a TPU",
+  "data": "clips a second from videos and records, against other readers",
   "scaling": "memory and collective bytes over 1 to 256 chips, compiled",
 }
 

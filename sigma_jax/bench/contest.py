@@ -1,7 +1,8 @@
 """Runs contenders beside each other: one process each, taking turns.
 
 Turns are what makes a ratio worth something on a machine whose speed changes
-from minute to minute. A contender is a module of this package with
+from minute to minute. A contender is a module of this package, or of another
+by its full name, with
 
     prepare(options: dict) -> Case
 
@@ -28,8 +29,8 @@ from sigma_jax import errors
 class Case(Protocol):
   """What a contender measures."""
 
-  def run(self) -> None:
-    """Does the work once, to its end."""
+  def run(self) -> float | None:
+    """Does the work once, to its end; seconds, if not all of them count."""
 
   def results(self) -> dict[str, np.ndarray]:
     """What the last run computed, for comparison."""
@@ -61,7 +62,7 @@ def hold(
   """Lets the contenders run in turns.
 
   Args:
-    contenders: name -> (module of this package, its options).
+    contenders: name -> (module, its options).
     turns: timed runs of each.
     folder: where they leave their results.
 
@@ -141,9 +142,8 @@ def _work(module: str, options: str, out: str) -> None:
   def say(**values):
     os.write(answers, (json.dumps(values) + "\n").encode())
 
-  case = importlib.import_module(f"sigma_jax.bench.{module}").prepare(
-    json.loads(options)
-  )
+  name = module if "." in module else f"sigma_jax.bench.{module}"
+  case = importlib.import_module(name).prepare(json.loads(options))
   before = _resident_now()
   case.run()
   extra = _resident_peak() - before
@@ -151,8 +151,9 @@ def _work(module: str, options: str, out: str) -> None:
   for command in sys.stdin:
     if command.strip() == "run":
       start = time.perf_counter()
-      case.run()
-      say(seconds=time.perf_counter() - start)
+      seconds = case.run()
+      took = time.perf_counter() - start
+      say(seconds=took if seconds is None else seconds)
     else:
       on_device = case.peak_bytes()
       np.savez(out, **case.results())
