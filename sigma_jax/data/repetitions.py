@@ -19,8 +19,11 @@ class Repetitions:
     start_frame: where the annotated part begins; frames count from 1, as the
       published code names the images it opens; 0: not annotated.
     end_frame: its last frame; 0: not annotated.
-    bounds: count + 1 frames between which repetitions lie; empty: not
-      annotated.
+    bounds: count + 1 frames between which repetitions lie, in order; empty:
+      not annotated.
+
+  Raises:
+    ValueError: a number is negative or not whole, or the bounds are not these.
   """
 
   file: str
@@ -28,6 +31,20 @@ class Repetitions:
   start_frame: int = 0
   end_frame: int = 0
   bounds: tuple[int, ...] = ()
+
+  def __post_init__(self):
+    numbers = (self.count, self.start_frame, self.end_frame, *self.bounds)
+    if any(type(number) is not int or number < 0 for number in numbers):
+      raise ValueError(
+        f"{self.file}: counts and frames are whole numbers from 0 up, got "
+        f"{list(numbers)}"
+      )
+    bounds = list(self.bounds)
+    if bounds and (len(bounds) != self.count + 1 or sorted(bounds) != bounds):
+      raise ValueError(
+        f"{self.file}: the bounds of {self.count} repetitions are "
+        f"{self.count + 1} frames in order, got {bounds}"
+      )
 
 
 def save(path: str, rows: Sequence[Repetitions]) -> None:
@@ -47,7 +64,8 @@ def load(path: str, files: Sequence[str]) -> tuple[Repetitions, ...]:
 
   Raises:
     FileNotFoundError: there is no such file.
-    UserError: it is no such file, or does not hold one of the videos.
+    UserError: it is no such file, a line of it contradicts itself, or it does
+      not hold one of the videos.
   """
   if not os.path.isfile(path):
     raise FileNotFoundError(f"repetitions {path!r}: no such file")
