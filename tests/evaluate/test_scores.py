@@ -201,7 +201,7 @@ def test_interval_of_mean_average_precision_covers_what_it_should():
   rng = np.random.default_rng(0)
 
   def sample():
-    targets = rng.random((150, 6)) < 0.08
+    targets = rng.random((200, 40)) < 0.05
     return rng.normal(size=targets.shape) + targets, targets
 
   expected = np.mean(
