@@ -10,7 +10,7 @@ pair up (AVI, old codecs) the frames are counted by decoding instead.
 import dataclasses
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import av
 import numpy as np
@@ -24,7 +24,7 @@ from sigma_jax.data.containers import (
   video_stream,
 )
 from sigma_jax.data.packets import Packets
-from sigma_jax.data.pixels import Pixels, check_size
+from sigma_jax.data.pixels import BoxOf, Pixels, arranged, check_size
 
 # Seconds that a call into FFmpeg may go on past a file's timeout. The slowest
 # one seen took 2 (8K frames).
@@ -97,19 +97,20 @@ class Clip:
   def read(
     self,
     indices: np.ndarray,
-    box_of: Callable[[int, int], tuple[int, int, int, int]] | None = None,
+    box_of: BoxOf | Sequence[BoxOf] | None = None,
     size: int = 0,
   ) -> np.ndarray:
     """Decodes frames: as `sources.Video.read`.
 
     Args:
       indices: integers [n], from 0, in any order, repeats allowed.
-      box_of: width, height -> x, y, width, height; None: the whole frame.
-      size: side of the square that the box is scaled to, pixels.
+      box_of: width, height -> x, y, width, height; or several of these; None:
+        the whole frame.
+      size: side of the square that a box is scaled to, pixels.
 
     Returns:
-      uint8 [n, h, w, 3] or [n, size, size, 3], RGB, upright, in the order of
-      `indices`.
+      uint8 [n, h, w, 3], [n, size, size, 3] or [boxes, n, size, size, 3], RGB,
+      upright, in the order of `indices`.
 
     Raises:
       DecodeError: any of these frames cannot be had in time.
@@ -127,9 +128,7 @@ class Clip:
     places, order = np.unique(indices, return_inverse=True)
     pixels = Pixels(self.path, len(places), box_of, size)
     self._bounded(lambda: self._read(places.tolist(), pixels))
-    if len(order) == len(places) and (np.diff(order) > 0).all():
-      return pixels.frames  # already in order: not copied
-    return pixels.frames[order]
+    return arranged(pixels.frames, order, box_of)
 
   def frames(self) -> Iterator[av.VideoFrame]:
     """All frames in turn, as decoded: not turned, not kept.

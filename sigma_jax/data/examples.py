@@ -183,14 +183,6 @@ class Examples:
 
   def _cut(self, video: Video, indices: np.ndarray, boxes: list) -> np.ndarray:
     """Boxes of the same frames, decoded once: [boxes, n, size, size, 3]."""
-    size = self._data.size
-    if len(boxes) == 1:  # the reader may know how to decode no more than this
-      return video.read(indices, boxes[0], size)[None]
-    places, order = np.unique(indices, return_inverse=True)
-    frames = video.read(places)
-    height, width = frames.shape[1:3]
-    cut = [
-      transforms.crop_resize(frames, box_of(width, height), size)
-      for box_of in boxes
-    ]
-    return np.stack(cut)[:, order]
+    if len(boxes) == 1:
+      return video.read(indices, boxes[0], self._data.size)[None]
+    return video.read(indices, boxes, self._data.size)

@@ -1,6 +1,6 @@
 """The frames of one read, taken from the decoder as they come."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import av
 import numpy as np
@@ -11,19 +11,50 @@ from sigma_jax.data.containers import DecodeError
 
 _MAX_PIXELS = 7680 * 4320  # of one frame: beyond 8K a header is not believed
 
+# Width and height of the upright frames -> x, y, width and height of what is
+# cut out of all of them, pixels.
+BoxOf = Callable[[int, int], transforms.Box]
+
+
+def boxes_of(
+  box_of: BoxOf | Sequence[BoxOf], width: int, height: int
+) -> list[transforms.Box]:
+  """The box or boxes that `sources.Video.read` is asked for."""
+  wanted = box_of if isinstance(box_of, Sequence) else (box_of,)
+  return [tuple(one(width, height)) for one in wanted]
+
+
+def arranged(
+  frames: np.ndarray,
+  order: np.ndarray,
+  box_of: BoxOf | Sequence[BoxOf] | None,
+) -> np.ndarray:
+  """What `sources.Video.read` returns.
+
+  Args:
+    frames: [boxes, m, ...], distinct ones in increasing order; whole frames
+      count as one box.
+    order: [n], where each one asked for is among the m.
+    box_of: as there.
+  """
+  if len(order) != frames.shape[1] or (np.diff(order) < 0).any():
+    frames = frames[:, order]  # else in order already: not copied
+  return frames if isinstance(box_of, Sequence) else frames[0]
+
 
 class Pixels:
   """Collects frames: whole, or cut and scaled, upright in either case.
 
   Attributes:
-    frames: uint8 [n, h, w, 3] once `pick` has had all n; None before the first.
+    frames: uint8 [boxes, n, h, w, 3] once `pick` has had all n; None before the
+      first. Whole frames count as one box.
   """
 
   def __init__(
     self,
     path: str,
     count: int,
-    box_of: Callable[[int, int], transforms.Box] | None,
+    box_of: BoxOf | Sequence[BoxOf] | None,
     size: int,
   ):
     """For `count` frames; path for messages, the rest as `Clip.read`."""
@@ -61,23 +92,25 @@ class Pixels:
       self._form, self._convert = form, self._conversion(*form)
     elif form != self._form:
       raise DecodeError(self._path, "its frames change size")
-    pixels = self._convert(frame)
-    if turns:
-      pixels = np.rot90(pixels, turns)
+    cuts = [np.rot90(cut, turns) for cut in self._convert(frame)]
     if self.frames is None:
-      self.frames = np.empty((self._count, *pixels.shape), np.uint8)
-    self.frames[place] = pixels
+      shape = (len(cuts), self._count, *cuts[0].shape)
+      self.frames = np.empty(shape, np.uint8)
+    for cut, frames in zip(cuts, self.frames, strict=True):
+      frames[place] = cut
 
   def _conversion(self, width: int, height: int, turns: int) -> Callable:
-    """A function from a frame to its pixels, as stored."""
+    """A function from a frame to the pixels of each box, as stored."""
     if self._box_of is None:
       reformatter = VideoReformatter()
-      return lambda frame: transforms.to_rgb(frame, reformatter)
+      return lambda frame: [transforms.to_rgb(frame, reformatter)]
     if turns % 2:
       width, height = height, width
-    box = self._box_of(width, height)
-    box = transforms.turned_box(box, turns, width, height)
-    return transforms.FrameCutter(box, self._size)
+    boxes = [
+      transforms.turned_box(box, turns, width, height)
+      for box in boxes_of(self._box_of, width, height)
+    ]
+    return transforms.FrameCutter(boxes, self._size)
 
 
 def check_size(path: str, width: int, height: int) -> None:

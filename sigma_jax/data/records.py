@@ -15,6 +15,7 @@ from sigma_jax import errors
 from sigma_jax.data import (
   array_record_file,
   jpeg,
+  pixels,
   record_format,
   storage,
   transforms,
@@ -147,10 +148,8 @@ class Record:
       )
     with self._one_error("damaged"):
       images = [self._image(place) for place in places.tolist()]
-      frames = _cut(images, box_of, size) if box_of else _whole(images)
-    if len(order) == len(places) and (np.diff(order) > 0).all():
-      return frames
-    return frames[order]
+      frames = _cut(images, box_of, size) if box_of else _whole(images)[None]
+    return pixels.arranged(frames, order, box_of)
 
   def _image(self, place: int) -> memoryview:
     """The JPEG of one frame, checked."""
@@ -181,15 +180,23 @@ def _whole(images: list) -> np.ndarray:
 
 def _cut(images: list, box_of, size: int) -> np.ndarray:
   images = [jpeg.Tiled(image) for image in images]
-  x, y, width, height = box_of(images[0].width, images[0].height)
-  parts, corners = zip(
-    *(image.cut((x, y, width, height)) for image in images), strict=True
-  )
+  boxes = pixels.boxes_of(box_of, images[0].width, images[0].height)
+  around = _around(boxes)
+  parts, corners = zip(*(image.cut(around) for image in images), strict=True)
   if len(set(corners)) > 1:
     raise ValueError("frames of several sizes")
   left, top = corners[0]
-  cutter = transforms.FrameCutter((x - left, y - top, width, height), size)
-  frames = np.empty((len(parts), size, size, 3), np.uint8)
+  inner = [(x - left, y - top, *sides) for x, y, *sides in boxes]
+  cutter = transforms.FrameCutter(inner, size)
+  frames = np.empty((len(boxes), len(parts), size, size, 3), np.uint8)
   for number, frame in enumerate(jpeg.decode(parts)):
-    frames[number] = cutter(frame)
+    for place, cut in enumerate(cutter(frame)):
+      frames[place, number] = cut
   return frames
+
+
+def _around(boxes: list[transforms.Box]) -> transforms.Box:
+  """The least box that holds all of them."""
+  lows, sides = np.array(boxes)[:, :2], np.array(boxes)[:, 2:]
+  low, high = lows.min(0), (lows + sides).max(0)
+  return (*low.tolist(), *(high - low).tolist())

@@ -4,16 +4,13 @@ What a row is read from is decided here and nowhere else; sampling, cropping
 and augmentation do not know.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from sigma_jax.data import decode, manifest, records, stills
-
-# Width and height of the upright frames -> x, y, width and height of what is
-# cut out of all of them, pixels.
-BoxOf = Callable[[int, int], tuple[int, int, int, int]]
+from sigma_jax.data.pixels import BoxOf
 
 
 class Video(Protocol):
@@ -26,19 +23,24 @@ class Video(Protocol):
   num_frames: int
 
   def read(
-    self, indices: np.ndarray, box_of: BoxOf | None = None, size: int = 0
+    self,
+    indices: np.ndarray,
+    box_of: BoxOf | Sequence[BoxOf] | None = None,
+    size: int = 0,
   ) -> np.ndarray:
     """Frames, whole or cut.
 
     Args:
       indices: integers [n] from 0, in any order, repeats allowed.
       box_of: says what to cut out, once it is known how large the frames are;
-        called once; None: all of it, not resized.
-      size: side of the square that the box is scaled to, pixels.
+        called once. Several: from one decoding, as each by itself would give.
+        None: all of it, not resized.
+      size: side of the square that a box is scaled to, pixels.
 
     Returns:
-      uint8 RGB, upright: [n, size, size, 3], bilinear and antialiased, or
-      [n, height, width, 3] without box_of.
+      uint8 RGB, upright: [n, size, size, 3], bilinear and antialiased; of
+      several boxes [boxes, n, size, size, 3]; without box_of
+      [n, height, width, 3].
 
     Raises:
       DecodeError: any of these frames cannot be had.

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from sigma_jax.data import transforms
+from sigma_jax.data import pixels, transforms
 from sigma_jax.data.containers import DecodeError, readable
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -55,12 +55,16 @@ class Still:
     """As `sources.Video.read`."""
     if np.max(indices) > 0:
       raise DecodeError(self._path, f"frame {np.max(indices)} wanted of 1")
-    frames = self._frame[None]
+    frames = self._frame[None, None]
     if box_of is not None:
       height, width = self._frame.shape[:2]
-      box = box_of(width, height)
-      frames = transforms.crop_resize(frames, box, size)
-    return np.repeat(frames, len(indices), axis=0)
+      frames = np.stack(
+        [
+          transforms.crop_resize(frames[0], box, size)
+          for box in pixels.boxes_of(box_of, width, height)
+        ]
+      )
+    return pixels.arranged(frames, np.zeros(len(indices), int), box_of)
 
 
 def _eight_bits(image: PIL.Image.Image) -> PIL.Image.Image:

@@ -1,5 +1,7 @@
 """Pixels of a clip: crop, resize, mirror."""
 
+from collections.abc import Sequence
+
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -62,27 +64,41 @@ class FrameCutter:
   stretch their colour.
   """
 
-  def __init__(self, box: Box, size: int):
-    """Prepares to cut `box` and scale it to a square of `size` pixels."""
-    self._box, self._size = box, size
-    sides = box[2:]
-    self._simple = sides == (size, size) or any(side % 2 for side in sides)
+  def __init__(self, boxes: Sequence[Box], size: int):
+    """Prepares to cut boxes and scale each to a square of `size` pixels."""
+    self._boxes, self._size = boxes, size
     self._reformatter = VideoReformatter()
-    self._format, self._graph = None, None
+    self._format, self._graphs = None, {}
 
-  def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-    """The cut of one frame as stored, not turned: uint8 [size, size, 3]."""
-    name = frame.format.name
-    if name not in _QUARTER_COLOUR or self._simple:
-      rgb = to_rgb(frame, self._reformatter)
-      return crop_resize(rgb[None], self._box, self._size)[0]
+  def __call__(self, frame: av.VideoFrame) -> list[np.ndarray]:
+    """Its boxes, as stored, not turned: each uint8 [size, size, 3]."""
+    form = (frame.width, frame.height, frame.format.name)
+    form = (*form, frame.colorspace, frame.color_range)
+    if form != self._format:
+      self._format, self._graphs = form, {}
+    rgb, cuts = None, []
+    for box in self._boxes:
+      if self._in_one_pass(frame, box):
+        cuts.append(self._scaled(frame, box))
+        continue
+      rgb = to_rgb(frame, self._reformatter) if rgb is None else rgb
+      cuts.append(crop_resize(rgb[None], box, self._size)[0])
+    return cuts
+
+  def _in_one_pass(self, frame: av.VideoFrame, box: Box) -> bool:
+    sides = box[2:]
+    return (
+      frame.format.name in _QUARTER_COLOUR
+      and sides != (self._size, self._size)
+      and not any(side % 2 for side in sides)
+    )
+
+  def _scaled(self, frame: av.VideoFrame, box: Box) -> np.ndarray:
     # swscale refuses some values of these, and they change nothing here.
     frame.color_trc = frame.color_primaries = _UNKNOWN
-    form = (frame.width, frame.height, name, frame.colorspace)
-    form = (*form, frame.color_range)
-    if form != self._format:
-      self._format, self._graph = form, _graph(*form, self._box, self._size)
-    source, sink, _ = self._graph
+    if box not in self._graphs:
+      self._graphs[box] = _graph(*self._format, box, self._size)
+    source, sink, _ = self._graphs[box]
     source.push(frame)
     cut = sink.pull()
     plane = cut.planes[0]

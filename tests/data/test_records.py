@@ -211,6 +211,36 @@ def test_order_and_repeats_are_those_asked_for(prepared):
       np.testing.assert_array_equal(video.read(places, *options), single)
 
 
+@pytest.mark.parametrize("row", range(4))
+@pytest.mark.parametrize("kind", ["files", "records"])
+def test_several_boxes_are_those_read_alone(kind, row, manifest, prepared):
+  source = sources.load(manifest if kind == "files" else prepared)
+  asked = []
+
+  def box(x, y, width, height):
+    def box_of(*size):
+      asked.append(size)
+      return x, y, width, height
+
+    return box_of
+
+  # Even, odd, at odd places, of the size wanted; far apart and overlapping.
+  boxes = [
+    *(box(0, 0, 16, 16), box(21, 9, 24, 22), box(4, 6, 31, 25)),
+    *(box(18, 2, 20, 20), box(0, 0, 16, 16)),
+  ]
+  with source.open(row, 10) as video:
+    last = video.num_frames - 1
+    places = np.array([last, 0, last // 2, 0])
+    together = video.read(places, boxes, 20)
+    assert len(asked) == len(boxes) and len(set(asked)) == 1
+    alone = [video.read(places, one, 20) for one in boxes]
+    one = video.read(places, boxes[1:2], 20)
+  assert together.shape == (5, 4, 20, 20, 3)
+  np.testing.assert_array_equal(together, np.stack(alone), strict=True)
+  np.testing.assert_array_equal(one, together[1:2], strict=True)
+
+
 @pytest.mark.parametrize("crop", ["multiscale", "random_resized", "center"])
 def test_the_same_seed_gives_the_same_clips(crop, manifest, prepared):
   data = settings_lib.Data(num_frames=4, stride=2, size=32, crop=crop)
@@ -254,7 +284,7 @@ def test_a_crop_is_that_of_the_rgb_frame(corner, width, tmp_path):
       rgb = np.asarray(read)[None]
     part, (left, top) = jpeg.Tiled(data).cut(box)
     inner = (corner[0] - left, corner[1] - top, *box[2:])
-    cut = transforms.FrameCutter(inner, 56)(jpeg.decode([part])[0])
+    cut = transforms.FrameCutter([inner], 56)(jpeg.decode([part])[0])[0]
     wanted = transforms.crop_resize(rgb, box, 56)[0].astype(int)
     error = np.abs(cut - wanted).mean()
     assert error < limit

@@ -112,7 +112,7 @@ BOXES = [(10, 4, 60, 62), (11, 4, 60, 62), (10, 5, 60, 62), (11, 5, 44, 30)]
 @pytest.mark.parametrize("size", [24, 40, 90])
 def test_a_cut_from_yuv_is_the_bilinear_one_within_rounding(box, size):
   frame, planes = yuv_frame(90, 70)
-  found = transforms.FrameCutter(box, size)(frame)
+  found = transforms.FrameCutter([box], size)(frame)[0]
   wanted = cut_by_hand(planes, box, size, False, 2)
   # An odd start needs half a sample beyond the box: its last line is a guess.
   error = np.abs(found - wanted)[: -size // 6, : -size // 6]
@@ -136,7 +136,7 @@ def test_colours_are_what_the_stream_says(name, colorspace, color_range):
   frame, planes = yuv_frame(90, 70, name, colorspace, color_range)
   full = color_range == 2 or name == "yuvj420p"
   for box, exact in ((BOXES[0], True), ((10, 4, 61, 61), False)):
-    found = transforms.FrameCutter(box, 40)(frame)
+    found = transforms.FrameCutter([box], 40)(frame)[0]
     wanted = cut_by_hand(planes, box, 40, full, colorspace)
     error = np.abs(found - wanted)
     assert error.mean() < (0.5 if exact else 3)
@@ -145,9 +145,9 @@ def test_colours_are_what_the_stream_says(name, colorspace, color_range):
 
 def test_colour_tags_that_swscale_refuses_do_no_harm():
   frame, _ = yuv_frame(90, 70)
-  wanted = transforms.FrameCutter(BOXES[0], 40)(frame)
+  wanted = transforms.FrameCutter([BOXES[0]], 40)(frame)[0]
   frame.color_trc = frame.color_primaries = 3  # reserved by H.273
-  found = transforms.FrameCutter(BOXES[0], 40)(frame)
+  found = transforms.FrameCutter([BOXES[0]], 40)(frame)[0]
   np.testing.assert_array_equal(found, wanted)
 
 
@@ -165,15 +165,15 @@ def test_other_cuts_are_those_of_whole_frames(name, box, size):
   frame = yuv_frame(90, 70)[0].reformat(format=name)
   whole = transforms.to_rgb(frame, VideoReformatter())
   np.testing.assert_array_equal(
-    transforms.FrameCutter(box, size)(frame),
+    transforms.FrameCutter([box], size)(frame)[0],
     transforms.crop_resize(whole[None], box, size)[0],
   )
 
 
 def test_one_cutter_takes_frames_of_several_kinds():
-  cutter = transforms.FrameCutter(BOXES[1], 40)
+  cutter = transforms.FrameCutter([BOXES[1]], 40)
   frames = [yuv_frame(90, 70, colorspace=c)[0] for c in (1, 2, 1)]
-  cuts = [cutter(frame) for frame in frames]
+  cuts = [cutter(frame)[0] for frame in frames]
   np.testing.assert_array_equal(cuts[0], cuts[2])
   assert (cuts[0] != cuts[1]).any()
 
