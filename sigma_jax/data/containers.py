@@ -6,6 +6,7 @@ import os
 import stat
 
 import av
+import numpy as np
 from av.stream import Disposition
 
 from sigma_jax.data import storage
@@ -108,6 +109,11 @@ def stated_seconds(container, stream) -> float | None:
     if container.duration and len(container.streams) == 1:
       return container.duration / av.time_base
   return None
+
+
+def even_times(indices: np.ndarray, fps: float) -> np.ndarray:
+  """Seconds at which frames are shown: [n]; zeros if fps is 0, not known."""
+  return np.asarray(indices) / fps if fps else np.zeros(len(indices))
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from av.codec.context import ThreadType
 from sigma_jax.data import deadline
 from sigma_jax.data.containers import (
   DecodeError,
+  even_times,
   one_error,
   readable,
   video_stream,
@@ -75,6 +76,7 @@ class Clip:
     self._timeout = timeout
     self._deadline = time.monotonic() + timeout
     self._packets, self._container = None, None
+    self._stamps = None  # of the first frames, in the order shown, once read
     try:
       self._bounded(self._open)
     except DecodeError:
@@ -130,6 +132,16 @@ class Clip:
     self._bounded(lambda: self._read(places.tolist(), pixels))
     return arranged(pixels.frames, order, box_of)
 
+  def times(self, indices: np.ndarray) -> np.ndarray:
+    """As `sources.Video.times`: the file's timestamps.
+
+    Where packets and frames do not pair up (AVI, old codecs), the average rate.
+    """
+    if self._stamps is None:
+      return even_times(indices, self.info.fps)
+    stamps = np.asarray(self._stamps)
+    return (stamps[indices] - stamps[0]) * float(self._stream.time_base)
+
   def frames(self) -> Iterator[av.VideoFrame]:
     """All frames in turn, as decoded: not turned, not kept.
 
@@ -181,13 +193,14 @@ class Clip:
     check_size(self.path, context.width, context.height)
     self._packets = Packets(self.path, container, stream, self._check_time)
     self.num_frames = self._packets.num_frames
+    fps = float(stream.average_rate or 0)
     if self.num_frames is None:
       self.num_frames = sum(1 for _ in self._decode(self._packets.read))
+      fps = self._packets.rate(self.num_frames, stream) or fps
     if not self.num_frames:
       raise DecodeError(self.path, "no frame of it decodes")
-    fps = stream.average_rate or 0
     self.info = VideoInfo(
-      self.num_frames, context.width, context.height, float(fps), self._codec
+      self.num_frames, context.width, context.height, fps, self._codec
     )
 
   def _read(self, places: list[int], pixels: Pixels) -> None:
@@ -196,7 +209,7 @@ class Clip:
       self._find(places, pixels)
 
   def _find(self, places: list[int], pixels: Pixels) -> None:
-    stamps = self._packets.stamps(places[-1])
+    self._stamps = stamps = self._packets.stamps(places[-1])
     if stamps is None:
       keys = places
       pixels.pick(enumerate(self._decode(self._packets.all())), keys)

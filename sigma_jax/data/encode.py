@@ -55,14 +55,19 @@ class Encoded:
   Attributes:
     records: serialized Examples, in order; none if the file is no good.
     frames: of the video.
-    seconds: its length; 0 where the file does not say, and for an image.
+    fps: its frames a second; 0 where the file does not say, and for an image.
     reason: why the file is no good; empty if it is.
   """
 
   records: tuple[bytes, ...] = ()
   frames: int = 0
-  seconds: float = 0.0
+  fps: float = 0.0
   reason: str = ""
+
+  @property
+  def seconds(self) -> float:
+    """Its length; 0 where the file does not say, and for an image."""
+    return self.frames / self.fps if self.fps else 0.0
 
 
 def encode(job: Job) -> Encoded:
@@ -75,7 +80,7 @@ def encode(job: Job) -> Encoded:
     with decode.Clip(job.file, job.timeout) as clip:
       count, fps = clip.num_frames, clip.info.fps
       records = _records(job, clip.frames(), count)
-    return Encoded(records, count, count / fps if fps else 0.0)
+    return Encoded(records, count, fps)
   except DecodeError as error:
     return Encoded(reason=error.reason)
   except errors.UserError as error:  # a path that nothing here can read

@@ -23,6 +23,8 @@ _REPLACEMENTS = 8
 
 OnBad = Callable[[int, str, str], None]  # row, path, reason
 OnTried = Callable[[int], None]  # row
+# Clips, and the times of the first and last frame: float64 [2] or of each clip.
+_Found = tuple[np.ndarray, np.ndarray]
 
 
 class Examples:
@@ -49,7 +51,7 @@ class Examples:
     self._on_bad = on_bad
     self._on_tried = on_tried
 
-  def train(self, number: int) -> tuple[np.ndarray, int, int]:
+  def train(self, number: int) -> tuple[np.ndarray, int, int, np.ndarray]:
     """The clips of one place in training, a pure function of seed and number.
 
     Every n numbers are an epoch: each row once, in an order of its own. A row
@@ -60,7 +62,7 @@ class Examples:
 
     Returns:
       Clips, uint8 [data.samples, t, size, size, 3]; their label; their row in
-      the source.
+      the source; the times of their first and last frame, float64 [2].
 
     Raises:
       TooManyBadFiles: the row and all its replacements cannot be read.
@@ -72,9 +74,10 @@ class Examples:
       if attempt:
         draw = self._generator(number, Purpose.REPLACE, attempt)
         row = int(draw.integers(rows))
-      clips = self._try(row, self._train_clips, number, attempt)
-      if clips is not None:
-        return clips, int(self._source.labels[row]), row
+      found = self._try(row, self._train_clips, number, attempt)
+      if found is not None:
+        clips, span = found
+        return clips, int(self._source.labels[row]), row, span
     raise TooManyBadFiles(
       f"{1 + _REPLACEMENTS} files in a row cannot be read, the last one is "
       f"{self._source.files[row]}; check the files of "
@@ -83,7 +86,7 @@ class Examples:
 
   def evaluate(
     self, row: int, samples: int, views: tuple[int, int]
-  ) -> tuple[np.ndarray, int, bool]:
+  ) -> tuple[np.ndarray, int, bool, np.ndarray]:
     """All clips of a row, from one opening of its file.
 
     Args:
@@ -95,13 +98,16 @@ class Examples:
 
     Returns:
       Clips, uint8 [samples * views, t, size, size, 3]; their label; whether
-      the file could be read (if not, the clips are black).
+      the file could be read (if not, the clips are black); the times of the
+      first and last frame of each, float64 [samples * views, 2].
     """
-    clips = self._try(row, self._eval_clips, row, samples, views)
+    found = self._try(row, self._eval_clips, row, samples, views)
     label = int(self._source.labels[row])
-    if clips is None:
-      return self.blank(samples * math.prod(views)), label, False
-    return clips, label, True
+    if found is None:
+      count = samples * math.prod(views)
+      return self.blank(count), label, False, np.zeros((count, 2))
+    clips, spans = found
+    return clips, label, True, spans
 
   def blank(self, clips: int) -> np.ndarray:
     """Black clips, uint8 [clips, t, size, size, 3]."""
@@ -109,14 +115,15 @@ class Examples:
     shape = (clips, data.num_frames, data.size, data.size, 3)
     return np.zeros(shape, np.uint8)
 
-  def _try(self, row: int, cut: Callable, *args) -> np.ndarray | None:
+  def _try(self, row: int, cut: Callable, *args) -> _Found | None:
     """Opens a row's file and cuts clips; None, reported, if it is bad."""
     path = self._source.files[row]
     if self._on_tried is not None:
       self._on_tried(row)
     try:
       with self._source.open(row, self._data.file_timeout) as video:
-        return np.ascontiguousarray(cut(video, *args))
+        clips, spans = cut(video, *args)
+        return np.ascontiguousarray(clips), spans
     except DecodeError as error:
       self._on_bad(row, path, error.reason)
       return None
@@ -124,7 +131,7 @@ class Examples:
   def _generator(self, number, purpose, attempt=0):
     return sampling.generator(self._seed, number, purpose, attempt)
 
-  def _train_clips(self, video: Video, number: int, attempt: int) -> np.ndarray:
+  def _train_clips(self, video: Video, number: int, attempt: int) -> _Found:
     data = self._data
     rng = self._generator(number, Purpose.TRAIN, attempt)
     indices = self._random_indices(video.num_frames, rng)
@@ -141,11 +148,11 @@ class Examples:
       clips = np.stack(
         [transforms.mirror(c) if rng.random() < 0.5 else c for c in clips]
       )
-    return clips
+    return clips, video.times(indices[[0, -1]])
 
   def _eval_clips(
     self, video: Video, row: int, samples: int, views: tuple[int, int]
-  ) -> np.ndarray:
+  ) -> _Found:
     data, (in_time, in_space) = self._data, views
     indices = [
       self._view_indices(video.num_frames, view, in_time)
@@ -159,9 +166,12 @@ class Examples:
       for view in range(in_space)
     ]
     clips = self._cut(video, np.concatenate(indices), boxes)
-    return rearrange(
+    clips = rearrange(
       clips, "space (time t) ... -> (time space) t ...", t=data.num_frames
     )
+    ends = np.concatenate([index[[0, -1]] for index in indices])
+    spans = video.times(ends).reshape(-1, 2)
+    return clips, np.repeat(spans, in_space, axis=0)
 
   def _random_indices(self, num_frames: int, rng) -> np.ndarray:
     data = self._data

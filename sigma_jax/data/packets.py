@@ -105,6 +105,15 @@ class Packets:
     self._more(math.inf)
     return self.read
 
+  def rate(self, num_frames: int, stream) -> float:
+    """Frames a second, if so many are in what has been read; 0: unknown.
+
+    AVI files may leave most of the frames out that their rate promises.
+    """
+    stamps = self._times_read() or [0]
+    seconds = float((max(stamps) - min(stamps)) * stream.time_base)
+    return (num_frames - 1) / seconds if seconds else 0.0
+
   def _take_index(self, size: int, entries) -> int:
     """Notes when packets are decoded; how many of them are shown."""
     times, shown = [], 0
@@ -157,11 +166,15 @@ class Packets:
       return None
     return sorted(stamps)
 
+  def _times_read(self) -> list[int]:
+    """A timestamp of each packet read that has one."""
+    stamps = [p.dts if p.pts is None else p.pts for p in self.read]
+    return [stamp for stamp in stamps if stamp is not None]
+
   def _ends_early(self, container, stream) -> bool:
     """Whether packets end well before the length the container states."""
     stated = stated_seconds(container, stream)
-    stamps = [p.dts if p.pts is None else p.pts for p in self.read]
-    stamps = [stamp for stamp in stamps if stamp is not None]
+    stamps = self._times_read()
     if stated is None or not stamps:
       return False
     # AVI files may leave most of the frames out that their rate promises.

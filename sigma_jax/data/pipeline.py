@@ -174,8 +174,10 @@ def train_batches(
     process_count: hosts, P.
 
   Returns:
-    Iterator of `video` uint8 [b k, t, size, size, 3], `label` int32 [b k] and
-    `index` int32 [b k], the row of the source that was read.
+    Iterator of `video` uint8 [b k, t, size, size, 3], `label` int32 [b k],
+    `index` int32 [b k], the row of the source that was read, and `span` float32
+    [b k, 2], when a clip's first and last frame are shown: seconds after the
+    video's first frame, 0 and 0 where the source cannot tell (images).
 
   Raises:
     UserError: the batch is not divisible by the hosts.
@@ -192,7 +194,7 @@ def train_batches(
     number = (start_step + step) * batch_size + offset + slot
     return _element(*examples.train(number))
 
-  blank = _element(examples.blank(clips), 0, 0)
+  blank = _element(examples.blank(clips), 0, 0, 0.0)
   return Batches(make, blank, _ENDLESS, host_batch * clips, settings.data)
 
 
@@ -231,7 +233,7 @@ def eval_batches(
   Returns:
     Iterator of the arrays of train_batches, k = 1, and `view` int32 [b], in
     [0, samples) or [0, time x space), space the faster; `valid` bool [b].
-    Padding has valid False, label 0, index and view -1.
+    Padding has valid False, label 0, span 0, index and view -1.
 
   Raises:
     UserError: the batch is not divisible by the hosts.
@@ -246,15 +248,16 @@ def eval_batches(
   examples = Examples(settings, source, on_bad, on_tried)
   offset = process_index * host_batch
   clips = samples * math.prod(views)
-  absent = _evaluated(examples.blank(clips), 0, -1, np.full(clips, -1), False)
+  nothing = examples.blank(clips), 0, -1, 0.0
+  absent = _evaluated(*nothing, np.full(clips, -1), False)
 
   def make(number: int) -> Element:
     group, slot = divmod(number, host_batch)
     row = group * batch_size + offset + slot
     if row >= len(source):
       return absent
-    video, label, valid = examples.evaluate(row, samples, views)
-    return _evaluated(video, label, row, np.arange(clips), valid)
+    video, label, valid, spans = examples.evaluate(row, samples, views)
+    return _evaluated(video, label, row, spans, np.arange(clips), valid)
 
   # The first host has the most rows.
   whole, rest = divmod(len(source), batch_size)
@@ -263,17 +266,18 @@ def eval_batches(
   return Batches(make, absent, num_batches, host_batch, settings.data)
 
 
-def _element(video: np.ndarray, label: int, row: int) -> Element:
+def _element(video: np.ndarray, label: int, row: int, span) -> Element:
   clips = len(video)
   return {
     "video": video,
     "label": np.full(clips, label, np.int32),
     "index": np.full(clips, row, np.int32),
+    "span": np.full((clips, 2), span, np.float32),
   }
 
 
-def _evaluated(video, label: int, row: int, view, valid: bool) -> Element:
-  return _element(video, label, row) | {
+def _evaluated(video, label, row, span, view, valid: bool) -> Element:
+  return _element(video, label, row, span) | {
     "view": view.astype(np.int32),
     "valid": np.full(len(video), valid),
   }

@@ -35,6 +35,8 @@ class Index:
     files: names of the videos, as in the manifest.
     labels: int32 [n].
     frames: int32 [n], of each video.
+    fps: float32 [n], frames a second on average; 0 where nothing tells, as in
+      images and in folders of before these were noted.
     places: int64 [r, 2], offsets where each record's chunk begins and ends.
     videos: int32 [s], in each shard.
     sizes: int64 [s], bytes.
@@ -44,6 +46,7 @@ class Index:
   files: tuple[str, ...]
   labels: np.ndarray
   frames: np.ndarray
+  fps: np.ndarray
   places: np.ndarray
   videos: np.ndarray
   sizes: np.ndarray
@@ -64,10 +67,11 @@ class Index:
   def load(data: bytes) -> "Index":
     """Raises DamagedIndex."""
     try:
-      with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        version = int(stored["version"])
-        arrays = {name: stored[name] for name in _ARRAYS}
-        names = {name: _unpack(stored[name]) for name in ("files", "shards")}
+      with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        stored = {"fps": np.zeros(len(file["frames"]), np.float32)} | dict(file)
+      version = int(stored["version"])
+      arrays = {name: stored[name] for name in _ARRAYS}
+      names = {name: _unpack(stored[name]) for name in ("files", "shards")}
     except Exception as error:  # zipfile, NumPy and zlib have many
       raise DamagedIndex(str(error)) from error
     if version != _VERSION:
@@ -88,7 +92,7 @@ class Index:
     return Index(**arrays, **names)
 
 
-_ARRAYS = ("labels", "frames", "places", "videos", "sizes")
+_ARRAYS = ("labels", "frames", "fps", "places", "videos", "sizes")
 
 
 def _pack(names: Iterable[str]) -> np.ndarray:

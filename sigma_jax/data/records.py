@@ -20,7 +20,7 @@ from sigma_jax.data import (
   storage,
   transforms,
 )
-from sigma_jax.data.containers import DecodeError, one_error
+from sigma_jax.data.containers import DecodeError, even_times, one_error
 from sigma_jax.data.record_format import INDEX, PLAN, SEGMENT, Index
 
 
@@ -61,7 +61,8 @@ class Records:
     shard = self._index.shards[self._shard[row]]
     places = self._index.places[first : first + -(-frames // SEGMENT)]
     shard = os.path.join(self.path, shard)
-    return Record(self.files[row], shard, places, frames, timeout)
+    fps = float(self._index.fps[row])
+    return Record(self.files[row], shard, places, frames, fps, timeout)
 
 
 def _load_index(folder: str) -> Index:
@@ -107,6 +108,7 @@ class Record:
     shard: str,
     places: np.ndarray,
     num_frames: int,
+    fps: float,
     timeout: float,
   ):
     """Opens the shard.
@@ -116,12 +118,13 @@ class Record:
       shard: path.
       places: int64 [s, 2], begin and end of its segments.
       num_frames: of the video.
+      fps: of the video, on average; 0: not known.
       timeout: seconds from here to the end of the last read.
 
     Raises:
       DecodeError: the shard cannot be opened.
     """
-    self.num_frames = num_frames
+    self.num_frames, self._fps = num_frames, fps
     self._name, self._places = file, places
     self._shard = os.path.basename(shard)
     self._timeout, self._deadline = timeout, time.monotonic() + timeout
@@ -150,6 +153,10 @@ class Record:
       images = [self._image(place) for place in places.tolist()]
       frames = _cut(images, box_of, size) if box_of else _whole(images)[None]
     return pixels.arranged(frames, order, box_of)
+
+  def times(self, indices: np.ndarray) -> np.ndarray:
+    """As `sources.Video.times`, by the average rate."""
+    return even_times(indices, self._fps)
 
   def _image(self, place: int) -> memoryview:
     """The JPEG of one frame, checked."""

@@ -196,6 +196,7 @@ class Shards:
       files=tuple(self._rows.files[row] for row in good),
       labels=self._rows.labels[good],
       frames=np.array([rows[row].frames for row in good], np.int32),
+      fps=np.array([rows[row].fps for row in good], np.float32),
       places=places,
       videos=np.array([len(good)], np.int32),
       sizes=np.array([size], np.int64),

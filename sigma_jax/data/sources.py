@@ -46,6 +46,16 @@ class Video(Protocol):
       DecodeError: any of these frames cannot be had.
     """
 
+  def times(self, indices: np.ndarray) -> np.ndarray:
+    """When frames are shown.
+
+    Args:
+      indices: integers [n] from 0, of frames that have been read.
+
+    Returns:
+      float64 [n], seconds after the first frame; zeros where nothing tells.
+    """
+
   def __enter__(self) -> "Video": ...
 
   def __exit__(self, *_) -> None: ...

@@ -66,6 +66,10 @@ class Still:
       )
     return pixels.arranged(frames, np.zeros(len(indices), int), box_of)
 
+  def times(self, indices) -> np.ndarray:
+    """As `sources.Video.times`: zeros."""
+    return np.zeros(len(indices))
+
 
 def _eight_bits(image: PIL.Image.Image) -> PIL.Image.Image:
   """Where Pillow's conversion to RGB would cut values off, or warn."""

@@ -141,7 +141,12 @@ class _Window:
     self._video.__exit__(*error)
 
   def read(self, indices, box_of=None, size: int = 0) -> np.ndarray:
+    """As `sources.Video.read`."""
     return self._video.read(self._frames[indices], box_of, size)
+
+  def times(self, indices) -> np.ndarray:
+    """As `sources.Video.times`: of the whole video."""
+    return self._video.times(self._frames[indices])
 
 
 def _parts(

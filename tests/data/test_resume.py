@@ -104,6 +104,9 @@ class Numbers:
     box_of(60, 50)
     return np.zeros((len(indices), size, size, 3), np.uint8)
 
+  def times(self, indices):
+    return np.zeros(len(indices))
+
   def __enter__(self):
     return self
 
