@@ -29,6 +29,10 @@ def run(
     pretrain(config, workdir, profile_steps)
   elif config.task == "segmentation":
     segmentation(config, workdir)
+  elif config.task == "supervised":
+    from sigma_jax import supervised_task
+
+    supervised_task.run(config, workdir, profile_steps)
   else:
     probe(config, workdir)
 
@@ -126,12 +130,12 @@ def _probe(config, encoders, mesh, workdir: pathlib.Path) -> list[dict]:
   """Rows of each encoder for every label set."""
   import jax
 
-  from sigma_jax.data import bad_files, manifest, pipeline, sources
+  from sigma_jax.data import bad_files, pipeline
   from sigma_jax.evaluate import features, frozen
 
-  sets, labels, names = {}, {}, {}
-  for split, path in (("train", config.data.train), ("val", config.data.val)):
-    rows = sources.load(path, config.data.root)
+  opened, labels, num_classes = open_splits(config)
+  sets = {}
+  for split, rows in opened.items():
     bad = bad_files.BadFiles(
       str(workdir),
       config.data.max_bad_share,
@@ -152,23 +156,48 @@ def _probe(config, encoders, mesh, workdir: pathlib.Path) -> list[dict]:
       sets[split] = features.extract(
         config, encoders, batches, mesh, config.probe.layer
       )
-    labels[split], names = manifest.load_label_sets(
-      config.data.label_sets, rows
-    )
   results = []
   for encoder in encoders:
-    for label_set, classes in names.items():
+    for label_set, count in num_classes.items():
       found = frozen.evaluate(
         config.probe,
         sets["train"][encoder],
         sets["val"][encoder],
         np.asarray(labels["train"][label_set]),
         np.asarray(labels["val"][label_set]),
-        len(classes),
+        count,
       )
       which = {"encoder": encoder, "label_set": label_set}
       results += [which | row for row in found]
   return results
+
+
+def open_splits(config: settings.Settings) -> tuple[dict, dict, dict]:
+  """Opens `data.train` and `data.val` for training and testing a classifier.
+
+  Returns:
+    The sources, `train` and `val`; the classes of each one's rows, label set ->
+    int32 [n]; and label set -> number of classes.
+
+  Raises:
+    FileNotFoundError, UserError: see `sources.load` and `load_label_sets`; or a
+      file is in both, or the training rows are all of one class.
+  """
+  from sigma_jax.data import manifest, sources, splits
+
+  opened, labels, num_classes = {}, {}, {}
+  for split, path in (("train", config.data.train), ("val", config.data.val)):
+    opened[split] = sources.load(path, config.data.root)
+    labels[split], names = manifest.load_label_sets(
+      config.data.label_sets, opened[split]
+    )
+    # Without label sets the names are the classes of this split alone.
+    for name, classes in names.items():
+      num_classes[name] = max(len(classes), num_classes.get(name, 0))
+  splits.check_disjoint(opened["train"], opened["val"])
+  for name, of_rows in labels["train"].items():
+    splits.check_classes(config.data.train, name, of_rows)
+  return opened, labels, num_classes
 
 
 def segmentation(config: settings.Settings, workdir: pathlib.Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.evaluate import features, knn, linear, scores
 
@@ -24,19 +25,29 @@ def evaluate(
   test_labels: np.ndarray,
   num_classes: int,
 ) -> list[Row]:
-  """Linear-probe and kNN top-1 on one label set.
+  """Linear-probe and kNN accuracy on one label set.
 
   Args:
     probe: the protocol's options.
-    train, test: features of the two splits.
-    train_labels, test_labels: int, indexed by manifest row.
+    train, test: features of the two splits. Test clips are predicted, and
+      nothing else: neighbours, weights and penalty are of `train`.
+    train_labels, test_labels: int, indexed by manifest row, in [0, c).
     num_classes: c.
 
   Returns:
-    One row per protocol: protocol, top1, low, high (all in [0, 1]),
+    One row per protocol: protocol, top1, low, high, mean_per_class (all in
+    [0, 1]), top5 (as well; None up to 5 classes, of which any five are right),
     num_train, num_test, chance (of the most frequent training class).
+
+  Raises:
+    UserError: there is only one class among the training clips.
   """
   y, truth = train_labels[train.rows], test_labels[test.rows]
+  if len(np.unique(y)) == 1:
+    raise errors.UserError(
+      f"only one class in the {len(y)} training clips that could be read; any "
+      "classifier would be right on it"
+    )
   x, queries = features.standardize(train.features, test.features)
   linear_out, penalty = linear.predict(
     x,
@@ -66,8 +77,11 @@ def evaluate(
   ):
     correct = scores.top1(out, truth)
     low, high = scores.bootstrap_interval(correct, probe.bootstrap)
-    interval = {"top1": float(correct.mean()), "low": low, "high": high}
-    rows.append({"protocol": name, **interval, **common, **option})
+    found = {"top1": float(correct.mean()), "low": low, "high": high}
+    top5 = float(scores.top_k(out, truth, 5).mean())
+    found["top5"] = top5 if num_classes > 5 else None
+    found["mean_per_class"] = scores.mean_per_class(correct, truth)
+    rows.append({"protocol": name, **found, **common, **option})
   return rows
 
 

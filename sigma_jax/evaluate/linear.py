@@ -59,12 +59,14 @@ def _fit(
   x: np.ndarray, y: np.ndarray, num_classes: int, penalties: tuple[float, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
   """Weights [r, d, c] and biases [r, c], one for each of r penalties."""
-  weights, biases = _solve(
-    jnp.asarray(x, jnp.float32),
-    jnp.asarray(y, jnp.int32),
-    jnp.asarray(penalties, jnp.float32),
-    num_classes,
-  )
+  # Not in the bfloat16 or TF32 that devices multiply in unless told.
+  with jax.default_matmul_precision("highest"):
+    weights, biases = _solve(
+      jnp.asarray(x, jnp.float32),
+      jnp.asarray(y, jnp.int32),
+      jnp.asarray(penalties, jnp.float32),
+      num_classes,
+    )
   return np.asarray(weights), np.asarray(biases)
 
 

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from sigma_jax import errors
 from sigma_jax import settings as settings_lib
-from sigma_jax.evaluate import features, frozen
+from sigma_jax.evaluate import features, frozen, knn, linear
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,8 @@ def test_three_of_thirty_labels_are_wrong(rows):
     assert 0.7 < row["low"] < 0.9 < row["high"] <= 1
     assert (row["num_train"], row["num_test"]) == (80, 30)
     assert row["chance"] == pytest.approx(chance)
+    assert row["top5"] is None  # of three classes: nothing to be told
+    assert 0.7 < row["mean_per_class"] < 1
   assert found[0]["penalty"] in (1e-3, 1e-2)
   assert found[1]["k"] == 80
 
@@ -55,3 +58,61 @@ def test_table_and_results_file(rows, tmp_path):
   frozen.write(tmp_path / "new", {"rows": named})
   text = (tmp_path / "new" / "results.json").read_text()
   assert json.loads(text) == {"rows": named}
+
+
+def random_set(seed, rows, classes):
+  """Features that say nothing about the labels."""
+  rng = np.random.default_rng(seed)
+  x = rng.normal(size=(rows, 16)).astype(np.float32)
+  return features.FeatureSet(x, np.arange(rows)), rng.integers(0, classes, rows)
+
+
+def evaluate(train, test, num_classes, **options):
+  probe = settings_lib.Probe(**({"penalties": (1e-2,)} | options))
+  (x, y), (queries, truth) = train, test
+  return frozen.evaluate(probe, x, queries, y, truth, num_classes)
+
+
+def test_the_bank_holds_training_clips_alone(monkeypatch):
+  """The published code filled it with the test clips: all right at k = 1."""
+  train, test = random_set(0, 300, 10), random_set(1, 400, 10)
+  banks = []
+
+  def spied(predict):
+    def spy(bank, labels, queries, **options):
+      banks.append((bank, labels))
+      return predict(bank, labels, queries, **options)
+
+    return spy
+
+  monkeypatch.setattr(knn, "predict", spied(knn.predict))
+  monkeypatch.setattr(linear, "predict", spied(linear.predict))
+  rows = evaluate(train, test, 10, knn_k=1)
+  x, y = train
+  wanted = (x.features - x.features.mean(0)) / (x.features.std(0) + 1e-6)
+  assert len(banks) == 2
+  for bank, labels in banks:
+    np.testing.assert_allclose(bank, wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(labels, y)
+  for row in rows:
+    assert row["top1"] < 0.2  # chance is a tenth
+    # Half of ten classes: by chance every second.
+    assert 0.3 < row["top5"] < 0.7
+    assert row["mean_per_class"] == pytest.approx(row["top1"], abs=0.05)
+
+
+def test_one_class_is_refused():
+  x, y = random_set(0, 20, 5)
+  with pytest.raises(errors.UserError, match="only one class in the 20 train"):
+    evaluate((x, np.full_like(y, 3)), (x, y), 5)
+  # Only the rows that could be read count.
+  kept = features.FeatureSet(x.features[:4], np.arange(4))
+  with pytest.raises(errors.UserError, match="only one class in the 4 train"):
+    evaluate((kept, np.where(np.arange(20) < 4, 1, y)), (x, y), 5)
+
+
+def test_one_test_clip_is_enough():
+  train, (x, y) = random_set(0, 30, 3), random_set(1, 1, 3)
+  for row in evaluate(train, (x, y), 3):
+    assert row["top1"] == row["low"] == row["high"] == row["mean_per_class"]
+    assert row["num_test"] == 1

@@ -1,0 +1,52 @@
+"""Splits that share files or have one class are refused, by name."""
+
+import types
+
+import numpy as np
+import pytest
+
+from sigma_jax import errors
+from sigma_jax.data import splits
+
+
+def rows(name, *files):
+  return types.SimpleNamespace(path=name, files=files)
+
+
+def test_disjoint_splits_pass():
+  train = rows("train.csv", "/a/x.mp4", "/a/y.mp4", "/a/y.mp4", "gs://b/z.mp4")
+  splits.check_disjoint(train, rows("val.csv", "/b/x.mp4", "gs://c/z.mp4"))
+
+
+@pytest.mark.parametrize(
+  "file", ["/a/y.mp4", "/a/../a/y.mp4", "/a//y.mp4", "gs://b/z.mp4"]
+)
+def test_a_shared_file_is_named(file):
+  train = rows("train.csv", "/a/x.mp4", "/a/y.mp4", "gs://b/z.mp4")
+  with pytest.raises(errors.UserError) as found:
+    splits.check_disjoint(train, rows("val.csv", "/a/w.mp4", file))
+  row = 2 if "z" in file else 1
+  for text in (file, "train.csv", f"(row {row})", "val.csv", "(row 1)"):
+    assert text in str(found.value)
+  assert "1 files are in both" in str(found.value)
+
+
+def test_relative_paths_and_linked_folders_are_seen_through(
+  tmp_path, monkeypatch
+):
+  (tmp_path / "videos").mkdir()
+  (tmp_path / "other").symlink_to(tmp_path / "videos")
+  monkeypatch.chdir(tmp_path)
+  train = rows("train.csv", str(tmp_path / "videos" / "x.mp4"))
+  for same in ("videos/x.mp4", "other/x.mp4", "./videos/../videos/x.mp4"):
+    with pytest.raises(errors.UserError, match="in the test split"):
+      splits.check_disjoint(train, rows("val.csv", same))
+  splits.check_disjoint(train, rows("val.csv", "x.mp4"))
+
+
+def test_one_class_is_refused():
+  splits.check_classes("train.csv", "label", np.asarray([4, 4, 0]))
+  with pytest.raises(errors.UserError) as found:
+    splits.check_classes("train.csv", "motion", np.asarray([4, 4, 4]))
+  for text in ("only one class in train.csv", "3 rows", "class 4", "'motion'"):
+    assert text in str(found.value)

@@ -1,0 +1,55 @@
+"""What tasks check before anything long begins."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sigma_jax import errors, settings, tasks
+
+
+@pytest.fixture
+def config_of(tmp_path):
+  """`config_of(train, val)`: settings with manifests of these lines."""
+
+  def make(train, val, **data):
+    for name, lines in (("train", train), ("val", val)):
+      (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    paths = {n: str(tmp_path / f"{n}.csv") for n in ("train", "val")}
+    return settings.Settings(data=settings.Data(**paths, **data))
+
+  return make
+
+
+def test_classes_of_both_splits_are_counted(config_of):
+  """A class that only one split has still has its own number."""
+  train, val = ["a.mp4 0", "b.mp4 5"], ["c.mp4 2"]
+  for first, second in ((train, val), (val + ["d.mp4 0"], train)):
+    opened, labels, count = tasks.open_splits(config_of(first, second))
+    assert count == {"label": 6}
+    assert [len(opened[name]) for name in ("train", "val")] == [
+      len(first), len(second)
+    ]  # fmt: skip
+    np.testing.assert_array_equal(
+      labels["train"]["label"], opened["train"].labels
+    )
+
+
+def test_a_file_in_both_splits_is_refused(config_of):
+  config = config_of(["a.mp4 0", "b.mp4 1"], ["c.mp4 0", "b.mp4 1"])
+  with pytest.raises(errors.UserError, match=r"b\.mp4 is in the training"):
+    tasks.open_splits(config)
+
+
+def test_one_class_is_refused(config_of, tmp_path):
+  with pytest.raises(errors.UserError, match=r"only one class in .*train\.csv"):
+    tasks.open_splits(config_of(["a.mp4 1", "b.mp4 1"], ["c.mp4 0"]))
+  sets = {
+    "both": {"names": ["x", "y"], "of_label": [0, 1]},
+    "same": {"names": ["x", "y"], "of_label": [1, 1]},
+  }
+  path = tmp_path / "sets.json"
+  path.write_text(json.dumps(sets))
+  config = config_of(["a.mp4 0", "b.mp4 1"], ["c.mp4 0"], label_sets=str(path))
+  with pytest.raises(errors.UserError, match="label set 'same'"):
+    tasks.open_splits(config)
