@@ -15,11 +15,17 @@ def encode(frames: np.ndarray, fps: int) -> bytes:
     fps: frames a second.
 
   Returns:
-    The file's bytes. Its frames can differ a little from one call to the
-    next: x264's look-ahead is not always the same (seen with the toy clips).
+    The file's bytes, the same for the same frames and the same libraries.
   """
-  # One thread: x264's output depends on their number.
-  options = {"crf": "18", "preset": "veryfast", "threads": "1", "g": "12"}
+  # x264's output depends on the number of threads, and with look-ahead, which
+  # has a thread of its own, on their timing.
+  options = {
+    "crf": "18",
+    "preset": "veryfast",
+    "threads": "1",
+    "rc-lookahead": "0",
+    "g": "12",
+  }
   out = io.BytesIO()
   with av.open(out, "w", format="mp4") as file:
     stream = file.add_stream("h264", rate=fps, options=options)

@@ -55,8 +55,21 @@ def draw(rng: np.random.Generator, sprite: np.ndarray, motion: int) -> Clip:
   time = np.linspace(-1.0, 1.0, NUM_FRAMES, dtype=np.float32)
   drift = rng.uniform(-3.0, 3.0, 2).astype(np.float32)
   camera = time[:, None] * drift
-  background = _waves(rng, camera)
+  background = waves(rng, camera, SIZE)
   alpha = _moving_sprite(rng, sprite, motion, time, camera)
+  return compose(rng, background, alpha)
+
+
+def compose(
+  rng: np.random.Generator, background: np.ndarray, alpha: np.ndarray
+) -> Clip:
+  """Lays an object of one colour over a background, and noise over both.
+
+  Args:
+    rng: of the clip.
+    background: float32 [t, h, w, 3] in [0, 1].
+    alpha: float32 [t, h, w] in [0, 1], the object's opacity.
+  """
   # Lit objects on a darker ground: were either brighter at random, colour
   # would be most of what a tube's normalised pixels tell apart.
   colour = rng.uniform(0.75, 1.0, 3).astype(np.float32)
@@ -79,19 +92,30 @@ def load_sprites() -> tuple[np.ndarray, np.ndarray]:
   return np.clip(sprites, 0, 1).astype(np.float32), digits.target
 
 
-def _pixel_grid() -> tuple[np.ndarray, np.ndarray]:
-  centre = (SIZE - 1) / 2
-  axis = np.arange(SIZE, dtype=np.float32) - centre
+def _pixel_grid(side: int) -> tuple[np.ndarray, np.ndarray]:
+  centre = (side - 1) / 2
+  axis = np.arange(side, dtype=np.float32) - centre
   return np.meshgrid(axis, axis, indexing="ij")
 
 
-def _waves(rng: np.random.Generator, camera: np.ndarray) -> np.ndarray:
-  """Two colours mixed by two plane waves that move; [t, h, w, 3]."""
-  rows, columns = _pixel_grid()
+def waves(
+  rng: np.random.Generator, camera: np.ndarray, side: int
+) -> np.ndarray:
+  """Two colours mixed by two plane waves that move.
+
+  Args:
+    rng: of the clip.
+    camera: float32 [t, 2], by how much the picture is displaced, pixels.
+    side: of the square picture, pixels.
+
+  Returns:
+    float32 [t, side, side, 3] in [0, 1].
+  """
+  rows, columns = _pixel_grid(side)
   y = rows[None] + camera[:, 0, None, None]
   x = columns[None] + camera[:, 1, None, None]
-  time = np.arange(NUM_FRAMES, dtype=np.float32)[:, None, None]
-  mix = np.zeros((NUM_FRAMES, SIZE, SIZE), np.float32)
+  time = np.arange(len(camera), dtype=np.float32)[:, None, None]
+  mix = np.zeros((len(camera), side, side), np.float32)
   for _ in range(2):
     angle, phase = rng.uniform(0, 2 * np.pi, 2)
     wave = 2 * np.pi / rng.uniform(12.0, 28.0)
@@ -117,15 +141,36 @@ def _moving_sprite(rng, sprite, motion, time, camera) -> np.ndarray:
   else:
     size = size * np.exp(-sign * 0.35 * amount * time)
   start = rng.uniform(-3.0, 3.0, 2).astype(np.float32)
-  centre = start + shift + camera
-  rows, columns = _pixel_grid()
+  return opacity(sprite, start + shift + camera, turn, size, SIZE)
+
+
+def opacity(
+  sprite: np.ndarray,
+  centre: np.ndarray,
+  turn: np.ndarray,
+  size: np.ndarray,
+  side: int,
+) -> np.ndarray:
+  """A sprite drawn once a frame.
+
+  Args:
+    sprite: float32 [32, 32] in [0, 1].
+    centre: float32 [t, 2], its place, row and column from the picture's middle.
+    turn: float32 [t], counter-clockwise, radians.
+    size: float32 [t], its side, pixels.
+    side: of the square picture, pixels.
+
+  Returns:
+    float32 [t, side, side] in [0, 1].
+  """
+  rows, columns = _pixel_grid(side)
   y = rows[None] - centre[:, 0, None, None]
   x = columns[None] - centre[:, 1, None, None]
   cos, sin = np.cos(turn)[:, None, None], np.sin(turn)[:, None, None]
   scale = _SPRITE / size[:, None, None]
   middle = (_SPRITE - 1) / 2
   at = [(cos * y - sin * x) * scale, (sin * y + cos * x) * scale]
-  opacity = ndimage.map_coordinates(
+  found = ndimage.map_coordinates(
     sprite, [a + middle for a in at], order=1, mode="constant"
   )
-  return np.clip(1.5 * opacity, 0.0, 1.0)
+  return np.clip(1.5 * found, 0.0, 1.0)

@@ -1,0 +1,116 @@
+"""Writes toy videos of repeated actions.
+
+python -m sigma_jax.data.toy_repetitions --out data/toy_repetitions
+
+  DIR/train.csv, DIR/val.csv   `path count` a line
+  DIR/{train,val}_repetitions.jsonl   for sigma_jax.data.repetitions.load
+  DIR/videos/{train,val}/*.mp4
+  DIR/toy.json                 what made it; written last
+
+In each a digit of the toy set (see toy.py) stands still, then swings, turns or
+pulses 2 to 12 times, not quite evenly, then stands still. The resting frames
+are outside of the annotated part. Every file is a pure function of the seed,
+its split and its number.
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+import numpy as np
+
+from sigma_jax.data import repetitions, toy, toy_render, toy_set
+from sigma_jax.data.repetitions import Repetitions
+
+ACTIONS = ("swing sideways", "swing up and down", "turn", "pulse")
+SIZE = 32  # pixels, square
+COUNTS = (2, 12)  # repetitions, both included
+_PERIOD = (5.0, 14.0)  # frames
+_REST = 12  # frames before and after, at most
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec(toy_set.Spec):
+  """What a folder holds."""
+
+  seed: int = 0
+  train: int = 320
+  val: int = 80
+
+
+def write(out: str | pathlib.Path, spec: Spec, workers: int = 0) -> bool:
+  """As toy.write."""
+  return toy_set.write(out, spec, _VERSION, _make, _finish, workers)
+
+
+def draw(
+  seed: int, split: str, number: int
+) -> tuple[toy_render.Clip, Repetitions]:
+  """A clip, t frames of 32 x 32, and what repeats in it.
+
+  A pure function of all three arguments.
+  """
+  rng = toy_set.generator(seed, split, number)
+  count = int(rng.integers(COUNTS[0], COUNTS[1] + 1))
+  lengths = rng.uniform(*_PERIOD) * rng.uniform(0.85, 1.15, count)
+  before, after = rng.integers(0, _REST + 1, 2).tolist()
+  # From 1, as annotations count.
+  bounds = before + 1 + np.cumsum([0, *np.rint(lengths).astype(int)])
+  frames = np.arange(1, bounds[-1] + after + 1)
+  passed = np.interp(frames, bounds, np.arange(count + 1))
+  found = Repetitions(
+    f"{number:05d}",
+    count,
+    *map(int, bounds[[0, -1]]),
+    tuple(bounds.tolist()),
+  )
+  scans = np.concatenate(toy.sprites(seed)[split])
+  sprite = scans[rng.integers(len(scans))]
+  background = toy_render.waves(
+    rng, np.zeros((len(frames), 2), np.float32), SIZE
+  )
+  return toy_render.compose(rng, background, _act(rng, sprite, passed)), found
+
+
+def _act(rng, sprite: np.ndarray, passed: np.ndarray) -> np.ndarray:
+  """Opacity of the object after so many repetitions, float32 [t, h, w]."""
+  action = ACTIONS[rng.integers(len(ACTIONS))]
+  angle = 2 * np.pi * passed
+  wave = np.sin(angle + rng.uniform(0, 2 * np.pi)) * rng.uniform(0.75, 1.25)
+  centre = np.tile(rng.uniform(-2.0, 2.0, 2), (len(passed), 1))
+  turn = np.full(len(passed), rng.uniform(-0.25, 0.25))
+  size = np.full(len(passed), rng.uniform(17.0, 22.0))
+  if action == "turn":
+    turn += angle * rng.choice([-1, 1])
+  elif action == "pulse":
+    size *= np.exp(0.35 * wave)
+  else:
+    centre[:, int(action == "swing sideways")] += 5.0 * wave
+  arrays = (a.astype(np.float32) for a in (centre, turn, size))
+  return toy_render.opacity(sprite, *arrays, SIZE)
+
+
+def _make(
+  out: pathlib.Path, seed: int, split: str, number: int
+) -> tuple[int, Repetitions]:
+  """Draws and writes one video; its count and annotation."""
+  clip, found = draw(seed, split, number)
+  toy_set.put_video(out, split, number, clip.frames)
+  return found.count, found
+
+
+def _finish(out: pathlib.Path, rows: dict[str, list]) -> None:
+  for split, made in rows.items():
+    repetitions.save(
+      str(out / f"{split}_repetitions.jsonl"), [found for _, found in made]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Command line; returns the exit code."""
+  return toy_set.main(argv, __doc__, Spec(), write)
+
+
+if __name__ == "__main__":
+  sys.exit(main())
