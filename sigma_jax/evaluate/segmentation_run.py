@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.evaluate import dense, frozen, overlays, scores, segmentation
+from sigma_jax.evaluate import (
+  dense,
+  frozen,
+  overlays,
+  published,
+  scores,
+  segmentation,
+)
 from sigma_jax.train import workdir as workdir_lib
 
-# mIoU in %, as published; pre-trained on Kinetics-400, ViT-B (SIGMA, ECCV 2024,
-# https://arxiv.org/abs/2407.15447).
-PUBLISHED = {
-  "davis": {
-    "overclustering": {"SIGMA-DINO": 56.5, "VideoMAE": 50.9},
-  }
-}
 _FPS = 5  # of the overlay videos
 Row = dict[str, Any]
 
@@ -97,7 +97,8 @@ def run(
       "clips": rows,
     },
   )
-  print(table(means, PUBLISHED.get(config.segmentation.published, {})))
+  others = published.by_protocol(config.segmentation.published, "miou")
+  print(table(means, others))
 
 
 def summarize(rows: list[Row], resamples: int, seed: int) -> list[Row]:
@@ -132,13 +133,18 @@ def summarize(rows: list[Row], resamples: int, seed: int) -> list[Row]:
   return means
 
 
-def table(means: list[Row], published: dict[str, dict[str, float]]) -> str:
-  """The means as aligned text, one encoder a column, published ones last."""
+def table(means: list[Row], figures: dict[str, dict[str, float]]) -> str:
+  """The means as aligned text, one encoder a column, published ones last.
+
+  Args:
+    means: of `summarize`.
+    figures: see `published.by_protocol`.
+  """
   encoders = list(dict.fromkeys(row["encoder"] for row in means))
-  others = list(dict.fromkeys(n for row in published.values() for n in row))
+  others = list(dict.fromkeys(n for row in figures.values() for n in row))
   cells = {(row["protocol"], row["encoder"]): _cell(row) for row in means}
-  for protocol, values in published.items():
-    cells |= {(protocol, n): f"{v:.1f}" for n, v in values.items()}
+  for protocol, values in figures.items():
+    cells |= {(protocol, n): f"{100 * v:.1f}" for n, v in values.items()}
   head = f"mIoU, %, {means[0]['num_clips']} clips"
   heads = encoders + [f"{name}*" for name in others]
   lines = [f"{head:24s}" + "".join(f"{name:>22s}" for name in heads)]
@@ -146,7 +152,7 @@ def table(means: list[Row], published: dict[str, dict[str, float]]) -> str:
     columns = [cells.get((protocol, n), "-") for n in encoders + others]
     lines.append(f"{protocol:24s}" + "".join(f"{c:>22s}" for c in columns))
   if others:
-    lines.append("* published, ViT-B pre-trained on Kinetics-400")
+    lines.append(f"* {published.NOTE}")
   return "\n".join(lines)
 
 

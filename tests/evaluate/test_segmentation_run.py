@@ -13,7 +13,7 @@ from PIL import Image
 
 from sigma_jax import errors, tasks
 from sigma_jax.data import annotated, toy_sequences
-from sigma_jax.evaluate import dense, segmentation_run
+from sigma_jax.evaluate import dense, published, segmentation_run
 from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint
 
@@ -187,7 +187,7 @@ def test_table_has_published_numbers_marked():
     }
     for protocol, miou in (("clustering", 0.4), ("overclustering", 0.625))
   ]
-  text = segmentation_run.table(means, segmentation_run.PUBLISHED["davis"])
+  text = segmentation_run.table(means, published.by_protocol("davis", "miou"))
   head, one, many, note = text.splitlines()
   assert head.split()[2:4] == ["5", "clips"]
   assert head.split()[4:] == ["pretrained", "SIGMA-DINO*", "VideoMAE*"]
