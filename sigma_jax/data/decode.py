@@ -193,12 +193,11 @@ class Clip:
     check_size(self.path, context.width, context.height)
     self._packets = Packets(self.path, container, stream, self._check_time)
     self.num_frames = self._packets.num_frames
-    fps = float(stream.average_rate or 0)
     if self.num_frames is None:
       self.num_frames = sum(1 for _ in self._decode(self._packets.read))
-      fps = self._packets.rate(self.num_frames, stream) or fps
     if not self.num_frames:
       raise DecodeError(self.path, "no frame of it decodes")
+    fps = self._packets.rate(stream)
     self.info = VideoInfo(
       self.num_frames, context.width, context.height, fps, self._codec
     )

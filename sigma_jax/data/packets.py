@@ -46,9 +46,10 @@ class Packets:
     self.read, self._path = [], path
     self._check_time = check_time
     self._coming = container.demux(stream)
+    self._avi = "avi" in container.format.name.split(",")
     self._one_each = (
       stream.codec_context.codec.canonical_name in _FRAME_PER_PACKET
-      and "avi" not in container.format.name.split(",")
+      and not self._avi
     )
     # Decoding times of all packets, where the index tells; else those of none.
     self._times = []
@@ -105,14 +106,14 @@ class Packets:
     self._more(math.inf)
     return self.read
 
-  def rate(self, num_frames: int, stream) -> float:
-    """Frames a second, if so many are in what has been read; 0: unknown.
-
-    AVI files may leave most of the frames out that their rate promises.
-    """
+  def rate(self, stream) -> float:
+    """Frames a second on average; 0: unknown."""
     stamps = self._times_read() or [0]
     seconds = float((max(stamps) - min(stamps)) * stream.time_base)
-    return (num_frames - 1) / seconds if seconds else 0.0
+    if self._avi and seconds:
+      # It may leave most of the frames out that its rate promises.
+      return (len(stamps) - 1) / seconds
+    return float(stream.average_rate or 0)
 
   def _take_index(self, size: int, entries) -> int:
     """Notes when packets are decoded; how many of them are shown."""

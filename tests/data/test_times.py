@@ -30,7 +30,10 @@ def make_settings(**data):
 
 @pytest.fixture(scope="module")
 def source(write_video, tmp_path_factory):
-  """Uneven, even, late to begin, AVI, an image."""
+  """Uneven, even, late to begin, AVI, an image, VP8 with hidden frames.
+
+  The AVI has a quarter of the frames that its rate promises.
+  """
   folder = tmp_path_factory.mktemp("times")
   size = {"height": 16, "width": 16}
   write_video(folder / "0.mp4", stamps=list(UNEVEN), **size)
@@ -38,8 +41,10 @@ def source(write_video, tmp_path_factory):
   late = [40 + 4 * i for i in range(30)]
   write_video(folder / "2.mkv", stamps=late, **size)
   write_video(folder / "3.avi", codec="mpeg4", **size)
+  hidden = {"auto-alt-ref": "1", "lag-in-frames": "16"}
+  write_video(folder / "5.webm", codec="libvpx", **hidden, **size)
   PIL.Image.new("RGB", (16, 16)).save(folder / "4.png")
-  names = ("0.mp4", "1.mp4", "2.mkv", "3.avi", "4.png")
+  names = ("0.mp4", "1.mp4", "2.mkv", "3.avi", "4.png", "5.webm")
   lines = [f"{name} {row}\n" for row, name in enumerate(names)]
   (folder / "list.txt").write_text("".join(lines))
   return sources.load(str(folder / "list.txt"))
@@ -55,10 +60,10 @@ def shown(row):
 
 def test_spans_of_views(source):
   with pipeline.eval_batches(
-    make_settings(), source, batch_size=30, views=(3, 2), on_bad=never
+    make_settings(), source, batch_size=36, views=(3, 2), on_bad=never
   ) as batches:
     (batch,) = batches
-  assert batch["span"].dtype == np.float32 and batch["span"].shape == (30, 2)
+  assert batch["span"].dtype == np.float32 and batch["span"].shape == (36, 2)
   for row, view, span in zip(
     batch["index"], batch["view"], batch["span"], strict=True
   ):
@@ -99,7 +104,7 @@ def test_spans_of_padding_and_of_bad_files_are_zero(source, tmp_path):
 
 def test_a_clip_of_segments_spans_most_of_a_video(source):
   with pipeline.eval_batches(
-    make_settings(sampling="segments"), source, batch_size=5, on_bad=never
+    make_settings(sampling="segments"), source, batch_size=6, on_bad=never
   ) as batches:
     (batch,) = batches
   for row, span in enumerate(batch["span"]):
