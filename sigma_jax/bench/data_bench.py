@@ -6,7 +6,7 @@ thread on one core; then come the input pipeline with one and two threads, and
 two processes against one. Libraries that are not installed are named as absent.
 
 With --memory, resident memory over that many small clips instead, some of the
-files being damaged.
+files being damaged; --plot draws it.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import sys
 import tempfile
 from typing import Any, NamedTuple
 
+import matplotlib.figure
 import numpy as np
 
 from sigma_jax import errors
@@ -51,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--clips", type=int, default=24, help="read in a turn")
   parser.add_argument("--videos", type=int, default=4, help="of each kind")
   parser.add_argument("--frames", type=int, default=250, help="of a video")
+  parser.add_argument(
+    "--manifest", help="of the videos, cut and compressed anew; else: drawn"
+  )
   parser.add_argument("--width", type=int, default=340)
   parser.add_argument("--height", type=int, default=256)
   parser.add_argument(
@@ -58,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     "--memory", type=int, metavar="CLIPS", help="read so many, watch memory"
+  )
+  parser.add_argument(
+    "--plot", metavar="FILE", help="of memory, by clips read; .png, .svg, ..."
   )
 
 
@@ -72,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
     raise errors.UserError("--width and --height must be even: H.264 wants it")
   if args.memory is not None and args.memory <= 0:
     raise errors.UserError("--memory must be positive")
+  if args.plot and not args.memory:
+    raise errors.UserError("--plot draws memory: give --memory=CLIPS too")
   with tempfile.TemporaryDirectory() as folder:
     if args.memory:
       output.show(_memory(args, folder), args.json)
@@ -82,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _make(folder: str, args, **changes) -> None:
-  names = ("videos", "clips", "frames", "width", "height")
+  names = ("manifest", "videos", "clips", "frames", "width", "height")
   options = {name: getattr(args, name) for name in names}
   options |= {"gops": (12, 250), "records": True, "spoilt": 0} | changes
   _python("-m", "sigma_jax.data.bench_inputs", folder, json.dumps(options))
@@ -208,13 +217,26 @@ def _memory(args, folder: str) -> dict[str, Any]:
   megabytes = np.array([line["bytes"] / 1e6 for line in lines])
   late = slice(len(lines) // 4, None)  # after threads and caches are there
   slope = float(np.polyfit(clips[late], megabytes[late], 1)[0] * 1000)
-  shown = lines[:: max(len(lines) // 10, 1)]
+  if args.plot:
+    _plot(clips, megabytes, args.plot)
   return {
     "title": f"memory: {args.memory} clips of {_SMALL_SIZE} pixels from "
     f"{_SMALL['width']} x {_SMALL['height']} videos, two threads",
-    "rows": lines if args.json else shown,
+    "rows": lines if args.json else lines[:: len(lines) // 10 or 1],
     "mb_per_1000_clips": slope,
     "from_clip": int(clips[late][0]),
     "cpu": output.processor(),
     "versions": output.versions(*_PACKAGES),
   }
+
+
+def _plot(clips: np.ndarray, megabytes: np.ndarray, path: str) -> None:
+  """Draws memory by clips read into a file of the kind that its name says."""
+  figure = matplotlib.figure.Figure(figsize=(6, 2.8), layout="constrained")
+  axes = figure.subplots()
+  axes.plot(clips, megabytes)
+  axes.set_ylim(0, 1.2 * megabytes.max())
+  axes.set_xlabel("clips read")
+  axes.set_ylabel("resident memory, MB")
+  axes.grid(alpha=0.3)
+  figure.savefig(path, dpi=100)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from sigma_jax.bench import data_bench, data_rivals
@@ -55,7 +57,7 @@ def test_every_reader_reads_the_same_clips():
 
 def test_the_pipeline_is_timed_by_the_clips_it_reads(tmp_path):
   options = {"videos": 2, "clips": 2, "frames": 64, "width": 96, "height": 80}
-  options |= {"gops": [12], "records": False, "spoilt": 0}
+  options |= {"gops": [12], "records": False, "spoilt": 0, "manifest": None}
   bench_inputs.make(str(tmp_path), options)
   case = bench_cases.Pipeline(
     {"folder": str(tmp_path), "source": "gop12.txt", "workers": 1, "count": 8}
@@ -65,13 +67,17 @@ def test_the_pipeline_is_timed_by_the_clips_it_reads(tmp_path):
   assert 0 < seconds < time.perf_counter() - start
 
 
-def test_memory_is_watched_while_some_files_are_bad():
-  code, out, err = bench("data", "--memory=64", "--videos=2", "--json")
+def test_memory_is_watched_while_some_files_are_bad(tmp_path):
+  plot = tmp_path / "memory.png"
+  code, out, err = bench("data", "--memory=64", f"--plot={plot}", "--json")
   assert code == 0, err
   result = json.loads(out)
   last = result["rows"][-1]
   assert last["clips"] == 64 and last["bytes"] > 5e7 and last["bad_files"] == 3
   assert abs(result["mb_per_1000_clips"]) < 1e4
+  with PIL.Image.open(plot) as image:
+    shades = np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)
+    assert image.size == (600, 280) and len(shades) > 10
 
 
 @pytest.mark.parametrize(
@@ -81,6 +87,8 @@ def test_memory_is_watched_while_some_files_are_bad():
     (("--frames=60",), "--frames must be at least 61"),
     (("--width=95",), "--width and --height must be even"),
     (("--memory=0",), "--memory must be positive"),
+    (("--plot=a.png",), "--plot draws memory: give --memory=CLIPS too"),
+    (("--manifest=none.csv",), "none.csv"),
   ],
 )
 def test_wrong_input_is_answered_in_one_line(arguments, message):
