@@ -9,8 +9,8 @@ import numpy as np
 from sigma_jax import settings as settings_lib
 from sigma_jax.bench import output
 from sigma_jax.models import sigma
+from sigma_jax.train import layout, optimizer, state, steps
 from sigma_jax.train import mesh as mesh_lib
-from sigma_jax.train import optimizer, state, steps
 
 
 class _Case:
@@ -24,10 +24,11 @@ class _Case:
       total_steps=1000,
       steps_per_epoch=100.0,
     )
-    self._state = state.create(settings, tx, mesh)
+    self._state = layout.fit(state.create(settings, tx, mesh), mesh)
     self._frozen = jax.device_put(_teacher(settings), mesh_lib.replicated(mesh))
     self._batch = mesh_lib.put_batch({"video": video(settings)}, mesh)
-    step = steps.jit_pretrain_step(settings, tx, schedule, mesh, self._state)
+    step = steps.pretrain_step(settings, tx, schedule, mesh)
+    step = steps.jit(step, mesh, self._state)
     self._step = step.lower(self._state, self._frozen, self._batch).compile()
     self._start = _memory("bytes_in_use")
 

@@ -5,6 +5,8 @@ LayerNorm statistics stay float32 whatever it is.
 """
 
 import functools
+import operator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +98,24 @@ class Mlp(nnx.Module):
     return self.fc2(gelu(checkpoint_name(self.fc1(x), "hidden")))
 
 
+class DropPath(NamedTuple):
+  """Stochastic depth (https://arxiv.org/abs/1603.09382) of one block or all.
+
+  key: of the draws, one a clip and branch. rate: float32, the probability that
+  a branch is left out; what is kept is divided by 1 - rate.
+  """
+
+  key: jax.Array
+  rate: jax.Array
+
+  def __call__(self, branch: jax.Array, number: int) -> jax.Array:
+    """A residual branch, float [b, ...], without the clips that are dropped."""
+    shape = (branch.shape[0],) + (1,) * (branch.ndim - 1)
+    key = jax.random.fold_in(self.key, number)
+    kept = jax.random.bernoulli(key, 1 - self.rate, shape)
+    return jnp.where(kept, branch / (1 - self.rate), 0.0)
+
+
 class Block(nnx.Module):
   """Pre-norm transformer block; the residual stream stays float32."""
 
@@ -107,35 +127,81 @@ class Block(nnx.Module):
     self.norm2 = layer_norm(dim, norm_epsilon, rngs=rngs)
     self.mlp = Mlp(dim, mlp_ratio * dim, dtype=dtype, rngs=rngs)
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """x: float32 [b, n, d] -> float32 [b, n, d]."""
-    x = x + self.attn(self.norm1(x)).astype(jnp.float32)
+  def __call__(self, x: jax.Array, drop: DropPath | None = None) -> jax.Array:
+    """x: float32 [b, n, d] -> float32 [b, n, d]; drop: of this block."""
+    branch = self.attn(self.norm1(x)).astype(jnp.float32)
+    x = x + (branch if drop is None else drop(branch, 0))
     x = checkpoint_name(x, "middle")
-    return x + self.mlp(self.norm2(x)).astype(jnp.float32)
+    branch = self.mlp(self.norm2(x)).astype(jnp.float32)
+    return x + (branch if drop is None else drop(branch, 1))
 
 
 class Stack(nnx.Module):
   """`depth` equal blocks whose parameters carry a leading depth axis.
 
   Scanning over them compiles one block instead of `depth` (measured: a third
-  of the compile time at the same speed). `remat` is what the backward pass
-  computes again, see `settings.Model`: the less a block keeps, the less memory
-  is written and read, and on a CPU "light" is faster than "none".
+  of the compile time at the same speed). Where each parameter is instead a
+  tuple of `depth` arrays, see `train.layout`, blocks run one after the other.
+  `remat` is what the backward pass computes again, see `settings.Model`: the
+  less a block keeps, the less memory is written and read, and on a CPU "light"
+  is faster than "none".
   """
 
   def __init__(self, depth: int, *, remat: str, rngs: nnx.Rngs, **block):
-    self.remat = remat
+    self.remat, self.depth = remat, depth
     keys = jax.random.split(rngs.params(), depth)
     self.blocks = jax.vmap(lambda key: Block(rngs=nnx.Rngs(key), **block))(keys)
 
-  def __call__(self, x: jax.Array, num_blocks: int | None = None) -> jax.Array:
-    """x: float32 [b, n, d] through the first `num_blocks` (None: all)."""
-    blocks = jax.tree.map(lambda leaf: leaf[:num_blocks], self.blocks)
+  def __call__(
+    self,
+    x: jax.Array,
+    num_blocks: int | None = None,
+    drop: DropPath | None = None,
+  ) -> jax.Array:
+    """Runs the blocks.
 
-    def body(carry, block):
-      return block(carry), None
+    Args:
+      x: float32 [b, n, d].
+      num_blocks: the first so many; None: all.
+      drop: its rate is the last block's, and falls linearly to the first's 0.
+    """
+    drops = _by_block(drop, self.depth)
 
+    def body(carry, item):
+      block, drop = item
+      return block(carry, drop), None
+
+    blocks = _one_by_one(self.blocks)
     if self.remat != "none":
       # Inside a scan nothing can be merged with the forward pass anyway.
-      body = jax.checkpoint(body, policy=_REMAT[self.remat], prevent_cse=False)
-    return jax.lax.scan(body, x, blocks)[0]
+      body = jax.checkpoint(
+        body, policy=_REMAT[self.remat], prevent_cse=blocks is not None
+      )
+    if blocks is None:
+      stacked = jax.tree.map(
+        lambda leaf: leaf[:num_blocks], (self.blocks, drops)
+      )
+      return jax.lax.scan(body, x, stacked)[0]
+    for number, block in enumerate(blocks[:num_blocks]):
+      x, _ = body(x, (block, jax.tree.map(operator.itemgetter(number), drops)))
+    return x
+
+
+def _by_block(drop: DropPath | None, depth: int) -> DropPath | None:
+  """One key and rate a block, stacked."""
+  if drop is None:
+    return None
+  rates = jnp.linspace(0.0, drop.rate, depth, dtype=jnp.float32)
+  return DropPath(jax.random.split(drop.key, depth), rates)
+
+
+def _one_by_one(blocks: Block) -> list[Block] | None:
+  """Each block of its own where parameters are tuples; None of a stack."""
+
+  def is_tuple(node):
+    return isinstance(node, tuple)
+
+  leaves, form = jax.tree.flatten(blocks, is_leaf=is_tuple)
+  if not is_tuple(leaves[0]):
+    return None
+  return [form.unflatten(each) for each in zip(*leaves, strict=True)]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from sigma_jax.models import layers
 
@@ -34,3 +35,37 @@ def test_gelu_of_bfloat16_is_rounded_once(x):
   assert layers.gelu(x).dtype == jnp.bfloat16
   wanted = exact(float(x))
   assert float(layers.gelu(x)) == pytest.approx(wanted, rel=2**-8, abs=1e-6)
+
+
+@pytest.mark.parametrize("remat", ["none", "light", "full"])
+@pytest.mark.parametrize("num_blocks", [None, 2])
+def test_blocks_one_by_one_are_the_stack(remat, num_blocks):
+  stack = layers.Stack(
+    3, remat=remat, rngs=nnx.Rngs(0), dim=8, heads=2, mlp_ratio=2,
+    norm_epsilon=1e-6, dtype=jnp.float32,
+  )  # fmt: skip
+  graph, params = nnx.split(stack)
+  params = nnx.to_pure_dict(params)
+  single = jax.tree.map(tuple, params)
+  x = jax.random.normal(jax.random.key(1), (2, 5, 8))
+
+  @jax.jit
+  def run(params):
+    def loss(params):
+      out = nnx.merge(graph, params)(x, num_blocks)
+      return jnp.sum(jnp.sin(out)), out
+
+    return jax.value_and_grad(loss, has_aux=True)(params)
+
+  (_, wanted), by_stack = run(params)
+  (_, found), by_single = run(single)
+  assert "while" in run.lower(params).as_text()
+  assert "while" not in run.lower(single).as_text()
+  np.testing.assert_allclose(found, wanted, atol=1e-5)
+  jax.tree.map(
+    lambda stacked, each: np.testing.assert_allclose(
+      np.stack(each), stacked, atol=1e-4
+    ),
+    by_stack,
+    by_single,
+  )
