@@ -147,10 +147,7 @@ class VideoEncoder:
     num_tokens = math.prod(trained)
     _, time, height, width, _ = video.shape
     grid = (time // model.tubelet, height // model.patch, width // model.patch)
-    positions = None
-    if grid != trained:
-      table = vit.sinusoid_table(num_tokens, self.dim)
-      positions = jnp.asarray(vit.interpolate_positions(table, trained, grid))
+    positions = vit.positions(self.dim, trained, grid)
     tubes = vit.split_tubes(video, model.tubelet, model.patch)
     options = {"final_norm": False, "positions": positions}
     if self._layout.num_classes:

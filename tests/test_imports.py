@@ -17,7 +17,9 @@ ALLOWED = {
   "models": {"errors", "settings", "masking", "models"},
   "data": {"errors", "settings", "data"},
   "augment": {"errors", "settings", "models", "augment"},
-  "train": {"errors", "settings", "masking", "models", "losses", "train"},
+  "train": {
+    *("errors", "settings", "masking", "models", "losses", "augment", "train"),
+  },
 }
 # They read videos too.
 WIRING = {"main", "tasks", "features", "report"}

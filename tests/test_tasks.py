@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from sigma_jax import errors, settings, tasks
+from sigma_jax import errors, settings
+from sigma_jax.tasks import probe
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def test_classes_of_both_splits_are_counted(config_of):
   """A class that only one split has still has its own number."""
   train, val = ["a.mp4 0", "b.mp4 5"], ["c.mp4 2"]
   for first, second in ((train, val), (val + ["d.mp4 0"], train)):
-    opened, labels, count = tasks.open_splits(config_of(first, second))
+    opened, labels, count = probe.open_splits(config_of(first, second))
     assert count == {"label": 6}
     assert [len(opened[name]) for name in ("train", "val")] == [
       len(first), len(second)
@@ -38,12 +39,12 @@ def test_classes_of_both_splits_are_counted(config_of):
 def test_a_file_in_both_splits_is_refused(config_of):
   config = config_of(["a.mp4 0", "b.mp4 1"], ["c.mp4 0", "b.mp4 1"])
   with pytest.raises(errors.UserError, match=r"b\.mp4 is in the training"):
-    tasks.open_splits(config)
+    probe.open_splits(config)
 
 
 def test_one_class_is_refused(config_of, tmp_path):
   with pytest.raises(errors.UserError, match=r"only one class in .*train\.csv"):
-    tasks.open_splits(config_of(["a.mp4 1", "b.mp4 1"], ["c.mp4 0"]))
+    probe.open_splits(config_of(["a.mp4 1", "b.mp4 1"], ["c.mp4 0"]))
   sets = {
     "both": {"names": ["x", "y"], "of_label": [0, 1]},
     "same": {"names": ["x", "y"], "of_label": [1, 1]},
@@ -52,4 +53,4 @@ def test_one_class_is_refused(config_of, tmp_path):
   path.write_text(json.dumps(sets))
   config = config_of(["a.mp4 0", "b.mp4 1"], ["c.mp4 0"], label_sets=str(path))
   with pytest.raises(errors.UserError, match="label set 'same'"):
-    tasks.open_splits(config)
+    probe.open_splits(config)

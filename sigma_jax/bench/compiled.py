@@ -163,7 +163,8 @@ def _step(settings: settings_lib.Settings, mesh) -> tuple[Any, tuple]:
     jnp.uint8,
     sharding=mesh_lib.batch_sharding(mesh),
   )
-  function = steps.jit_pretrain_step(settings, tx, schedule, mesh, train_state)
+  step = steps.pretrain_step(settings, tx, schedule, mesh)
+  function = steps.jit(step, mesh, train_state)
   return function, (train_state, frozen, {"video": video})
 
 

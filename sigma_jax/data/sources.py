@@ -132,3 +132,22 @@ class _Part:
 
   def open(self, row: int, timeout: float) -> Video:
     return self._source.open(self._first + row, timeout)
+
+
+def take(source: Source, rows: np.ndarray) -> Source:
+  """Some rows, int [m], as a source of their own, in this order."""
+  return _Rows(source, rows)
+
+
+class _Rows:
+  def __init__(self, source: Source, rows: np.ndarray):
+    self._source, self._rows = source, rows
+    self.path = source.path
+    self.files = tuple(source.files[row] for row in rows)
+    self.labels = source.labels[rows]
+
+  def __len__(self) -> int:
+    return len(self.files)
+
+  def open(self, row: int, timeout: float) -> Video:
+    return self._source.open(int(self._rows[row]), timeout)

@@ -1,15 +1,17 @@
 """Mean-pooled features of a frozen encoder, each clip exactly once."""
 
 import functools
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.models import sigma
+from sigma_jax.models import vit
 from sigma_jax.train import mesh as mesh_lib
 
 
@@ -34,7 +36,8 @@ def extract(
 
   Args:
     settings: of the run that the encoders are of.
-    encoders: name -> parameters; all see each clip, decoded once.
+    encoders: name -> parameters of the encoder; all see each clip, decoded
+      once.
     batches: this process's {"video": uint8 [b, t, h, w, 3], "index": int32
       [b], "valid": bool [b]}; rows that are not valid are dropped.
     mesh: devices; their number divides the global batch.
@@ -44,14 +47,26 @@ def extract(
     Each encoder's features of all processes' clips, in the source's order: the
     same on every process, whatever their number.
   """
-  graph, _, frozen = sigma.abstract(settings)
+  num_tokens = math.prod(settings.grid)
+
+  def make():
+    return vit.Encoder(
+      settings.model, num_tokens, final_norm=False, rngs=nnx.Rngs(0)
+    )
+
+  graph = nnx.split(nnx.eval_shape(make))[0]
 
   @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
   def pool(params, video):
-    model = sigma.merge(graph, params, frozen)
-    tokens = model.encode(video, num_blocks=layer or None, final_norm=False)
+    model = settings.model
+    tubes = vit.split_tubes(video, model.tubelet, model.patch)
+    tokens = nnx.merge(graph, params)(tubes, num_blocks=layer or None)
     return jnp.mean(tokens, axis=1)
 
+  encoders = {
+    name: {part: value for part, value in params.items() if part != "norm"}
+    for name, params in encoders.items()
+  }
   encoders = jax.device_put(encoders, mesh_lib.replicated(mesh))
   features: dict[str, list] = {name: [] for name in encoders}
   rows = []

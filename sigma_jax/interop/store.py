@@ -149,7 +149,12 @@ def config_file(path: str | pathlib.Path) -> settings_lib.Settings:
 
 def _read_workdir(workdir: pathlib.Path) -> Model:
   settings = workdir_lib.read_config(workdir)
+  if settings.task == "supervised":
+    _check_published_form(workdir, settings.supervised)
   params = jax.tree.map(np.asarray, checkpoint.restore_params(workdir)[0])
+  if settings.task == "supervised":
+    classes = len(params["head"]["bias"])
+    return Model(published.Layout(settings.model, classes), params, settings)
   layout = layout_lib.of_settings(settings)
   about = workdir / IMPORTED
   kind = json.loads(about.read_text())["kind"] if about.is_file() else ""
@@ -167,6 +172,21 @@ def _read_workdir(workdir: pathlib.Path) -> Model:
     classes = len(params["head"]["bias"])
     layout = published.Layout(settings.model, num_classes=classes)
   return Model(layout, params, settings)
+
+
+def _check_published_form(
+  workdir: pathlib.Path, run: settings_lib.Supervised
+) -> None:
+  """Refuses runs with labels that hold no fine-tuned model as published."""
+  if run.trains == "head":
+    raise errors.UserError(
+      f"{workdir} holds heads alone: give the encoder's own checkpoint"
+    )
+  if run.pooling != "mean":
+    raise errors.UserError(
+      f"{workdir} was fine-tuned with supervised.pooling={run.pooling!r}: no "
+      "format but a run's own has that"
+    )
 
 
 def _head(model: Model) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ over visible tokens and mask tokens.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -94,6 +95,25 @@ def interpolate_positions(
   return x.reshape(-1, x.shape[-1])
 
 
+def positions(
+  dim: int, trained: tuple[int, int, int], grid: tuple[int, int, int]
+) -> np.ndarray | None:
+  """The table of an encoder that was trained on another grid.
+
+  Args:
+    dim: of its tokens.
+    trained: tubes along time, height and width of the clips it was trained on.
+    grid: of the clips it is to see.
+
+  Returns:
+    float32 [n, dim], or None where the grids are the same.
+  """
+  if grid == trained:
+    return None
+  table = sinusoid_table(math.prod(trained), dim)
+  return interpolate_positions(table, trained, grid)
+
+
 class Encoder(nnx.Module):
   """Embeds tubes, adds positions, runs the blocks and a final LayerNorm."""
 
@@ -136,6 +156,7 @@ class Encoder(nnx.Module):
     num_blocks: int | None = None,
     final_norm: bool = True,
     positions: jax.Array | None = None,
+    drop: layers.DropPath | None = None,
   ) -> jax.Array:
     """Encodes all tubes of a clip or the visible ones.
 
@@ -146,6 +167,7 @@ class Encoder(nnx.Module):
       final_norm: whether the encoder's own LayerNorm, if any, ends it.
       positions: float32 [n, d] to add instead of the sinusoid table of the
         grid that it was made for: see `interpolate_positions`.
+      drop: stochastic depth, in fine-tuning.
 
     Returns:
       float32 tokens [b, v or n, d].
@@ -160,7 +182,7 @@ class Encoder(nnx.Module):
       # tenths of the tubes out of the product altogether.
       tubes, position = gather_tokens(tubes, index), table[index]
     x = self.embed(normalize_pixels(tubes)).astype(jnp.float32) + position
-    x = self.stack(x, num_blocks)
+    x = self.stack(x, num_blocks, drop)
     return self.norm(x) if final_norm and self.final_norm else x
 
 

@@ -18,6 +18,7 @@ from sigma_jax import freeze
 from sigma_jax.settings.data import Augment, Data
 from sigma_jax.settings.evaluation import Probe, Segmentation
 from sigma_jax.settings.model import TEACHERS, Loss, Masking, Model, Target
+from sigma_jax.settings.supervised import Supervised
 from sigma_jax.settings.training import Mesh, Optimizer, Train
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
   "Probe",
   "Segmentation",
   "Settings",
+  "Supervised",
   "Target",
   "Train",
   "default_config",
@@ -42,10 +44,10 @@ __all__ = [
 class Settings:
   """One run. Sections mirror the config's; see each class for its keys."""
 
-  task: str = "pretrain"  # pretrain, probe or segmentation
+  task: str = "pretrain"  # pretrain, probe, supervised or segmentation
   seed: int = 0
-  # Workdir whose parameters a fresh pre-training starts from, or that the
-  # probe judges. A .pth becomes one: python -m sigma_jax.interop import.
+  # Whose parameters a fresh training starts from, or which encoder is judged:
+  # a workdir, and but for pre-training also a .pth or a transformers folder.
   init: str = ""
   data: Data = dataclasses.field(default_factory=Data)
   augment: Augment = dataclasses.field(default_factory=Augment)
@@ -57,10 +59,13 @@ class Settings:
   train: Train = dataclasses.field(default_factory=Train)
   mesh: Mesh = dataclasses.field(default_factory=Mesh)
   probe: Probe = dataclasses.field(default_factory=Probe)
+  supervised: Supervised = dataclasses.field(default_factory=Supervised)
   segmentation: Segmentation = dataclasses.field(default_factory=Segmentation)
 
   def __post_init__(self):
-    freeze.choice("task", self.task, ("pretrain", "probe", "segmentation"))
+    freeze.choice(
+      "task", self.task, ("pretrain", "probe", "supervised", "segmentation")
+    )
     if self.data.num_frames % self.model.tubelet:
       raise ValueError(
         "data.num_frames must be divisible by model.tubelet, got "

@@ -3,6 +3,7 @@
 Methods differ by their step function and their config, never by their loop.
 """
 
+import dataclasses
 import math
 import pathlib
 from collections.abc import Callable, Iterator
@@ -13,9 +14,11 @@ import numpy as np
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
+from sigma_jax.models import sigma
 from sigma_jax.train import (
   checkpoint,
   feed,
+  layout,
   metrics,
   optimizer,
   preemption,
@@ -39,9 +42,43 @@ def total_steps(settings: settings_lib.Settings, num_examples: int) -> int:
   )
 
 
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """What differs between pre-training and training with labels.
+
+  Attributes:
+    make_step: (settings, optimiser, schedule, mesh) -> the step.
+    init_params: makes the parameters of a fresh run.
+    inputs: entries of a batch that the step reads.
+    optimizer: further arguments of `optimizer.make`.
+    watch: number of steps -> what warns of a collapse; None: nothing can.
+  """
+
+  make_step: Callable[..., steps.Step]
+  init_params: state.InitParams
+  inputs: tuple[str, ...] = ("video",)
+  optimizer: dict[str, Any] = dataclasses.field(default_factory=dict)
+  watch: Callable[[int], metrics.CollapseWatch] | None = None
+
+
 def pretrain(
+  settings: settings_lib.Settings, workdir: str | pathlib.Path, **options
+) -> dict[str, float]:
+  """`run` of a masked pre-training; returns the last step's metrics."""
+  watched = settings.loss.kind == "assignment"
+  prototypes = settings.loss.num_prototypes if watched else None
+  method = Method(
+    make_step=steps.pretrain_step,
+    init_params=sigma.init_params,
+    watch=lambda total: metrics.CollapseWatch(prototypes, total // 10),
+  )
+  return run(settings, workdir, method, **options)[1]
+
+
+def run(
   settings: settings_lib.Settings,
   workdir: str | pathlib.Path,
+  method: Method,
   *,
   num_examples: int,
   open_batches: Callable[[int], Iterator[dict[str, np.ndarray]]],
@@ -49,22 +86,24 @@ def pretrain(
   frozen: dict | None = None,
   initial: dict | None = None,
   profile_steps: range = range(0),
-) -> dict[str, float]:
-  """Pre-trains, or resumes from the workdir's newest checkpoint.
+) -> tuple[state.TrainState, dict[str, float]]:
+  """Trains, or resumes from the workdir's newest checkpoint.
 
   Args:
     settings: the run.
     workdir: config.json, metrics.jsonl, tensorboard/ and checkpoints/ go here.
+    method: what is trained, and how.
     num_examples: length of an epoch in clips.
     open_batches: start step -> endless iterator of this process's batches
-      {"video": uint8 [b, t, h, w, 3], "index": int32 [b]}.
+      {"video": uint8 [b, t, h, w, 3], "index": int32 [b], ...}.
     file_name: manifest row -> file, for messages.
-    frozen: the target's frozen weights as host arrays, where it has any.
+    frozen: weights that are not trained, as host arrays, where there are any.
     initial: parameters that a fresh run starts from instead of random ones.
     profile_steps: steps that are traced by JAX's profiler into profile/.
 
   Returns:
-    The last step's metrics.
+    The state after the last step, and that step's metrics: {} where the run
+    was complete before.
 
   Raises:
     UserError: settings that do not fit the devices or the workdir.
@@ -82,21 +121,31 @@ def pretrain(
     batch_size=settings.train.batch_size,
     total_steps=total,
     steps_per_epoch=num_examples / settings.train.batch_size,
+    **method.optimizer,
   )
   workdir_lib.write_config(workdir, settings)
   checkpoints = checkpoint.Checkpointer(workdir, settings.train)
-  found = checkpoints.restore_newest(state.abstract(settings, tx, mesh))
-  start, train_state = found or (0, state.create(settings, tx, mesh, initial))
+  shape = settings, tx, mesh
+  found = checkpoints.restore_newest(
+    state.abstract(*shape, init_params=method.init_params)
+  )
+  start, train_state = found or (
+    0,
+    state.create(*shape, initial, init_params=method.init_params),
+  )
   frozen = jax.device_put(frozen or {}, mesh_lib.replicated(mesh))
   _announce(settings, mesh, train_state, start, total)
 
   # --- step, data, outputs ---------------------------------------------------
-  step_fn = steps.jit_pretrain_step(settings, tx, schedule, mesh, train_state)
-  batches = feed.Feed(open_batches(start), mesh)
+  train_state = layout.fit(train_state, mesh)
+  step_fn = steps.jit(
+    method.make_step(settings, tx, schedule, mesh), mesh, train_state
+  )
+  batches = feed.Feed(open_batches(start), mesh, method.inputs)
   writer = metrics.Writer(workdir, start)
   progress = metrics.Progress(start, total, settings.train.batch_size)
-  watch = metrics.CollapseWatch(_num_prototypes(settings), total // 10)
-  for row in metrics.read(workdir):
+  watch = method.watch(total) if method.watch else None
+  for row in metrics.read(workdir) if watch else ():
     watch.check(row["step"], row)
   pending: list[tuple[int, np.ndarray, Any]] = []
   last: dict[str, float] = {}
@@ -121,11 +170,11 @@ def pretrain(
         # a checkpoint never holds what a non-finite step left behind.
         last = _drain(pending, checkpoints, file_name)
       if log_now:
-        for text in watch.check(step, last):
+        for text in watch.check(step, last) if watch else ():
           metrics.say(f"warning: step {step}: collapse: {text}")
         writer.write(step, last | progress.line(step, last, batches.waited))
       if save_now or stop_now:
-        checkpoints.save(step, train_state)
+        checkpoints.save(step, layout.stack(train_state))
       if stop_now and step < total:
         checkpoints.wait()
         raise errors.Preempted(
@@ -138,7 +187,7 @@ def pretrain(
     batches.close()
     writer.close()
     checkpoints.close()
-  return last
+  return layout.stack(train_state), last
 
 
 def _drain(
@@ -163,12 +212,6 @@ def _drain(
       )
   pending.clear()
   return fetched[-1]
-
-
-def _num_prototypes(settings: settings_lib.Settings) -> int | None:
-  if settings.loss.kind == "assignment":
-    return settings.loss.num_prototypes
-  return None
 
 
 def _announce(settings, mesh, train_state, start: int, total: int) -> None:

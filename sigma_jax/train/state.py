@@ -1,5 +1,6 @@
 """What a run carries from step to step, as plain pytrees."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,13 +21,18 @@ class TrainState(NamedTuple):
   opt_state: Any
 
 
+# (settings, key) -> fresh parameters, a nested dict of float32; jit-able.
+InitParams = Callable[[settings_lib.Settings, jax.Array], dict[str, Any]]
+
+
 def abstract(
   settings: settings_lib.Settings,
   optimizer: optax.GradientTransformation,
   mesh: jax.sharding.Mesh,
+  init_params: InitParams = sigma.init_params,
 ) -> TrainState:
   """Shapes, dtypes and shardings of the run's state; allocates nothing."""
-  shapes = jax.eval_shape(lambda: _fresh(settings, optimizer))
+  shapes = jax.eval_shape(lambda: _fresh(settings, optimizer, init_params))
   shardings = mesh_lib.state_sharding(mesh, shapes)
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
@@ -42,6 +48,7 @@ def create(
   optimizer: optax.GradientTransformation,
   mesh: jax.sharding.Mesh,
   initial: dict[str, Any] | None = None,
+  init_params: InitParams = sigma.init_params,
 ) -> TrainState:
   """A fresh state, made in one jit so that each device makes its own shard.
 
@@ -50,19 +57,22 @@ def create(
   Args:
     settings, optimizer, mesh: of the run.
     initial: parameters to start from instead of random ones.
+    init_params: makes random ones, of the run's seed.
 
   Raises:
     UserError: `initial` is of another model.
   """
-  shapes = jax.eval_shape(lambda: _fresh(settings, optimizer))
+  shapes = jax.eval_shape(lambda: _fresh(settings, optimizer, init_params))
   shardings = mesh_lib.state_sharding(mesh, shapes)
-  make = jax.jit(lambda: _fresh(settings, optimizer), out_shardings=shardings)
-  fresh = make()
   if initial is None:
-    return fresh
-  _check_same(fresh.params, initial)
+    return jax.jit(
+      lambda: _fresh(settings, optimizer, init_params), out_shardings=shardings
+    )()
+  _check_same(shapes.params, initial)
   params = jax.device_put(initial, shardings.params)
-  return fresh._replace(params=params)
+  return jax.jit(
+    lambda params: _start(params, optimizer), out_shardings=shardings
+  )(params)
 
 
 def _check_same(wanted: dict, found: dict) -> None:
@@ -86,6 +96,10 @@ def _check_same(wanted: dict, found: dict) -> None:
     )
 
 
-def _fresh(settings, optimizer) -> TrainState:
-  params = sigma.init_params(settings, jax.random.key(settings.seed))
+def _fresh(settings, optimizer, init_params) -> TrainState:
+  params = init_params(settings, jax.random.key(settings.seed))
+  return _start(params, optimizer)
+
+
+def _start(params, optimizer) -> TrainState:
   return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))

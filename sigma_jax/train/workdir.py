@@ -16,12 +16,17 @@ from sigma_jax import settings as settings_lib
 CONFIG = "config.json"
 # A checkpoint fits only a run that agrees on all of these.
 _MODEL_KEYS = (
+  "task",
   "data.num_frames",
   "data.size",
   "model",
   "target",
   "loss.kind",
   "loss.num_prototypes",
+  "supervised.trains",
+  "supervised.pooling",
+  "supervised.rates",
+  "supervised.ema",
 )
 # Options of sections above that change no parameter's name or shape.
 _FREE_KEYS = (

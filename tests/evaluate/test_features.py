@@ -36,7 +36,9 @@ def mesh_of(count):
 
 
 def extract(settings, params, batches, mesh, layer=0):
-  return features.extract(settings, {"it": params}, batches, mesh, layer)["it"]
+  return features.extract(
+    settings, {"it": params["encoder"]}, batches, mesh, layer
+  )["it"]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,9 @@ def test_batch_size_and_devices_change_nothing(
 def test_several_encoders_see_the_clips_once(tiny, params, videos, alone):
   other = jax.tree.map(lambda x: 2 * x, params)
   seen = iter(batches(videos, 4))
-  both = features.extract(tiny, {"one": params, "two": other}, seen, mesh_of(1))
+  both = features.extract(
+    tiny, {"one": params["encoder"], "two": other["encoder"]}, seen, mesh_of(1)
+  )
   assert next(seen, None) is None
   np.testing.assert_allclose(both["one"].features, alone.features, atol=1e-5)
   again = extract(tiny, other, batches(videos, 4), mesh_of(1))

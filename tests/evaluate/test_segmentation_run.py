@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sigma_jax import errors, tasks
+from sigma_jax import errors
 from sigma_jax.data import annotated, toy_sequences
 from sigma_jax.evaluate import dense, published, segmentation_run
 from sigma_jax.models import sigma
+from sigma_jax.tasks import segmentation
 from sigma_jax.train import checkpoint
 
 
@@ -52,7 +53,7 @@ def config(change, tiny, folder, run):
 def finished(config, tmp_path_factory):
   """The workdir of a whole evaluation; copied where it is changed."""
   workdir = tmp_path_factory.mktemp("segmentation") / "whole"
-  tasks.segmentation(config, workdir)
+  segmentation.run(config, workdir)
   return workdir
 
 
@@ -117,7 +118,7 @@ def test_pictures_of_the_first_clip(finished):
 
 def test_the_same_again_computes_nothing(workdir, config, read_clips, capsys):
   before = results(workdir)
-  tasks.segmentation(config, workdir)
+  segmentation.run(config, workdir)
   assert read_clips == [] and results(workdir) == before
   assert "3/3 toy-00002: pretrained clustering" in capsys.readouterr().out
 
@@ -134,7 +135,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 
   with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
     patch.setattr(annotated, "read", interrupted)
-    tasks.segmentation(config, tmp_path)
+    segmentation.run(config, tmp_path)
   assert not (tmp_path / "results.json").exists()
 
   def only_the_last(sequence, data):
@@ -142,7 +143,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     return read(sequence, data)
 
   monkeypatch.setattr(annotated, "read", only_the_last)
-  tasks.segmentation(config, tmp_path)
+  segmentation.run(config, tmp_path)
   assert results(tmp_path) == results(finished)
 
 
@@ -150,7 +151,7 @@ def test_damaged_clips_are_computed_again(workdir, config, read_clips):
   before = results(workdir)
   (workdir / "clips" / "00000.json").write_text('{"key": ')
   (workdir / "clips" / "00001.json").write_text("[]")
-  tasks.segmentation(config, workdir)
+  segmentation.run(config, workdir)
   assert read_clips == ["toy-00000", "toy-00001"]
   assert results(workdir) == before
 
@@ -158,17 +159,17 @@ def test_damaged_clips_are_computed_again(workdir, config, read_clips):
 def test_other_options_or_weights_are_another_evaluation(
   workdir, config, change, tiny, run, read_clips
 ):
-  tasks.segmentation(change(config, segmentation__clusters=2), workdir)
+  segmentation.run(change(config, segmentation__clusters=2), workdir)
   assert len(read_clips) == 3
   # The same path, trained on: another checkpoint.
   later = shutil.copytree(run, workdir.parent / "later")
   config = change(config, init=str(later))
-  tasks.segmentation(config, workdir)
+  segmentation.run(config, workdir)
   assert len(read_clips) == 6
   shutil.rmtree(later)
   params = sigma.init_params(tiny, jax.random.key(6))
   checkpoint.write_params(later, tiny, params, step=8)
-  tasks.segmentation(config, workdir)
+  segmentation.run(config, workdir)
   assert len(read_clips) == 9 and results(workdir)["step"] == 8
 
 
@@ -200,7 +201,7 @@ def test_table_has_published_numbers_marked():
 def test_it_needs_one_process(config, tmp_path, monkeypatch):
   monkeypatch.setattr(jax, "process_count", lambda: 2)
   with pytest.raises(errors.UserError, match="in one process"):
-    tasks.segmentation(config, tmp_path)
+    segmentation.run(config, tmp_path)
 
 
 @pytest.mark.parametrize("made", [False, True])

@@ -244,7 +244,7 @@ def test_teacher_stays_out_of_the_state_and_the_evaluation(small, tiny_video):
       "valid": np.ones(8, bool),
     }
   ]
-  encoders = {"one": after.params}
+  encoders = {"one": after.params["encoder"]}
   pooled = features_lib.extract(small, encoders, batches, mesh)["one"]
   assert pooled.features.shape == (8, 32)
 

@@ -57,7 +57,7 @@ def judge(settings, workdir, clips: int) -> None:
       yield {"video": video, "index": index, "valid": valid}
 
   mesh = mesh_lib.make(settings.mesh)
-  encoders = {"it": jax.tree.map(np.asarray, params)}
+  encoders = {"it": jax.tree.map(np.asarray, params["encoder"])}
   found = features.extract(settings, encoders, batches(), mesh)["it"]
   name = f"features{jax.process_index()}.npz"
   np.savez(str(workdir / name), **found._asdict())

@@ -92,9 +92,10 @@ def one_step(settings, mesh):
   state = state_lib.create(settings, tx, mesh)
   shape = (8, 4, 16, 16, 3)
   video = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-  step = steps.jit_pretrain_step(
-    settings, tx, lambda step: step.astype("float32"), mesh, state
+  step = steps.pretrain_step(
+    settings, tx, lambda step: step.astype("float32"), mesh
   )
+  step = steps.jit(step, mesh, state)
   batch = mesh_lib.put_batch({"video": video}, mesh)
   before = jax.tree.map(jnp.copy, state)  # the step consumes its own
   return before, *step(state, {}, batch)

@@ -1,0 +1,16 @@
+"""Linear probe of a frozen toy encoder, with augmentation, rates in one pass.
+
+python -m sigma_jax.main --config=configs/eval/linear_toy.py \
+    --workdir=runs/toy/linear --config.init=runs/toy
+
+Without `init` a random encoder is probed. `:appearance` after the config takes
+the other set of labels. configs/toy_probe.py fits the same probe on cached
+features, without augmentation.
+"""
+
+from sigma_jax import recipes
+
+
+def get_config(label_set: str = "motion"):
+  """Chosen by the experiments in docs/LOG.md."""
+  return recipes.toy_supervised(label_set, trains="head")

@@ -1,0 +1,123 @@
+"""What a model says of every clip of a split, part by part, resumable."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from sigma_jax.train import mesh as mesh_lib
+from sigma_jax.train import workdir as workdir_lib
+
+_PART_ROWS = 512  # whose predictions an interruption can cost
+
+
+class Predictions(NamedTuple):
+  """values: float32 [r, k, c], of r heads and k clips.
+
+  rows, views: int32 [k], which row of the source a clip is of, and which of
+  its views; in ascending order.
+  """
+
+  values: np.ndarray
+  rows: np.ndarray
+  views: np.ndarray
+
+
+def collect(
+  forward: Callable[[jax.Array], jax.Array],
+  batches: Iterable[dict[str, np.ndarray]],
+  mesh: jax.sharding.Mesh,
+) -> Predictions:
+  """Runs a model over batches.
+
+  Args:
+    forward: uint8 [b, t, h, w, 3] -> float32 [r, b, c], on every device alike.
+    batches: this process's {"video", "index", "view", "valid"}, see
+      `data.pipeline.eval_batches`; rows that are not valid are dropped.
+    mesh: devices; their number divides the global batch.
+
+  Returns:
+    Those of all processes, the same on each.
+  """
+  values, rows, views = [], [], []
+  for batch in batches:
+    video = mesh_lib.put_batch({"video": batch["video"]}, mesh)["video"]
+    found = np.asarray(forward(video))
+    valid, row, view = mesh_lib.gather(
+      (batch["valid"], batch["index"], batch["view"])
+    )
+    values.append(found[:, valid])
+    rows.append(row[valid])
+    views.append(view[valid])
+  row, view = np.concatenate(rows), np.concatenate(views)
+  order = np.lexsort((view, row))
+  joined = np.concatenate(values, axis=1)[:, order]
+  return Predictions(joined, row[order], view[order])
+
+
+def in_parts(
+  folder,
+  identity,
+  num_rows: int,
+  compute: Callable[[int, int], Predictions],
+  say: Callable[[str], None] = lambda line: None,
+) -> Predictions:
+  """All rows' predictions, taking those that an interrupted run has left.
+
+  Args:
+    folder: for one file a part; on a run of several processes they share it.
+    identity: JSON-able, what the predictions depend on; files that were made
+      under another one are made again.
+    num_rows: n.
+    compute: (first, last) -> predictions of rows first .. last - 1.
+    say: told of progress.
+  """
+  folder = workdir_lib.path(folder)
+  if jax.process_index() == 0:
+    folder.mkdir(parents=True, exist_ok=True)
+  parts = []
+  for first in range(0, num_rows, _PART_ROWS):
+    last = min(first + _PART_ROWS, num_rows)
+    file = folder / f"{first:08d}.npz"
+    key = hashlib.sha256(json.dumps([identity, first, last]).encode())
+    part = _read(file, key.hexdigest())
+    # One process without the file makes all of them compute it together.
+    if not np.all(mesh_lib.gather(np.array([part is not None]))):
+      part = compute(first, last)
+      if jax.process_index() == 0:
+        _write(file, key.hexdigest(), part)
+    parts.append(part)
+    say(f"{last}/{num_rows} videos")
+  return Predictions(
+    np.concatenate([part.values for part in parts], axis=1),
+    np.concatenate([part.rows for part in parts]),
+    np.concatenate([part.views for part in parts]),
+  )
+
+
+def _write(file, key: str, part: Predictions) -> None:
+  data = io.BytesIO()
+  np.savez(data, key=np.array(key), **part._asdict())
+  if workdir_lib.is_remote(file):
+    file.write_bytes(data.getvalue())
+    return
+  partial = file.with_name(file.name + ".tmp")
+  partial.write_bytes(data.getvalue())
+  partial.replace(file)
+
+
+def _read(file, key: str) -> Predictions | None:
+  """The part, if it is there and was made of the same."""
+  if not file.exists():
+    return None
+  try:
+    with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as found:
+      if str(found["key"]) != key:
+        return None
+      return Predictions(*(found[name] for name in Predictions._fields))
+  except Exception:  # damaged, in one of NumPy's ways: computed again
+    return None

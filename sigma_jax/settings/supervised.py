@@ -1,0 +1,82 @@
+"""Training with labels: fine-tuning, linear and attentive probes."""
+
+import dataclasses
+
+from sigma_jax import freeze
+
+
+@dataclasses.dataclass(frozen=True)
+class Supervised:
+  """What is trained on top of `init`'s encoder, and how it is tested.
+
+  Clips come from `data`, their augmentation is `augment`, rates and length are
+  `optimizer` and `train`.
+  """
+
+  trains: str = "all"  # all: fine-tuning; head: the encoder stays frozen
+  # mean: LayerNorm of the mean token, then a linear map. attention: a block of
+  # cross-attention whose query is learnt (V-JEPA's attentive probe) before it.
+  pooling: str = "mean"
+  # classes: one a video, by the manifest. multilabel: several. count: how
+  # often an action repeats.
+  targets: str = "classes"
+  label_set: str = ""  # of data.label_sets; empty: the first
+  # Files beside the manifests, where targets are not classes: the .npz of
+  # multiple labels or the .jsonl of repetitions.
+  train_targets: str = ""
+  val_targets: str = ""
+  # Factors of optimizer.base_lr, each with a head of its own, all trained in
+  # one pass; the best on held-out training videos is tested. Heads only.
+  rates: tuple[float, ...] = (1.0,)
+  holdout: float = 0.1  # share of the training videos, where there is a choice
+  head_scale: float = 0.001  # of the new linear map's initial weights
+  layer_decay: float = 0.75  # of the rate, from block to block downwards
+  drop_path: float = 0.1  # of the last block; falls linearly to 0 at the first
+  # Decay of a moving average of the parameters, which is then what is tested;
+  # 0: none.
+  ema: float = 0.0
+  # Test views in time and space, averaged by softmax (classes) or by their
+  # maximum (multilabel).
+  views: tuple[int, int] = (5, 3)
+  test_batch_size: int = 64  # clips over all devices
+  bootstrap: int = 1000  # resamples behind the confidence interval
+
+  def __post_init__(self):
+    freeze.choice("supervised.trains", self.trains, ("all", "head"))
+    freeze.choice("supervised.pooling", self.pooling, ("mean", "attention"))
+    freeze.choice(
+      "supervised.targets", self.targets, ("classes", "multilabel", "count")
+    )
+    freeze.positive("supervised", self, "test_batch_size", "bootstrap")
+    freeze.positive("supervised", self, "layer_decay", "head_scale")
+    if not self.rates or min(self.rates) <= 0:
+      raise ValueError(
+        f"supervised.rates needs one or more positive values, got {self.rates}"
+      )
+    if self.trains == "all" and len(self.rates) > 1:
+      raise ValueError(
+        "supervised.rates holds several values, which only heads on a frozen "
+        "encoder can be trained with: set supervised.trains='head', or one rate"
+      )
+    for name, below in (("drop_path", 1), ("ema", 1), ("holdout", 1)):
+      value = getattr(self, name)
+      if not 0 <= value < below:
+        raise ValueError(
+          f"supervised.{name} must lie in [0, {below}), got {value}"
+        )
+    if len(self.rates) > 1 and not self.holdout:
+      raise ValueError(
+        "supervised.holdout must be positive to choose among supervised.rates"
+      )
+    if len(self.views) != 2 or min(self.views) < 1:
+      raise ValueError(
+        "supervised.views are two numbers from 1 up, in time and in space, got "
+        f"{self.views}"
+      )
+    if self.targets != "classes" and not (
+      self.train_targets and self.val_targets
+    ):
+      raise ValueError(
+        f"supervised.targets {self.targets!r} needs supervised.train_targets "
+        "and supervised.val_targets, the files that hold them"
+      )

@@ -1,0 +1,34 @@
+"""Masked pre-training."""
+
+import pathlib
+
+from sigma_jax import settings
+from sigma_jax.interop import teacher
+from sigma_jax.tasks import reading
+from sigma_jax.train import checkpoint, loop
+
+
+def run(
+  config: settings.Settings,
+  workdir: pathlib.Path,
+  profile_steps: range = range(0),
+) -> None:
+  """Pre-trains on `data.train`; resumes what the workdir holds.
+
+  A fresh run starts from `init`'s parameters where that is set.
+  """
+  from sigma_jax.data import sources
+
+  frozen = teacher.load(config)
+  initial = checkpoint.restore_params(config.init)[0] if config.init else None
+  source = sources.load(config.data.train, config.data.root)
+  loop.pretrain(
+    config,
+    workdir,
+    num_examples=len(source),
+    open_batches=reading.train(config, workdir, source),
+    file_name=lambda row: source.files[row],
+    frozen=frozen,
+    initial=initial,
+    profile_steps=profile_steps,
+  )

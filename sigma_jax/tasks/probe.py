@@ -1,0 +1,134 @@
+"""Linear probe and kNN on the cached features of a frozen encoder."""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+
+from sigma_jax import errors, settings
+from sigma_jax.evaluate import dense, features, frozen
+from sigma_jax.interop import store
+from sigma_jax.models import sigma
+from sigma_jax.tasks import reading
+from sigma_jax.train import mesh as mesh_lib
+
+
+def run(
+  config: settings.Settings,
+  workdir: pathlib.Path,
+  profile_steps: range = range(0),
+) -> None:
+  """Judges `init`'s encoder, and an untrained one beside it.
+
+  `init` is the workdir of a run, a .pth or a folder of transformers.
+  """
+  del profile_steps  # nothing is trained by steps
+  if not config.init:
+    raise errors.UserError(
+      "the probe needs --config.init=<workdir of a pre-training run>"
+    )
+  model = store.read(config.init)
+  config = _with_model_of(model.settings, config)
+  encoders = {dense.PRETRAINED: model.params["encoder"]}
+  if config.probe.random_baseline:
+    draw = jax.jit(
+      lambda key: sigma.init_params(model.settings, key)["encoder"]
+    )
+    encoders[dense.RANDOM] = draw(jax.random.key(model.settings.seed))
+  rows = _rows(config, encoders, workdir)
+  if jax.process_index():
+    return
+  frozen.write(
+    workdir,
+    {
+      "init": config.init,
+      "step": dense.step_of(config.init),
+      "seed": config.seed,
+      "config": config.fingerprint(),
+      "views": 1,
+      "rows": rows,
+    },
+  )
+  print(frozen.table(rows), flush=True)
+
+
+def _rows(config, encoders, workdir: pathlib.Path) -> list[dict]:
+  """Rows of each encoder for every label set."""
+  opened, labels, num_classes = open_splits(config)
+  mesh = mesh_lib.make(config.mesh)
+  sets = {}
+  for split, source in opened.items():
+    batches = reading.evaluate(
+      config,
+      workdir,
+      source,
+      batch_size=config.probe.batch_size,
+      samples=config.probe.train_samples if split == "train" else 1,
+    )
+    with batches:
+      sets[split] = features.extract(
+        config, encoders, batches, mesh, config.probe.layer
+      )
+  results = []
+  for encoder in encoders:
+    for label_set, count in num_classes.items():
+      found = frozen.evaluate(
+        config.probe,
+        sets["train"][encoder],
+        sets["val"][encoder],
+        np.asarray(labels["train"][label_set]),
+        np.asarray(labels["val"][label_set]),
+        count,
+      )
+      which = {"encoder": encoder, "label_set": label_set}
+      results += [which | row for row in found]
+  return results
+
+
+def open_splits(config: settings.Settings) -> tuple[dict, dict, dict]:
+  """Opens `data.train` and `data.val` for training and testing a classifier.
+
+  Returns:
+    The sources, `train` and `val`; the classes of each one's rows, label set ->
+    int32 [n]; and label set -> number of classes.
+
+  Raises:
+    FileNotFoundError, UserError: see `sources.load` and `load_label_sets`; or a
+      file is in both, or the training rows are all of one class.
+  """
+  from sigma_jax.data import manifest, sources, splits
+
+  opened, labels, num_classes = {}, {}, {}
+  for split, path in (("train", config.data.train), ("val", config.data.val)):
+    opened[split] = sources.load(path, config.data.root)
+    labels[split], names = manifest.load_label_sets(
+      config.data.label_sets, opened[split]
+    )
+    # Without label sets the names are the classes of this split alone.
+    for name, classes in names.items():
+      num_classes[name] = max(len(classes), num_classes.get(name, 0))
+  splits.check_disjoint(opened["train"], opened["val"])
+  for name, of_rows in labels["train"].items():
+    splits.check_classes(config.data.train, name, of_rows)
+  return opened, labels, num_classes
+
+
+def _with_model_of(
+  trained: settings.Settings, config: settings.Settings
+) -> settings.Settings:
+  """`config` with the model, and the clip geometry, that was trained."""
+  data = dataclasses.replace(
+    config.data,
+    num_frames=trained.data.num_frames,
+    stride=trained.data.stride,
+    size=trained.data.size,
+  )
+  return dataclasses.replace(
+    config,
+    data=data,
+    model=trained.model,
+    target=trained.target,
+    loss=trained.loss,
+    masking=trained.masking,
+  )

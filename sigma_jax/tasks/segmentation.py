@@ -1,0 +1,33 @@
+"""Unsupervised segmentation of annotated sequences."""
+
+import functools
+import pathlib
+
+import jax
+
+from sigma_jax import errors, settings
+from sigma_jax.evaluate import segmentation_run
+
+
+def run(
+  config: settings.Settings,
+  workdir: pathlib.Path,
+  profile_steps: range = range(0),
+) -> None:
+  """Segments the sequences of `data.val` by clustering features of `init`."""
+  from sigma_jax.data import annotated, mp4, sequences
+
+  del profile_steps  # nothing is trained
+  if jax.process_count() > 1:
+    raise errors.UserError(
+      "segmentation runs in one process; leave --distributed out"
+    )
+  sources = [
+    segmentation_run.Source(
+      sequence.name,
+      sequence.frames + sequence.masks,
+      functools.partial(annotated.read, sequence, config.data),
+    )
+    for sequence in sequences.load(config.data.val)
+  ]
+  segmentation_run.run(config, workdir, sources, mp4.encode)

@@ -1,0 +1,252 @@
+"""The task "supervised": fine-tuning and probes that are trained by steps."""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from sigma_jax import errors, settings
+from sigma_jax.evaluate import confusion, dense, frozen, predictions, verdicts
+from sigma_jax.interop import store
+from sigma_jax.models import vit
+from sigma_jax.tasks import reading
+from sigma_jax.train import checksums, loop, metrics, optimizer, supervised
+from sigma_jax.train import mesh as mesh_lib
+
+
+def run(
+  config: settings.Settings,
+  workdir: pathlib.Path,
+  profile_steps: range = range(0),
+) -> None:
+  """Trains on `data.train`, tests on `data.val`, writes results.json.
+
+  Both resume what the workdir holds. Without `init` the encoder is random:
+  training from scratch, or the baseline of a probe.
+
+  Raises:
+    UserError, FileNotFoundError: the input has to change.
+    RunStopped: the run ended itself.
+  """
+  from sigma_jax.data import labels
+
+  config, model = _encoder(config)
+  train, val = labels.load_both(config)
+  task = supervised.Task(
+    config,
+    train.num_outputs,
+    vit.positions(config.model.encoder_dim, model.settings.grid, config.grid),
+  )
+  held = None
+  if len(config.supervised.rates) > 1:
+    kept, chosen = labels.held_out(
+      train, config.supervised.holdout, config.seed
+    )
+    train, held = labels.take(train, kept), labels.take(train, chosen)
+  params, frozen_params = _train(task, model, train, workdir, profile_steps)
+  judge = functools.partial(_judge, task, params, frozen_params, workdir)
+  head, by_rate = 0, None
+  if held is not None:
+    by_rate = judge("holdout", held, (1, 1))[1]
+    for number, row in enumerate(by_rate):
+      if verdicts.better(config.supervised.targets, row, by_rate[head]):
+        head = number
+  found, rows = judge("test", val, _views(config))
+  if jax.process_index():
+    return
+  row = {
+    "encoder": dense.PRETRAINED if config.init else dense.RANDOM,
+    "protocol": _protocol(config.supervised),
+    "label_set": config.supervised.label_set or "label",
+    "targets": config.supervised.targets,
+    "metric": verdicts.METRIC[config.supervised.targets],
+    "num_train": len(np.unique(train.videos)),
+    "rate": config.supervised.rates[head],
+    **rows[head],
+  }
+  _write(config, workdir, row, by_rate, rows)
+  if config.supervised.targets == "classes":
+    counts = verdicts.confusion(found, head, val.videos, val.truth, val.names)
+    (workdir / "confusion.png").write_bytes(
+      confusion.picture(counts, val.names)
+    )
+  print(table(row), flush=True)
+
+
+def _encoder(config) -> tuple[settings.Settings, store.Model]:
+  """The config with `init`'s model, and that model; a random one without."""
+  if config.init:
+    model = store.read(config.init)
+    if "encoder" not in model.params:
+      raise errors.UserError(f"init {config.init!r} holds no encoder")
+    trained = dataclasses.replace(
+      model.settings.model, dtype=config.model.dtype, remat=config.model.remat
+    )
+    # Replacing checks again whether clips divide into its tubes.
+    try:
+      config = dataclasses.replace(config, model=trained)
+    except ValueError as error:
+      raise errors.UserError(f"init {config.init!r}: {error}") from error
+    return config, model
+  return config, store.Model(None, {}, config)
+
+
+def _train(task, model, train, workdir, profile_steps) -> tuple[dict, dict]:
+  """Trained parameters, averaged where that is wanted, and frozen ones."""
+  config = task.settings
+  encoder = {
+    name: part
+    for name, part in model.params.get("encoder", {}).items()
+    if name != "norm"  # heads read the tokens before it
+  }
+  fresh = jax.jit(lambda key: task.fresh(key))(jax.random.key(config.seed))
+  encoder = encoder or jax.device_get(fresh["encoder"])
+  initial, frozen_params = None, {}
+  if task.frozen_encoder:
+    frozen_params = {"encoder": encoder}
+  else:
+    initial = jax.device_get(fresh) | {"encoder": encoder}
+  open_batches = reading.train(config, workdir, train.source)
+  state, _ = loop.run(
+    config,
+    workdir,
+    supervised.method(task),
+    num_examples=len(train.source),
+    open_batches=lambda start: _WithTargets(open_batches(start), train),
+    file_name=lambda row: train.source.files[row],
+    frozen=frozen_params,
+    initial=initial,
+    profile_steps=profile_steps,
+  )
+  return optimizer.averaged(state.opt_state) or state.params, frozen_params
+
+
+class _WithTargets:
+  """Batches of a pipeline, with what each clip is to give."""
+
+  def __init__(self, batches, train):
+    self._batches, self._train = batches, train
+
+  def __iter__(self):
+    return self
+
+  def __next__(self) -> dict[str, np.ndarray]:
+    batch = next(self._batches)
+    return {**batch, "target": self._train.of_clips(batch)}
+
+  def close(self) -> None:
+    self._batches.close()
+
+
+def _judge(
+  task, params, frozen_params, workdir, name, split, views
+) -> tuple[predictions.Predictions, list[dict[str, Any]]]:
+  """Predictions of a split, and the figures of every head."""
+  from sigma_jax.data import sources
+
+  config = task.settings
+  mesh = mesh_lib.make(config.mesh)
+  arrays = (params, jax.device_put(frozen_params, mesh_lib.replicated(mesh)))
+  targets = config.supervised.targets
+
+  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
+  def forward(arrays, video):
+    whole = mesh_lib.whole(arrays[0], mesh)
+    outputs = task.outputs(whole, arrays[1], video)
+    return supervised.predictions(targets, outputs)
+
+  def compute(first: int, last: int) -> predictions.Predictions:
+    batches = reading.evaluate(
+      config,
+      workdir,
+      sources.take(split.source, np.arange(first, last)),
+      batch_size=config.supervised.test_batch_size,
+      views=views,
+    )
+    with batches:
+      found = predictions.collect(
+        functools.partial(forward, arrays), batches, mesh
+      )
+    return found._replace(rows=found.rows + first)
+
+  found = predictions.in_parts(
+    workdir / name,
+    [config.fingerprint(), checksums.of(arrays), split.source.path, views],
+    len(split.source),
+    compute,
+    lambda line: metrics.say(f"{name}: {line}"),
+  )
+  rows = [
+    verdicts.judge(
+      targets,
+      found,
+      head,
+      split.videos,
+      split.truth,
+      config.supervised.bootstrap,
+    )
+    for head in range(len(found.values))
+  ]
+  return found, rows
+
+
+def _views(config) -> tuple[int, int]:
+  """A window for counting is one clip."""
+  one = config.supervised.targets == "count"
+  return (1, 1) if one else config.supervised.views
+
+
+def _protocol(options: settings.Supervised) -> str:
+  if options.trains == "all":
+    return "finetune"
+  return "attentive" if options.pooling == "attention" else "linear, augmented"
+
+
+def _write(config, workdir, row, by_rate, rows) -> None:
+  rates = [
+    {"rate": rate, "test": test}
+    | ({"holdout": by_rate[number]} if by_rate else {})
+    for number, (rate, test) in enumerate(
+      zip(config.supervised.rates, rows, strict=True)
+    )
+  ]
+  frozen.write(
+    workdir,
+    {
+      "init": config.init,
+      "step": dense.step_of(config.init),
+      "seed": config.seed,
+      "config": config.fingerprint(),
+      "views": int(np.prod(_views(config))),
+      "rows": [row],
+      "rates": rates,
+    },
+  )
+
+
+def table(row: dict[str, Any]) -> str:
+  """A row in a line: the metric with its interval, and what else there is."""
+  shown = {
+    "top1": "top-1",
+    "map": "mAP",
+    "error": "counting error",
+    "top5": "top-5",
+    "mean_per_class": "mean per class",
+    "off_by_one": "off by one",
+  }
+  first = row["metric"]
+  # A counting error is no share: published as it is.
+  scale = 1 if first == "error" else 100
+  value, low, high = (scale * row[k] for k in (first, "low", "high"))
+  digits = 3 if first == "error" else 1
+  text = (
+    f"{row['protocol']}, {row['encoder']}: {shown[first]} {value:.{digits}f} "
+    f"[{low:.{digits}f}, {high:.{digits}f}]"
+  )
+  for name in ("top5", "mean_per_class", "off_by_one"):
+    if name in row:
+      text += f", {shown[name]} {100 * row[name]:.1f}"
+  return f"{text} ({row['num_test']} videos, {row['num_clips']} clips)"
