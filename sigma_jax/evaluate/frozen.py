@@ -35,9 +35,9 @@ def evaluate(
     num_classes: c.
 
   Returns:
-    One row per protocol: protocol, top1, low, high, mean_per_class (all in
-    [0, 1]), top5 (as well; None up to 5 classes, of which any five are right),
-    num_train, num_test, chance (of the most frequent training class).
+    One row per protocol: protocol, top1, low, high, those of
+    `scores.beside_top1` (all in [0, 1]), num_train, num_test, chance (of the
+    most frequent training class).
 
   Raises:
     UserError: there is only one class among the training clips.
@@ -78,9 +78,7 @@ def evaluate(
     correct = scores.top1(out, truth)
     low, high = scores.bootstrap_interval(correct, probe.bootstrap)
     found = {"top1": float(correct.mean()), "low": low, "high": high}
-    top5 = float(scores.top_k(out, truth, 5).mean())
-    found["top5"] = top5 if num_classes > 5 else None
-    found["mean_per_class"] = scores.mean_per_class(correct, truth)
+    found |= scores.beside_top1(out, truth, probe.bootstrap)
     rows.append({"protocol": name, **found, **common, **option})
   return rows
 

@@ -48,6 +48,31 @@ def mean_per_class(correct: np.ndarray, labels: np.ndarray) -> float:
   return float(_weighted_per_class(once, correct, labels)[0])
 
 
+def beside_top1(
+  probabilities: np.ndarray, labels: np.ndarray, resamples: int
+) -> dict[str, float | None]:
+  """What is told of a classifier beside its top-1.
+
+  Args:
+    probabilities: float [n, c].
+    labels: int [n].
+    resamples: of the bootstrap.
+
+  Returns:
+    top5 (None up to 5 classes, of which any five are right), mean_per_class,
+    mean_per_class_low and mean_per_class_high (95% interval); in [0, 1].
+  """
+  correct = top1(probabilities, labels)
+  several = probabilities.shape[1] > 5
+  low, high = bootstrap_mean_per_class(correct, labels, resamples)
+  return {
+    "top5": float(top_k(probabilities, labels, 5).mean()) if several else None,
+    "mean_per_class": mean_per_class(correct, labels),
+    "mean_per_class_low": low,
+    "mean_per_class_high": high,
+  }
+
+
 def confusion(
   probabilities: np.ndarray, labels: np.ndarray, num_classes: int
 ) -> np.ndarray:

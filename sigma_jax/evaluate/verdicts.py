@@ -33,8 +33,11 @@ def judge(
 
   Returns:
     Plain values. Always num_test (videos), num_clips, low and high (the 95%
-    interval of the first metric). classes: top1, top5, mean_per_class, chance
-    and the spread over views. multilabel: map. count: error, off_by_one.
+    interval of the first metric). classes: top1, top5 (None up to 5 classes, of
+    which any five are right), mean_per_class with its own mean_per_class_low
+    and _high, chance (the share of the most frequent class among the test
+    videos) and the spread over views. multilabel: map. count: error,
+    off_by_one.
 
   Raises:
     ValueError: no clip could be read.
@@ -60,8 +63,8 @@ def judge(
     "top1": float(correct.mean()),
     "low": low,
     "high": high,
-    "top5": float(scores.top_k(joined, wanted, 5).mean()),
-    "mean_per_class": scores.mean_per_class(correct, wanted),
+    **scores.beside_top1(joined, wanted, resamples),
+    "chance": float(np.bincount(wanted).max() / len(wanted)),
     **size,
     **spread,
   }

@@ -247,6 +247,6 @@ def table(row: dict[str, Any]) -> str:
     f"[{low:.{digits}f}, {high:.{digits}f}]"
   )
   for name in ("top5", "mean_per_class", "off_by_one"):
-    if name in row:
+    if row.get(name) is not None:
       text += f", {shown[name]} {100 * row[name]:.1f}"
   return f"{text} ({row['num_test']} videos, {row['num_clips']} clips)"
