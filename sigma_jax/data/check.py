@@ -2,10 +2,11 @@
 
 python -m sigma_jax.data.check data/k400/train.csv data/k400/val.csv
 
-For each manifest (or list of sequences, .jsonl): rows, codecs, picture sizes,
-frames, durations, classes, files that cannot be read and why, rows and files
-that stand twice, files with several labels; between manifests the files that
-are in both, by path or by content (size and hash); and the time to read a clip.
+For each manifest (or folder of prepared records, or list of sequences, .jsonl):
+rows, codecs, picture sizes, frames, durations, classes, files that cannot be
+read and why, rows and files that stand twice, files with several labels;
+between manifests the files that are in both, by path or by content (size and
+hash); and the time to read a clip.
 
 Every file is opened, a clip of 16 frames and the last frame are decoded; --full
 decodes all. It runs in processes of its own: a file that crashes or hangs its
@@ -26,7 +27,13 @@ import time
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.data import check_pool, check_report, manifest, sequences
+from sigma_jax.data import (
+  check_pool,
+  check_report,
+  records,
+  sequences,
+  sources,
+)
 from sigma_jax.data.check_file import Job, digest, examine
 
 # Past a file's own timeout: what its reader may take to notice it.
@@ -93,7 +100,7 @@ def check(
   """Checks manifests; see `check_report.gather` for what it returns.
 
   Args:
-    paths: manifests and lists of sequences.
+    paths: manifests, folders of prepared records, lists of sequences.
     root: folder that relative paths of manifests are taken from; empty: the
       manifest's.
     workers: processes; 0: one a core.
@@ -111,22 +118,26 @@ def check(
   if len(set(paths)) < len(paths):
     raise errors.UserError("a manifest is given twice")
   splits = [_load(path, root) for path in paths]
-  masks = {mask for split in splits for mask in split.masks}
-  files = list(dict.fromkeys(f for s in splits for f in (*s.files, *s.masks)))
-  if sample and sample < len(files):
-    drawn = np.random.default_rng(0).choice(len(files), sample, replace=False)
-    files = [files[place] for place in sorted(drawn)]
-  workers = min(workers or len(os.sched_getaffinity(0)), len(files))
-  jobs = [Job(file, timeout, full, file in masks) for file in files]
+  jobs = {}
+  for split in splits:
+    jobs |= _jobs(split, timeout, full)
+  names = list(jobs)
+  if sample and sample < len(names):
+    drawn = np.random.default_rng(0).choice(len(names), sample, replace=False)
+    names = [names[place] for place in sorted(drawn)]
+  workers = min(workers or len(os.sched_getaffinity(0)), len(names))
   found = {}
-  with _Progress("files", len(jobs)) as progress:
+  with _Progress("files", len(names)) as progress:
     for place, finding, reason in check_pool.run(
-      examine, jobs, workers=workers, limit=timeout + _GRACE
+      examine,
+      [jobs[name] for name in names],
+      workers=workers,
+      limit=timeout + _GRACE,
     ):
       finding = check_report.Finding(reason) if reason else finding
-      found[files[place]] = finding
+      found[names[place]] = finding
       progress.add(bad=bool(finding.reason))
-  return check_report.gather(splits, found, _digests(found, masks, workers))
+  return check_report.gather(splits, found, _digests(found, jobs, workers))
 
 
 def _load(path: str, root: str) -> check_report.Split:
@@ -140,25 +151,44 @@ def _load(path: str, root: str) -> check_report.Split:
     }
     frames = tuple(frame for one in videos for frame in one.frames)
     return check_report.Split(path, frames, None, masks)
-  rows = manifest.load(path, root)
-  return check_report.Split(path, rows.files, rows.labels, {})
+  rows = sources.load(path, root)
+  names = ()
+  if isinstance(rows, records.Records):
+    names = tuple(f"{f} (row {r} of {path})" for r, f in enumerate(rows.files))
+  return check_report.Split(path, rows.files, rows.labels, {}, names)
 
 
-def _digests(found, masks: set[str], workers: int) -> dict[str, str]:
-  """Fingerprints of the readable files that are as large as another one."""
-  of_size = collections.defaultdict(list)
-  for file, finding in found.items():
-    if not finding.reason and file not in masks:
-      of_size[finding.num_bytes].append(file)
-  files = [f for group in of_size.values() if len(group) > 1 for f in group]
+def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:
+  """What is to be read, by name."""
+  if split.records:
+    return {
+      name: Job(split.path, timeout, full, row=row)
+      for row, name in enumerate(split.records)
+    }
+  return {
+    file: Job(file, timeout, full, file in split.masks)
+    for file in (*split.files, *split.masks)
+  }
+
+
+def _digests(found, jobs: dict[str, Job], workers: int) -> dict[str, str]:
+  """Fingerprints of what is readable and looks like another one."""
+  groups = collections.defaultdict(list)
+  for name, finding in found.items():
+    if not finding.reason and not jobs[name].is_mask:
+      groups[finding.alike].append(name)
+  names = [n for group in groups.values() if len(group) > 1 for n in group]
   digests = {}
-  if files:
-    with _Progress("fingerprints", len(files)) as progress:
+  if names:
+    with _Progress("fingerprints", len(names)) as progress:
       for place, value, _ in check_pool.run(
-        digest, files, workers=min(workers, len(files)), limit=_HASH_LIMIT
+        digest,
+        [jobs[name] for name in names],
+        workers=min(workers, len(names)),
+        limit=_HASH_LIMIT,
       ):
         if value is not None:
-          digests[files[place]] = value
+          digests[names[place]] = value
         progress.add()
   return digests
 

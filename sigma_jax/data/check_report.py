@@ -14,19 +14,26 @@ _LISTED = 10  # examples of one kind in the text; the JSON has all
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """One manifest or list of sequences.
+  """One manifest, folder of prepared records or list of sequences.
 
   Attributes:
-    path: of the manifest.
+    path: of it.
     files: n files, as listed.
     labels: int32 [n]; None: a list of sequences.
     masks: mask files -> their frames.
+    records: n names of the records, where that is what is read.
   """
 
   path: str
   files: tuple[str, ...]
   labels: np.ndarray | None
   masks: dict[str, str]
+  records: tuple[str, ...] = ()
+
+  @property
+  def read(self) -> tuple[str, ...]:
+    """Names of what is read for each row: its file, or its record."""
+    return self.records or self.files
 
 
 def gather(
@@ -36,8 +43,8 @@ def gather(
 
   Args:
     splits: what was checked.
-    found: by file; files that were not sampled are not in it.
-    digests: of files that have another's size, by file.
+    found: by name of what was read; what was not sampled is not in it.
+    digests: of what looks like another one, by name.
 
   Returns:
     `manifests`, one dict a split; `between`, one a pair of splits that share
@@ -64,7 +71,7 @@ def gather(
 
 
 def _split(split: Split, found: dict[str, Finding], digests) -> dict:
-  files = list(dict.fromkeys((*split.files, *split.masks)))
+  files = list(dict.fromkeys((*split.read, *split.masks)))
   tried = {file: found[file] for file in files if file in found}
   bad = {file: f.reason for file, f in tried.items() if f.reason}
   bad |= _wrong_sizes(split.masks, tried)
@@ -124,10 +131,15 @@ def _twins(split: Split, digests: dict[str, str]) -> list[list[str]]:
   if split.labels is None:
     return []
   groups = collections.defaultdict(list)
-  for file in dict.fromkeys(split.files):
-    if file in digests:
-      groups[digests[file]].append(file)
+  for file, name in _of_file(split).items():
+    if name in digests:
+      groups[digests[name]].append(file)
   return [group for group in groups.values() if len(group) > 1]
+
+
+def _of_file(split: Split) -> dict[str, str]:
+  """File -> what is read for the last row that names it."""
+  return dict(zip(split.files, split.read, strict=True))
 
 
 def _between(one: Split, other: Split, digests: dict[str, str]) -> dict | None:
@@ -139,11 +151,11 @@ def _between(one: Split, other: Split, digests: dict[str, str]) -> dict | None:
   both = sorted(paths[0].keys() & paths[1].keys())
   contents = [
     {
-      digests[file]: file
-      for real, file in of.items()
-      if file in digests and real not in both
+      digests[name]: file
+      for file, name in _of_file(split).items()
+      if name in digests and os.path.realpath(file) not in both
     }
-    for of in paths
+    for split in (one, other)
   ]
   equal = sorted(contents[0].keys() & contents[1].keys())
   if not both and not equal:

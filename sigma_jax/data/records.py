@@ -4,6 +4,7 @@ Only the records that hold a clip's frames are read, and of these frames only
 the tiles under the crop are decoded.
 """
 
+import hashlib
 import os
 import time
 import zlib
@@ -131,6 +132,26 @@ class Record:
     self._segments = {}
     with self._one_error("cannot be opened"):
       self._file = storage.open_ranges(shard)
+
+  @property
+  def num_bytes(self) -> int:
+    """What it takes in the shard."""
+    return int(np.diff(self._places).sum())
+
+  def fingerprint(self, first: int = 0) -> str:
+    """Equal for equal frames from the record of frame `first` on.
+
+    It is made of their checksums as stored.
+
+    Raises:
+      DecodeError: they cannot be read.
+    """
+    digest = hashlib.blake2b()
+    with self._one_error("damaged"):
+      for segment in range(first // SEGMENT, len(self._places)):
+        known = self._segments.get(segment) or self._read_segment(segment)
+        digest.update(known[1].tobytes())
+    return digest.hexdigest()
 
   def __enter__(self) -> "Record":
     return self

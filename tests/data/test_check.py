@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sigma_jax.data import check, check_pool
+from sigma_jax.data import check, check_pool, prepare
 from sigma_jax.data.check_file import Job, digest, examine
 
 
@@ -122,6 +122,41 @@ def test_full_finds_damage_between_clip_and_end(write_video, tmp_path):
   assert "damaged" in examine(Job(path, 30.0, full=True)).reason
 
 
+def test_prepared_records(folder, tmp_path, capsys):
+  made = str(tmp_path / "train")
+  plan = {"workers": 1, "max_bad_share": 0.5}
+  prepare.prepare(str(folder / "train.csv"), made, **plan)
+  code, out, _ = run(capsys, made, folder / "val.csv", "--json")
+  assert code == 1
+  report = json.loads(out)
+  one = report["manifests"][0]
+  # Of 11 rows four cannot be read and are not there.
+  assert [one[k] for k in ("rows", "files", "readable")] == [7, 7, 7]
+  assert one["unreadable"] == [] and one["repeated_rows"] == 2
+  assert one["codecs"] == {"JPEG": 7}
+  assert one["sizes"] == {"48x32": 5, "32x32": 1, "20x10": 1}
+  assert one["frames"] == {"min": 10, "median": 50.0, "max": 75}
+  assert one["seconds"]["total"] == pytest.approx(
+    (3 * 50 + 2 * 75 + 10) / 25, rel=1e-5
+  )
+  assert one["classes"] == {"0": 4, "2": 2, "1": 1}
+  twins = [str(folder / "a.mp4"), str(folder / "twin of a.mp4")]
+  assert one["same_content"] == [twins]
+  assert one["conflicting_labels"] == [{"file": twins[0], "labels": [0, 2]}]
+  (pair,) = report["between"]
+  assert pair["same_path"] == [str(folder / "b.mp4"), twins[1]]
+  shards = sorted((tmp_path / "train").glob("*.array_record*"))
+  whole = sum(shard.stat().st_size for shard in shards)
+  assert 0 < one["bytes"] < whole
+  content = bytearray(shards[0].read_bytes())
+  begin = content.index(b"\xff\xd8")  # of the first frame of a.mp4
+  content[begin + 700 : begin + 799] = bytes(99)
+  shards[0].write_bytes(content)
+  code, out, _ = run(capsys, made, "--full", "--workers=1")
+  assert code == 1 and "unreadable: 1" in out
+  assert f"{twins[0]} (row 0 of {made}): shard" in out
+
+
 def test_sample_is_drawn_and_always_the_same(folder):
   path = str(folder / "train.csv")
   reports = [check.check([path], sample=3, workers=1) for _ in range(2)]
@@ -214,4 +249,4 @@ def test_readers_fault_is_a_finding_and_not_an_end(tmp_path, monkeypatch):
   monkeypatch.setattr(stills, "Still", fail)
   reason = examine(Job(str(tmp_path / "x.png"), 1.0)).reason
   assert reason == "its reader failed: RuntimeError: two lines"
-  assert digest(str(tmp_path / "no")) is None
+  assert digest(Job(str(tmp_path / "no"), 1.0)) is None
