@@ -116,6 +116,22 @@ def even_times(indices: np.ndarray, fps: float) -> np.ndarray:
   return np.asarray(indices) / fps if fps else np.zeros(len(indices))
 
 
+def is_whole_avi(path: str, size: int) -> bool:
+  """Whether an AVI file of `size` bytes is as long as its parts say."""
+  file, place = storage.open_ranges(path), 0
+  try:
+    while place < size:
+      head = file.read(place, 8)
+      length = int.from_bytes(head[4:], "little")
+      if head[:4] != b"RIFF" or not length:
+        break  # something else behind it; or nobody knew the length
+      place += 8 + length
+      place += place % 2
+  finally:
+    file.close()
+  return 0 < place <= size + 1
+
+
 @contextlib.contextmanager
 def one_error(path: str, problem: str):
   """Turns whatever a damaged file provokes into DecodeError.

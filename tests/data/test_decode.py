@@ -242,6 +242,22 @@ def _cut_avi(path, write_video):
   return _cut(path.with_suffix(".avi"), 0.6)
 
 
+def test_the_last_frame_of_an_avi_may_be_a_long_one(write_video, tmp_path):
+  source = write_video(tmp_path / "plain.avi", codec="mpeg4", bf="0")
+  path = tmp_path / "video.avi"
+  with av.open(source) as old, av.open(str(path), "w") as new:
+    stream = new.add_stream_from_template(old.streams.video[0])
+    packets = [p for p in old.demux(video=0) if p.size]
+    packets[-1].duration = 20
+    for packet in packets:
+      packet.stream = stream
+      new.mux(packet)
+  assert probe(str(path)).num_frames == 30
+  for share in (0.6, 0.99):
+    with pytest.raises(DecodeError):
+      probe(str(_cut(path, share)))
+
+
 @pytest.mark.parametrize(
   ("make", "reason"),
   [
