@@ -1,4 +1,4 @@
-"""What the published pre-training runs share; `configs/` adds the rest.
+"""What the published runs share; `configs/` adds the rest.
 
 Sources: SIGMA (https://arxiv.org/abs/2407.15447), its code, and the model sizes
 of VideoMAE (https://arxiv.org/abs/2203.12602).
@@ -105,6 +105,118 @@ def supervised(trains: str) -> ml_collections.ConfigDict:
   config.optimizer.warmup_epochs = 5.0
   config.train.batch_size = 384
   return config
+
+
+# Of data sets whose targets are not classes: `supervised.targets`, and what
+# the names of the files that hold them end in.
+_TARGETS = {
+  "charades": ("multilabel", "labels.npz"),
+  "ucfrep": ("count", "repetitions.jsonl"),
+  "toy_multilabel": ("multilabel", "labels.npz"),
+  "toy_repetitions": ("count", "repetitions.jsonl"),
+}
+# Test views in time and space of data sets that are not tested as Kinetics is.
+_VIEWS = {
+  "ssv2": (2, 3),
+  "charades": (10, 3),
+  "imagenet": (1, 1),
+  "cifar100": (1, 1),
+}
+_SEGMENTS = ("ssv2",)  # one frame from each part of a video, not a dense clip
+_ONE_WAY = ("ssv2",)  # classes that tell left from right: never mirrored
+
+
+def set_data(config: ml_collections.ConfigDict, dataset: str) -> None:
+  """Takes data/<dataset>: manifests, targets, and how frames are sampled.
+
+  Args:
+    config: changed.
+    dataset: name of a folder as the commands of docs/datasets write it.
+  """
+  folder = f"data/{dataset}"
+  config.data.sampling = "segments" if dataset in _SEGMENTS else "dense"
+  config.data.train = f"{folder}/train.csv"
+  config.data.val = f"{folder}/val.csv"
+  if dataset not in _TARGETS:
+    config.data.label_sets = f"{folder}/label_sets.json"
+    return
+  config.data.label_sets = config.supervised.label_set = ""
+  config.supervised.targets, name = _TARGETS[dataset]
+  config.supervised.train_targets = f"{folder}/train_{name}"
+  config.supervised.val_targets = f"{folder}/val_{name}"
+
+
+def linear(dataset: str) -> ml_collections.ConfigDict:
+  """Linear probe with augmentation; dataset as for `set_data`."""
+  config = _supervised_on(dataset, "head")
+  config.train.epochs = 30.0
+  return config
+
+
+def attentive(dataset: str) -> ml_collections.ConfigDict:
+  """Attentive probe by the settings of V-JEPA's code, but of single clips.
+
+  https://github.com/facebookresearch/jepa, evals/video_classification_frozen.
+  """
+  config = _supervised_on(dataset, "head")
+  config.supervised.pooling = "attention"
+  config.data.samples = 1
+  config.data.min_area = 0.08
+  config.data.flip = False
+  config.augment.mixup = 0.0
+  config.augment.cutmix = 0.0
+  config.augment.label_smoothing = 0.0
+  config.optimizer.min_lr = 0.0
+  config.optimizer.weight_decay = 0.01
+  config.optimizer.warmup_epochs = 0.0
+  config.optimizer.clip_norm = 1.0
+  config.train.batch_size = 256
+  config.train.epochs = 20.0
+  return config
+
+
+def finetune(
+  dataset: str, epochs: float = 100.0, batch_size: int = 32
+) -> ml_collections.ConfigDict:
+  """Full fine-tuning; dataset as for `set_data`.
+
+  Args:
+    dataset: name.
+    epochs, batch_size: the batch is that of SIGMA's scripts without gradient
+      accumulation; rates scale with it.
+  """
+  config = _supervised_on(dataset, "all")
+  config.data.samples = 1
+  config.train.epochs = epochs
+  config.train.batch_size = batch_size
+  return config
+
+
+def knn(dataset: str) -> ml_collections.ConfigDict:
+  """kNN and a linear map fitted by L-BFGS, both on cached features.
+
+  Model, frames, stride and size come from `init`.
+  """
+  config = settings.default_config()
+  config.task = "probe"
+  set_data(config, dataset)
+  if _views(dataset) == (1, 1):  # a still image has one clip
+    config.probe.train_samples = 1
+  return config
+
+
+def _supervised_on(dataset: str, trains: str) -> ml_collections.ConfigDict:
+  """`supervised` on a data set, mirrored and tested as it allows."""
+  config = supervised(trains)
+  set_data(config, dataset)
+  config.data.stride = 4
+  config.data.flip = dataset not in _ONE_WAY
+  config.supervised.views = _views(dataset)
+  return config
+
+
+def _views(dataset: str) -> tuple[int, int]:
+  return _VIEWS.get(dataset, (5, 3))
 
 
 def toy_supervised(

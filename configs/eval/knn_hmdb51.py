@@ -1,0 +1,17 @@
+"""kNN and linear probe on cached features: HMDB51, split 1.
+
+python -m sigma_jax.data.layouts hmdb51 --split=1 \
+    --annotations=/data/hmdb51/testTrainMulti_7030_splits \
+    --videos=/data/hmdb51/videos --out=data/hmdb51
+python -m sigma_jax.main --config=configs/eval/knn_hmdb51.py \
+    --workdir=runs/eval/knn_hmdb51 --config.init=runs/k400_vitb
+
+What is published and what is assumed: docs/EVALUATION.md.
+"""
+
+from sigma_jax import recipes
+
+
+def get_config():
+  """Two clips of a training video; one centred test clip."""
+  return recipes.knn("hmdb51")

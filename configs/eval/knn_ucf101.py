@@ -1,0 +1,17 @@
+"""kNN and linear probe on cached features: UCF101, split 1.
+
+python -m sigma_jax.data.layouts ucf101 --split=1 \
+    --annotations=/data/ucf101/ucfTrainTestlist --videos=/data/ucf101 \
+    --out=data/ucf101
+python -m sigma_jax.main --config=configs/eval/knn_ucf101.py \
+    --workdir=runs/eval/knn_ucf101 --config.init=runs/k400_vitb
+
+What is published and what is assumed: docs/EVALUATION.md.
+"""
+
+from sigma_jax import recipes
+
+
+def get_config():
+  """Two clips of a training video; one centred test clip."""
+  return recipes.knn("ucf101")
