@@ -11,6 +11,7 @@ import pathlib
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -20,7 +21,7 @@ from sigma_jax import settings as settings_lib
 from sigma_jax.evaluate import dense, features, segmentation
 from sigma_jax.models import sigma
 from sigma_jax.train import mesh as mesh_lib
-from sigma_jax.train import optimizer, steps
+from sigma_jax.train import optimizer, steps, supervised
 from sigma_jax.train import state as state_lib
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -49,14 +50,38 @@ def build(path, variant):
 
 
 def shrink(change, settings):
-  """The same options at sizes that compile and run in seconds."""
-  model = settings.model
+  """What enters a step, at sizes that compile and run in seconds.
+
+  The rest is put back to its defaults, so that configs share their step.
+  """
+  model, data, test = settings.model, settings.data, settings.segmentation
   if settings.target.kind == "dino":
     settings = change(settings, target__variant="dino_vits16")
+  if settings.task != "pretrain":
+    # Masks are of pixels, features of tubes: any patch shows as much.
+    model = dataclasses.replace(model, patch=8)
+  settings = dataclasses.replace(
+    settings,
+    model=model,
+    data=settings_lib.Data(
+      num_frames=2 * model.tubelet, size=2 * model.patch, samples=data.samples
+    ),
+    optimizer=settings_lib.Optimizer(),
+    train=settings_lib.Train(batch_size=2),
+    probe=dataclasses.replace(settings.probe, batch_size=2, train_samples=1),
+    segmentation=dataclasses.replace(test, published=""),
+    supervised=dataclasses.replace(
+      settings.supervised, views=(1, 1), label_set=""
+    ),
+  )
+  if settings.task == "supervised":
+    given = settings.supervised.targets != "classes"
+    files = {"train_targets": "t", "val_targets": "v"} if given else {}
+    settings = dataclasses.replace(
+      settings, supervised=dataclasses.replace(settings.supervised, **files)
+    )
   return change(
     settings,
-    data__num_frames=2 * model.tubelet,
-    data__size=2 * model.patch,
     model__encoder_dim=16,
     model__encoder_depth=1,
     model__encoder_heads=2,
@@ -66,99 +91,151 @@ def shrink(change, settings):
     target__dim=8,
     target__hidden=[16] * len(settings.target.hidden),
     loss__num_prototypes=6,
-    train__batch_size=2,
-    probe__batch_size=2,
+    loss__epsilon=0.05,
   )
 
 
-def one_training_step(settings, mesh, video):
+def clips(settings):
+  data = settings.data
+  return np.random.default_rng(0).integers(
+    0, 256, (2, data.num_frames, data.size, data.size, 3), np.uint8
+  )
+
+
+def one_device():
+  return mesh_lib.make(settings_lib.Mesh(), jax.devices()[:1])
+
+
+def traced(step, state, frozen, batch):
+  """A step as it is compiled, but not compiled: its metrics are scalars."""
+  after, metrics = jax.eval_shape(step, state, frozen, batch)
+  shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)]
+  assert shapes == [(x.shape, x.dtype) for x in jax.tree.leaves(after)]
+  assert {x.shape for x in metrics.values()} == {()}
+
+
+def pretraining(settings):
+  """Optimiser and step."""
   tx = optax.sgd(0.1)
-  state = state_lib.create(settings, tx, mesh)
-  make = steps.pretrain_step(settings, tx, lambda step: step.astype("float32"))
-  rng = np.random.default_rng(1)
-  frozen = jax.tree.map(
-    lambda leaf: (0.02 * rng.standard_normal(leaf.shape)).astype(leaf.dtype),
+  return tx, steps.pretrain_step(settings, tx, lambda n: n.astype("float32"))
+
+
+def pretraining_step(settings):
+  tx, step = pretraining(settings)
+  traced(
+    step,
+    state_lib.abstract(settings, tx, one_device()),
     sigma.abstract(settings).frozen,
+    {"video": clips(settings)},
   )
-  after, metrics = jax.jit(make)(state, frozen, {"video": video})
-  assert int(after.step) == 1
-  return [*metrics.values(), *jax.tree.leaves(after.params)]
 
 
-def one_batch_of_features(settings, mesh, video):
+def supervised_step(settings):
+  """Of 4 classes, two videos and `data.samples` clips of each."""
+  options = settings.supervised
+  outputs = 1 if options.targets == "count" else 4
+  task = supervised.Task(settings, outputs)
+  method = supervised.method(task)
+  tx = optax.sgd(0.1)
+  state = state_lib.abstract(
+    settings, tx, one_device(), init_params=method.init_params
+  )
+  video = np.repeat(clips(settings), settings.data.samples, axis=0)
+  targets = {
+    "classes": np.zeros(len(video), np.int32),
+    "multilabel": np.zeros((len(video), outputs), np.float32),
+    "count": np.zeros(len(video), np.float32),
+  }
+  factors = method.optimizer["factors"](state.params)
+  assert jax.tree.structure(factors) == jax.tree.structure(state.params)
+  encoder = jax.eval_shape(task.fresh, jax.random.key(0))["encoder"]
+  traced(
+    method.make_step(settings, tx, lambda step: step.astype("float32")),
+    state,
+    {"encoder": encoder} if task.frozen_encoder else {},
+    {"video": video, "target": targets[options.targets]},
+  )
+
+
+def batch_of_features(settings):
   """A probe trains nothing of the model; it runs the encoder."""
-  params = sigma.init_params(settings, jax.random.key(0))
+  encoder = sigma.init_params(settings, jax.random.key(0))["encoder"]
+  video = clips(settings)
   batch = {
     "video": video,
     "index": np.arange(len(video)),
     "valid": np.ones(len(video), bool),
   }
-  found = features.extract(settings, {"it": params}, [batch], mesh)["it"]
-  assert found.features.shape == (len(video), settings.model.encoder_dim)
-  return [found.features]
+  found = features.extract(settings, {"it": encoder}, [batch], one_device())
+  assert found["it"].features.shape == (len(video), settings.model.encoder_dim)
+  assert np.isfinite(found["it"].features).all()
 
 
-def one_clip_segmented(settings, mesh, video):
+def segmented_clip(settings):
   (encoder,) = dense.load(settings).values()
-  masks = (video[0, ..., 0] > 127).astype(np.uint8)
+  video = clips(settings)[0]
+  masks = (video[..., 0] > 127).astype(np.uint8)
   found = segmentation.segment(
-    encoder.maps(video[0]),
+    encoder.maps(video),
     masks,
     np.ones(len(masks), bool),
     settings.segmentation,
     settings.seed,
   )
-  return [segments.mean_iou for segments in found.values()]
+  assert all(np.isfinite(segments.mean_iou) for segments in found.values())
+
+
+STEP_OF_TASK = {
+  "pretrain": pretraining_step,
+  "supervised": supervised_step,
+  "probe": batch_of_features,
+  "segmentation": segmented_clip,
+}
 
 
 @functools.cache
 def run_once(settings):
   """Runs the task's step; configs that shrink to the same share it."""
   assert settings.task in STEP_OF_TASK, "add this task's step to STEP_OF_TASK"
-  mesh = mesh_lib.make(settings_lib.Mesh(), jax.devices()[:1])
-  data = settings.data
-  video = np.random.default_rng(0).integers(
-    0, 256, (2, data.num_frames, data.size, data.size, 3), np.uint8
-  )
-  for value in STEP_OF_TASK[settings.task](settings, mesh, video):
-    assert np.isfinite(value).all()
-
-
-STEP_OF_TASK = {
-  "pretrain": one_training_step,
-  "probe": one_batch_of_features,
-  "segmentation": one_clip_segmented,
-}
+  STEP_OF_TASK[settings.task](settings)
 
 
 @pytest.mark.parametrize(("path", "variant"), list(variants()))
 def test_config_takes_one_step(change, usual_promotion, path, variant):
+  """Training steps are traced, which takes a tenth of compiling them."""
   settings = build(path, variant)
   if settings.task == "pretrain":
     # Before shrinking: the real grid leaves tubes to see and to predict.
     masking.num_masked(
       settings.masking.kind, settings.grid, settings.masking.ratio
     )
-  small = shrink(change, settings)
+  # Of up to 8 devices, and in pairs, where clips are mixed.
+  assert settings.train.batch_size % 8 == 0
   tx, schedule = optimizer.make(
-    small.optimizer,
+    settings.optimizer,
     batch_size=settings.train.batch_size,
     total_steps=1000,
     steps_per_epoch=10.0,
   )
   assert 0 < schedule(500) < 1
   tx.init({"kernel": np.zeros(3, np.float32)})
-  # What is left does not enter the step.
-  run_once(
-    dataclasses.replace(
-      small,
-      data=settings_lib.Data(
-        num_frames=small.data.num_frames, size=small.data.size
-      ),
-      optimizer=settings_lib.Optimizer(),
-      train=settings_lib.Train(batch_size=2),
-    )
+  run_once(shrink(change, settings))
+
+
+def test_a_published_recipe_runs(change, usual_promotion):
+  """In bfloat16, as all of them are."""
+  settings = shrink(change, build(ROOT / "configs/k400_vitb.py", ""))
+  tx, step = pretraining(settings)
+  rng = np.random.default_rng(1)
+  params = jax.tree.map(
+    lambda leaf: jnp.asarray(0.1 * rng.standard_normal(leaf.shape), leaf.dtype),
+    sigma.abstract(settings).params,
   )
+  state = state_lib.TrainState(jnp.int32(0), params, tx.init(params))
+  after, metrics = jax.jit(step)(state, {}, {"video": clips(settings)})
+  assert int(after.step) == 1
+  for value in [*metrics.values(), *jax.tree.leaves(after.params)]:
+    assert np.isfinite(value).all()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
