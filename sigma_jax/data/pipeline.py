@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from sigma_jax import errors
+from sigma_jax.data import memory
 from sigma_jax.data.examples import Examples, OnBad, OnTried
 from sigma_jax.data.sources import Source
 from sigma_jax.settings import Data, Settings
@@ -24,6 +25,7 @@ tf.config.set_visible_devices([], "GPU")
 
 # Batches; times their clips it is still an int64.
 _ENDLESS = 1 << 47
+_CLEAN_EVERY = 1000  # elements, between two times that freed memory goes back
 
 Element = dict[str, np.ndarray]
 
@@ -98,6 +100,8 @@ class _Work:
   def __call__(self, number: np.int64) -> tuple[np.ndarray, ...]:
     if self.stopped or self.errors:
       return self.blank
+    if number % _CLEAN_EVERY == _CLEAN_EVERY - 1:
+      memory.give_back()
     try:
       return tuple(self._make(int(number)).values())
     except BaseException as error:
