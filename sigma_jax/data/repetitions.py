@@ -70,7 +70,8 @@ def load(path: str, files: Sequence[str]) -> tuple[Repetitions, ...]:
   if not os.path.isfile(path):
     raise FileNotFoundError(f"repetitions {path!r}: no such file")
   found = {}
-  with open(path, encoding="utf-8") as lines:
+  # What is not text is found by the line that it is on.
+  with open(path, encoding="utf-8", errors="replace") as lines:
     for number, line in enumerate(lines, 1):
       try:
         row = Repetitions(**json.loads(line))

@@ -183,6 +183,13 @@ def test_annotations_that_contradict_themselves(tmp_path, line, reason):
     repetitions.load(str(path), ["a.avi"])
 
 
+def test_annotations_that_are_no_text(tmp_path):
+  path = tmp_path / "labels.npz"
+  np.savez(path, row=np.arange(3))
+  with pytest.raises(errors.UserError, match=r"labels\.npz, line 1: "):
+    repetitions.load(str(path), ["a.avi"])
+
+
 @pytest.fixture(scope="module")
 def videos(write_video, tmp_path_factory):
   folder = tmp_path_factory.mktemp("windows")
