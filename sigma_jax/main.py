@@ -115,7 +115,7 @@ def _parse(argv: list[str]) -> settings.Settings:
   """Flags -> settings, every mistake a one-line ValueError."""
   try:
     rest = flags.FLAGS(argv)[1:]
-  except (flags.Error, AttributeError, KeyError, TypeError) as error:
+  except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
     # A locked ConfigDict answers a misspelt key with the last three.
     message = _unknown_key(argv) or _explain(str(error.args[0]))
     raise errors.UserError(message) from error

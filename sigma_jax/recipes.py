@@ -160,6 +160,7 @@ def attentive(dataset: str) -> ml_collections.ConfigDict:
   """
   config = _supervised_on(dataset, "head")
   config.supervised.pooling = "attention"
+  config.supervised.head_scale = 1.0
   config.data.samples = 1
   config.data.min_area = 0.08
   config.data.flip = False
@@ -247,11 +248,14 @@ def toy_supervised(
   config.model.encoder_heads = 4
   config.supervised.label_set = label_set
   config.supervised.views = (1, 1)
-  config.augment.num_ops = 0  # colours and directions are what is to be told
+  # Colours and directions are what is to be told, and steps are few.
+  config.augment.num_ops = 0
+  config.augment.mixup = 0.0
+  config.augment.cutmix = 0.0
   config.train.batch_size = 48
-  config.train.steps = 300
+  config.train.steps = 150
   config.train.log_every = 25
-  config.train.checkpoint_every = 100
-  config.optimizer.base_lr = 1e-3 * 256 / 48
+  config.train.checkpoint_every = 50
+  config.optimizer.base_lr = 3e-3 * 256 / 48
   config.optimizer.warmup_epochs = 2.0
   return config

@@ -227,13 +227,15 @@ def restore_params(workdir: str | pathlib.Path) -> tuple[dict, int]:
     UserError: the workdir has no run or no complete checkpoint.
     RunStopped: the checkpoint is damaged.
   """
-  shapes = sigma.abstract(workdir_lib.read_config(workdir)).params
+  settings = workdir_lib.read_config(workdir)
   steps = ocp.path.step.checkpoint_steps(workdir_lib.checkpoints(workdir))
   if not steps:
     raise errors.UserError(
       f"no complete checkpoint under {workdir_lib.checkpoints(workdir)}"
     )
   step = max(steps)
+  folder = workdir_lib.checkpoints(workdir) / str(step)
+  shapes = _params_in(folder, settings)
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   item = {
     "params": jax.tree.map(
@@ -248,7 +250,6 @@ def restore_params(workdir: str | pathlib.Path) -> tuple[dict, int]:
     restore_args=ocp.checkpoint_utils.construct_restore_args(item),
     partial_restore=True,
   )
-  folder = workdir_lib.checkpoints(workdir) / str(step)
   sums = folder / "checksums" / "metadata"
   with (
     _as_stop(f"checkpoint {folder} cannot be read"),
@@ -258,6 +259,18 @@ def restore_params(workdir: str | pathlib.Path) -> tuple[dict, int]:
     if sums.exists():
       checksums.check(restored, json.loads(sums.read_text()))
   return restored["params"], step
+
+
+def _params_in(folder, settings: settings_lib.Settings) -> dict:
+  """Shapes and dtypes of the parameters of a checkpoint."""
+  if settings.task != "supervised":
+    return sigma.abstract(settings).params
+  # What heads there are depends on the data: the list of arrays tells.
+  with (
+    _as_stop(f"checkpoint {folder} cannot be read"),
+    ocp.StandardCheckpointer() as reader,
+  ):
+    return reader.metadata(folder / "default").item_metadata.tree["params"]
 
 
 def write_params(

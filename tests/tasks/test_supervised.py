@@ -1,0 +1,306 @@
+"""Fine-tuning and probes from files to results, on a few toy clips."""
+
+import hashlib
+import json
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+import sigma_jax
+from sigma_jax import errors
+from sigma_jax import settings as settings_lib
+from sigma_jax.data import toy_multilabel, toy_repetitions
+from sigma_jax.evaluate import predictions, verdicts
+from sigma_jax.models import sigma
+from sigma_jax.tasks import reading, supervised
+from sigma_jax.train import checkpoint, metrics
+
+
+@pytest.fixture(autouse=True)
+def no_tensorboard(monkeypatch):
+  monkeypatch.setattr(metrics, "_tensorboard", lambda workdir: None)
+
+
+@pytest.fixture(scope="module", name="base")
+def base_fixture(tiny, change, toy_clips):
+  """A fine-tuning of the tiny model on motions, two steps."""
+  return change(
+    tiny,
+    task="supervised",
+    data__train=str(toy_clips / "train.csv"),
+    data__val=str(toy_clips / "val.csv"),
+    data__label_sets=str(toy_clips / "label_sets.json"),
+    data__crop="random_resized",
+    data__workers=1,
+    augment__num_ops=0,
+    supervised__label_set="motion",
+    supervised__views=(2, 3),
+    supervised__test_batch_size=8,
+    supervised__head_scale=1.0,
+    supervised__drop_path=0.0,
+    supervised__bootstrap=50,
+    train__steps=2,
+    train__checkpoint_every=1,
+  )
+
+
+@pytest.fixture(scope="module", name="init")
+def init_fixture(tiny, tmp_path_factory):
+  """The workdir of a pre-training."""
+  workdir = tmp_path_factory.mktemp("pretrained")
+  params = sigma.init_params(tiny, jax.random.key(5))
+  checkpoint.write_params(workdir, tiny, params, step=7)
+  return workdir
+
+
+def results(workdir):
+  return json.loads((workdir / "results.json").read_text())
+
+
+def parts(workdir, name="test"):
+  files = sorted((workdir / name).glob("*.npz"))
+  loaded = [np.load(file) for file in files]
+  return predictions.Predictions(
+    np.concatenate([p["values"] for p in loaded], axis=1),
+    *(np.concatenate([p[k] for p in loaded]) for k in ("rows", "views")),
+  )
+
+
+def contents(folder: pathlib.Path):
+  return {
+    str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest()
+    for f in sorted(folder.rglob("*"))
+    if f.is_file()
+  }
+
+
+@pytest.fixture(scope="module", name="tuned")
+def tuned_fixture(base, change, init, tmp_path_factory):
+  """The workdir of a fine-tuning."""
+  workdir = tmp_path_factory.mktemp("tuned")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(metrics, "_tensorboard", lambda workdir: None)
+    supervised.run(change(base, init=str(init)), workdir)
+  return workdir
+
+
+def test_results_tell_what_was_judged_and_how(tuned, base, init):
+  found = results(tuned)
+  assert found["init"] == str(init) and found["step"] == 7
+  assert found["seed"] == base.seed and found["views"] == 6
+  (row,) = found["rows"]
+  assert row["protocol"] == "finetune" and row["encoder"] == "pretrained"
+  assert row["label_set"] == "motion" and row["metric"] == "top1"
+  assert (row["num_train"], row["num_test"], row["num_clips"]) == (40, 12, 72)
+  assert row["low"] <= row["top1"] <= row["high"]
+  assert len(row["view_top1"]) == 6
+  assert (tuned / "confusion.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_views_are_averaged_as_by_hand(tuned, base):
+  found, row = parts(tuned), results(tuned)["rows"][0]
+  assert found.values.shape[:2] == (1, 72)
+  np.testing.assert_array_equal(found.views, np.tile(np.arange(6), 12))
+  mean = found.values[0].reshape(12, 6, -1).mean(axis=1)
+  lines = pathlib.Path(base.data.val).read_text().splitlines()
+  sets = json.loads(pathlib.Path(base.data.label_sets).read_text())
+  truth = [sets["motion"]["of_label"][int(line.split()[-1])] for line in lines]
+  assert row["top1"] == pytest.approx((mean.argmax(axis=1) == truth).mean())
+
+
+def test_batch_size_and_devices_change_no_prediction(
+  tuned, base, change, init, tmp_path
+):
+  """Trained elsewhere: here only the test is done again."""
+  copy = tmp_path / "copy"
+  shutil.copytree(tuned, copy)
+  shutil.rmtree(copy / "test")
+  config = change(base, init=str(init), supervised__test_batch_size=40)
+  supervised.run(config, copy)
+  np.testing.assert_allclose(parts(copy).values, parts(tuned).values, atol=1e-5)
+
+
+def test_the_same_again_reads_nothing(
+  tuned, base, change, init, monkeypatch, tmp_path
+):
+  monkeypatch.setattr(
+    reading, "evaluate", lambda *_, **__: pytest.fail("read again")
+  )
+  before = results(tuned)
+  supervised.run(change(base, init=str(init)), tuned)
+  assert results(tuned) == before
+
+
+def test_an_interrupted_test_goes_on(
+  tuned, base, change, init, monkeypatch, tmp_path
+):
+  copy = tmp_path / "copy"
+  shutil.copytree(tuned, copy)
+  shutil.rmtree(copy / "test")
+  (copy / "results.json").unlink()
+  monkeypatch.setattr(predictions, "_PART_ROWS", 5)
+  real, read = reading.evaluate, []
+
+  def interrupted(config, workdir, source, **options):
+    read.append(len(source))
+    if len(read) == 2:
+      raise KeyboardInterrupt
+    return real(config, workdir, source, **options)
+
+  monkeypatch.setattr(reading, "evaluate", interrupted)
+  config = change(base, init=str(init))
+  with pytest.raises(KeyboardInterrupt):
+    supervised.run(config, copy)
+  assert not (copy / "results.json").exists()
+  supervised.run(config, copy)
+  assert read == [5, 5, 5, 2]
+  assert results(copy)["rows"] == results(tuned)["rows"]
+
+
+def test_a_fine_tuned_model_is_a_checkpoint(tuned, base, tmp_path):
+  """As an encoder, as a .pth, and as the start of another evaluation."""
+  model = sigma_jax.load(tuned)
+  video = np.random.default_rng(0).integers(0, 256, (2, 4, 16, 16, 3), np.uint8)
+  found = model.encode(video)
+  assert model.kind == "finetune" and found.tokens.shape == (2, 32, 32)
+  trained, _ = checkpoint.restore_params(tuned)
+  logits = found.pooled @ trained["head"]["kernel"] + trained["head"]["bias"]
+  assert logits.shape[0] == 2 and np.isfinite(logits).all()
+
+
+def test_a_probe_changes_nothing_but_heads(
+  base, change, init, tmp_path, capsys
+):
+  before = contents(init)
+  config = change(
+    base,
+    init=str(init),
+    supervised__trains="head",
+    supervised__pooling="attention",
+    supervised__rates=(0.5, 2.0),
+    supervised__views=(1, 1),
+  )
+  supervised.run(config, tmp_path)
+  assert contents(init) == before
+  saved, _ = checkpoint.restore_params(tmp_path)
+  assert saved.keys() == {"pool", "norm", "head"}
+  found = results(tmp_path)
+  rates = found["rates"]
+  assert [entry["rate"] for entry in rates] == [0.5, 2.0]
+  assert rates[0]["holdout"]["num_test"] == 4  # a tenth of 40
+  assert found["rows"][0]["num_train"] == 36
+  best = max(rates, key=lambda entry: entry["holdout"]["top1"])
+  assert found["rows"][0]["top1"] == best["test"]["top1"]
+  assert found["rows"][0]["protocol"] == "attentive"
+  assert "attentive, pretrained: top-1" in capsys.readouterr().out
+  with pytest.raises(errors.UserError, match="holds heads alone"):
+    supervised.run(change(base, init=str(tmp_path)), tmp_path / "next")
+
+
+def test_repetitions_are_counted_over_windows(
+  base, change, tmp_path_factory, tmp_path
+):
+  folder = tmp_path_factory.mktemp("counts") / "set"
+  toy_repetitions.main(
+    ["--out", str(folder), "--train=6", "--val=3", "--workers=1"]
+  )
+  config = change(
+    base,
+    data__train=str(folder / "train.csv"),
+    data__val=str(folder / "val.csv"),
+    data__label_sets="",
+    supervised__targets="count",
+    supervised__train_targets=str(folder / "train_repetitions.jsonl"),
+    supervised__val_targets=str(folder / "val_repetitions.jsonl"),
+    supervised__label_set="",
+  )
+  supervised.run(config, tmp_path)
+  found = results(tmp_path)
+  (row,) = found["rows"]
+  assert row["metric"] == "error" and row["encoder"] == "random"
+  assert row["num_test"] == 3 and row["num_train"] == 6
+  values = parts(tmp_path)
+  lines = (folder / "val_repetitions.jsonl").read_text().splitlines()
+  counts = [json.loads(line)["count"] for line in lines]
+  # A video's windows follow each other, as many as its part is long.
+  spans = [json.loads(line) for line in lines]
+  stride = 4 * config.data.stride
+  windows = [
+    -(-(s["end_frame"] - s["start_frame"] + 1) // stride) for s in spans
+  ]
+  assert sum(windows) == values.values.shape[1] == row["num_clips"]
+  sums = [
+    part.sum()
+    for part in np.split(values.values[0, :, 0], np.cumsum(windows)[:-1])
+  ]
+  wanted = np.mean(np.abs(np.subtract(sums, counts)) / counts)
+  assert row["error"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_several_labels_and_the_greatest_view(
+  base, change, toy_clips, tmp_path_factory, tmp_path
+):
+  folder = tmp_path_factory.mktemp("several") / "set"
+  toy_multilabel.main(["--toy", str(toy_clips), "--out", str(folder)])
+  config = change(
+    base,
+    data__train=str(folder / "train.csv"),
+    data__val=str(folder / "val.csv"),
+    data__label_sets="",
+    supervised__targets="multilabel",
+    supervised__train_targets=str(folder / "train_labels.npz"),
+    supervised__val_targets=str(folder / "val_labels.npz"),
+    supervised__label_set="",
+    supervised__views=(2, 1),
+  )
+  supervised.run(config, tmp_path)
+  (row,) = results(tmp_path)["rows"]
+  assert row["metric"] == "map" and 0 < row["low"] <= row["map"] <= row["high"]
+  values = parts(tmp_path).values[0]
+  labels = np.load(folder / "val_labels.npz")
+  truth = np.zeros((12, len(labels["classes"])), bool)
+  truth[labels["row"], labels["label"]] = True
+  by_hand = verdicts.scores.mean_average_precision(
+    values.reshape(12, 2, -1).max(axis=1), truth
+  )
+  assert row["map"] == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"supervised__label_set": "taste"}, "label_set 'taste' is not in"),
+    ({"data__train": ""}, "data.train is not set"),
+    ({"init": "nowhere"}, "no such checkpoint: nowhere"),
+    ({"supervised__rates": (1.0, 2.0)}, "supervised.trains='head'"),
+    ({"supervised__targets": "count"}, "needs supervised.train_targets"),
+  ],
+)
+def test_wrong_input_is_told_in_a_line(
+  base, change, tmp_path, changes, message
+):
+  with pytest.raises((errors.UserError, ValueError), match=message) as caught:
+    supervised.run(change(base, **changes), tmp_path)
+  assert "\n" not in str(caught.value)
+
+
+def test_positions_follow_the_clips(base, change, init, tmp_path):
+  """More frames than were trained on: the position table is stretched."""
+  config = change(base, init=str(init), data__num_frames=8, train__steps=1)
+  supervised.run(config, tmp_path)
+  assert results(tmp_path)["rows"][0]["num_test"] == 12
+
+
+def test_settings_are_checked():
+  for options, message in (
+    ({"rates": ()}, "rates"),
+    ({"drop_path": 1.0}, "drop_path"),
+    ({"views": (0, 1)}, "views"),
+    ({"trains": "heads"}, "did you mean 'head'"),
+    ({"trains": "head", "rates": (1.0, 2.0), "holdout": 0.0}, "holdout"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      settings_lib.Supervised(**options)
