@@ -7,6 +7,7 @@ its docstring holds.
 import dataclasses
 import functools
 import importlib.util
+import os
 import pathlib
 import re
 
@@ -18,6 +19,7 @@ import pytest
 
 from sigma_jax import masking
 from sigma_jax import settings as settings_lib
+from sigma_jax.data.layouts import __main__ as layouts
 from sigma_jax.evaluate import dense, features, segmentation
 from sigma_jax.models import sigma
 from sigma_jax.train import mesh as mesh_lib
@@ -238,13 +240,30 @@ def test_a_published_recipe_runs(change, usual_promotion):
     assert np.isfinite(value).all()
 
 
+def commands(path, module):
+  """What stands behind `python -m MODULE` in a config's docstring."""
+  doc = load(path).__doc__.replace("\\\n", " ")
+  return re.findall(rf"^python -m {module} (.*)$", doc, re.MULTILINE)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_docstring_holds_the_command(path):
   name = path.relative_to(ROOT)
-  commands = re.findall(
-    rf"^python -m sigma_jax.main --config={name}.*$",
-    load(path).__doc__.replace("\\\n", " "),
-    re.MULTILINE,
-  )
-  assert commands
-  assert all("--workdir=" in command for command in commands)
+  found = commands(path, rf"sigma_jax\.main --config={name}.*?")
+  assert found
+  assert all("--workdir=" in command for command in found)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_docstring_makes_the_manifests(path, monkeypatch, tmp_path, capsys):
+  """Options exist, and what is written is what the config reads."""
+  monkeypatch.chdir(tmp_path)
+  data = load(path).get_config().data
+  for command in commands(path, r"sigma_jax\.data\.layouts"):
+    (out,) = re.findall(r"--out=(\S+)", command)
+    for file in filter(None, (data.train, data.val, data.label_sets)):
+      assert os.path.dirname(file) == out
+    if "--download" in command:
+      continue
+    assert layouts.main(command.replace("/data/", f"{tmp_path}/").split()) == 2
+    assert str(tmp_path) in capsys.readouterr().err
