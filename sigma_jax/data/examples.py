@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from einops import rearrange
 
-from sigma_jax.data import crops, sampling, transforms
+from sigma_jax.data import crops, sampling
 from sigma_jax.data.bad_files import TooManyBadFiles
 from sigma_jax.data.containers import DecodeError
 from sigma_jax.data.sampling import Purpose
@@ -144,10 +144,6 @@ class Examples:
       return crops.square(width, height)
 
     clips = self._cut(video, indices, [box_of] * data.samples)
-    if data.flip:
-      clips = np.stack(
-        [transforms.mirror(c) if rng.random() < 0.5 else c for c in clips]
-      )
     return clips, video.times(indices[[0, -1]])
 
   def _eval_clips(

@@ -1,4 +1,4 @@
-"""Pixels of a clip: crop, resize, mirror."""
+"""Pixels of a clip: crop and resize."""
 
 from collections.abc import Sequence
 
@@ -163,8 +163,3 @@ def turned_box(box: Box, turns: int, width: int, height: int) -> Box:
     box = (height - y - box_height, x, box_height, box_width)
     width, height = height, width
   return box
-
-
-def mirror(video: np.ndarray) -> np.ndarray:
-  """Swaps left and right: [t, h, w, 3] -> a view of the same shape."""
-  return video[:, :, ::-1]

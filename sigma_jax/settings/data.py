@@ -31,7 +31,9 @@ class Data:
   crop: str = "multiscale"
   scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # of multiscale
   min_area: float = 0.08  # of random_resized, as a share of the frame
-  flip: bool = False  # never for pre-training on direction-sensitive data
+  # Training clips are mirrored at random, on the device. Never where classes
+  # tell left from right, nor in pre-training for such.
+  flip: bool = False
   # Training clips cut from each video that is read: the same frames, each with
   # its own crop and flip. train.batch_size counts videos.
   samples: int = 1

@@ -13,6 +13,7 @@ from flax import nnx
 
 from sigma_jax import masking
 from sigma_jax import settings as settings_lib
+from sigma_jax.augment import flips
 from sigma_jax.losses import assignment, health, plans, tiled
 from sigma_jax.models import attention, sigma
 from sigma_jax.train import mesh as mesh_lib
@@ -56,14 +57,29 @@ def pretrain_step(
     key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
     params = project_prototypes(state.params)
     whole = mesh_lib.whole(params, mesh)
+    video = mirrored(settings, key, batch["video"], mesh)
     with attention.on_platform(platform):
       (_, metrics), grads = gradients(
-        whole, frozen, graph, settings, batch["video"], key, mesh
+        whole, frozen, graph, settings, video, key, mesh
       )
     metrics["learning_rate"] = schedule(state.step)
     return advance(state, params, grads, metrics, optimizer, mesh)
 
   return step
+
+
+def mirrored(
+  settings: settings_lib.Settings,
+  key: jax.Array,
+  video: jax.Array,
+  mesh: jax.sharding.Mesh | None,
+) -> jax.Array:
+  """The step's clips, mirrored at random where `data.flip` says so."""
+  if not settings.data.flip:
+    return video
+  spread = mesh_lib.over_batch(mesh) if mesh is not None else None
+  # The mask takes the key itself.
+  return flips.flip(jax.random.fold_in(key, 1), video, spread)
 
 
 def advance(

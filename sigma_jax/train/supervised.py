@@ -146,7 +146,8 @@ def make_step(
   def step(state: state_lib.TrainState, frozen, batch):
     key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
     by_clip, by_path = jax.random.split(key)
-    video, target = _augmented(task, by_clip, batch, spread)
+    video = steps.mirrored(settings, key, batch["video"], mesh)
+    video, target = _augmented(task, by_clip, video, batch["target"], spread)
     whole = mesh_lib.whole(state.params, mesh)
     with attention.on_platform(steps.platform_of(mesh)):
       loss, grads = _gradients(task, whole, frozen, video, target, by_path)
@@ -160,9 +161,9 @@ def make_step(
   return step
 
 
-def _augmented(task: Task, key, batch, spread: Callable | None):
+def _augmented(task: Task, key, video, target, spread: Callable | None):
   """Clips and what they are to give: probabilities, classes or counts."""
-  settings, (video, target) = task.settings, (batch["video"], batch["target"])
+  settings = task.settings
   if settings.supervised.targets == "classes":
     return batches.batch(
       key,

@@ -15,7 +15,6 @@ from sigma_jax import settings as settings_lib
 from sigma_jax.data import pipeline, sources
 from sigma_jax.data.bad_files import BadFiles, TooManyBadFiles
 from sigma_jax.data.decode import Clip
-from sigma_jax.data.examples import Examples
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -120,20 +119,6 @@ def test_hosts_share_out_the_same_global_batch(rows, hosts):
 def test_a_far_start_costs_nothing(rows):
   batch = take(make_settings(), rows, 1, start_step=400_000)[0]
   assert_same(batch, take(make_settings(), rows, 2, start_step=399_999)[1])
-
-
-def test_flip_mirrors_about_half_of_the_clips(rows):
-  def clips(flip):
-    settings = make_settings(flip=flip, crop="center")
-    examples = Examples(settings, rows, never)
-    return [examples.train(number)[0][0] for number in range(60)]
-
-  flipped = 0
-  for plain, maybe in zip(clips(False), clips(True), strict=True):
-    if (plain != maybe).any():
-      np.testing.assert_array_equal(plain[:, :, ::-1], maybe)
-      flipped += 1
-  assert 15 < flipped < 45
 
 
 def test_a_batch_must_divide_among_hosts(rows):

@@ -43,13 +43,6 @@ def test_flat_colour_is_kept():
   assert np.abs(out.astype(int) - (255, 0, 128)).max() <= 1
 
 
-def test_mirror():
-  video = np.arange(12, dtype=np.uint8).reshape(1, 1, 4, 3)
-  np.testing.assert_array_equal(
-    transforms.mirror(video)[0, 0], video[0, 0][::-1]
-  )
-
-
 # Red and blue in luma: ITU-T H.273, by colorspace; what does not say is 601.
 MATRICES = {1: (0.2126, 0.0722), 2: (0.299, 0.114), 9: (0.2627, 0.0593)}
 
