@@ -240,7 +240,7 @@ def toy_supervised(
   config.data.stride = 1
   config.data.size = 32
   config.data.samples = 1
-  config.data.min_area = 0.6
+  config.data.min_area = 0.85
   config.model.dtype = "float32"
   config.model.patch = 8
   config.model.encoder_dim = 96
@@ -250,10 +250,12 @@ def toy_supervised(
   config.supervised.views = (1, 1)
   # Colours and directions are what is to be told, and steps are few.
   config.augment.num_ops = 0
+  config.augment.erase_prob = 0.0
   config.augment.mixup = 0.0
   config.augment.cutmix = 0.0
+  config.augment.label_smoothing = 0.0
   config.train.batch_size = 48
-  config.train.steps = 150
+  config.train.steps = 150 if trains == "all" else 300
   config.train.log_every = 25
   config.train.checkpoint_every = 50
   config.optimizer.base_lr = 3e-3 * 256 / 48

@@ -13,4 +13,6 @@ from sigma_jax import recipes
 
 def get_config(label_set: str = "motion"):
   """Chosen by the experiments in docs/LOG.md."""
-  return recipes.toy_supervised(label_set, trains="head")
+  config = recipes.toy_supervised(label_set, trains="head")
+  config.supervised.rates = (3.0, 10.0, 30.0)
+  return config
