@@ -20,7 +20,8 @@ OVERCLUSTERING, SEVERE = "overclustering", "severe"
 THIS_RUN = "this run"  # the method of rows that name none
 _ERROR = "error"  # the one metric that is no share
 _PUBLISHED = " (published)"
-_SHOWN = {
+# Of metrics, with their units.
+METRIC_NAMES = {
   "top1": "top-1, %",
   "top5": "top-5, %",
   "mean_per_class": "mean per class, %",
@@ -106,7 +107,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     method = row.get("method", THIS_RUN)
     if method in line:
       raise ValueError(f"two results for {row['dataset']} of {method!r}")
-    line[method] = _cell(row)
+    line[method] = cell(row)
   methods = list(
     dict.fromkeys(name for line in cells.values() for name in line)
   )
@@ -114,14 +115,14 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
   figures = [figure for figure in FIGURES if figure.protocol in shared]
   for figure in figures:
     line = cells.setdefault(figure[:3], {})
-    line[figure.method + _PUBLISHED] = _cell(figure._asdict())
+    line[figure.method + _PUBLISHED] = cell(figure._asdict())
   methods += dict.fromkeys(figure.method + _PUBLISHED for figure in figures)
   lines = [
     ["protocol", "data set", "metric", *methods],
     ["---"] * 3 + ["---:"] * len(methods),
   ]
   for (protocol, dataset, metric), line in cells.items():
-    shown = _SHOWN.get(metric, metric)
+    shown = METRIC_NAMES.get(metric, metric)
     values = [line.get(method, "-") for method in methods]
     lines.append([protocol, dataset, shown, *values])
   notes = ["In brackets: 95% interval."]
@@ -130,7 +131,12 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
   return "\n".join([*map(_line, lines), "", *notes]) + "\n"
 
 
-def _cell(row: Mapping[str, Any]) -> str:
+def cell(row: Mapping[str, Any]) -> str:
+  """A row's value and, where known, its interval, in the metric's unit.
+
+  Args:
+    row: metric and value, perhaps low and high; a value of None is "-".
+  """
   if row["value"] is None:
     return "-"
   scale, digits = (1, 3) if row["metric"] == _ERROR else (100, 1)

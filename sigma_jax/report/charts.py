@@ -93,21 +93,26 @@ def number(value: float) -> str:
   return f"{value:.4g}"
 
 
-def bars(groups: list[tuple[str, float, list[tuple[str, str, dict]]]]) -> str:
+def bars(
+  groups: list[tuple[str, float | None, list[tuple[str, str, dict]]]],
+) -> str:
   """Horizontal bars with 95% whiskers, chance as a tick; 0 to 100%.
 
   Args:
     groups: (name, chance, bars), a bar being (CSS class, name, row with top1,
-      low and high); all shares in [0, 1].
+      low and high); all shares in [0, 1]. A chance of None is not shown.
   """
   out = []
   for name, chance, tracks in groups:
     drawn = "".join(_bar(*track) for track in tracks)
+    if chance is not None:
+      drawn += (
+        f'<i class="chance" style="left:{100 * chance:.2f}%" '
+        f'title="chance {chance:.1%}"></i>'
+      )
     out.append(
       f'<div class="group"><span class="name">{html.escape(name)}</span>'
-      f'<div class="tracks">{drawn}<i class="chance" '
-      f'style="left:{100 * chance:.2f}%" title="chance {chance:.1%}"></i>'
-      "</div></div>"
+      f'<div class="tracks">{drawn}</div></div>'
     )
   scale = "".join(
     f'<span style="left:{p}%">{p}{"%" if p == 100 else ""}</span>'

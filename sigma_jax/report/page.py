@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import pathlib
+from collections.abc import Sequence
 
 from sigma_jax import settings as settings_lib
 from sigma_jax.report import clips as clips_lib
@@ -26,12 +27,22 @@ def build(run: Run, data: settings_lib.Data) -> str:
     *_pictures(run, data),
     sections.trouble(run),
   ]
-  title = html.escape(f"{run.workdir.resolve().name} · {sections.method(run)}")
+  title = f"{run.workdir.resolve().name} · {sections.method(run)}"
+  return document(title, body)
+
+
+def document(title: str, body: Sequence[str]) -> str:
+  """A page with our style and nothing from outside.
+
+  Args:
+    title: plain text.
+    body: HTML of its sections.
+  """
   return (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
     '<meta name="color-scheme" content="light dark">'
-    f"<title>{title}</title><style>{_STYLE.read_text()}</style></head>"
+    f"<title>{html.escape(title)}</title><style>{_STYLE.read_text()}</style></head>"
     f"<body><main>{''.join(body)}</main></body></html>\n"
   )
 

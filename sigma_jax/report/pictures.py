@@ -7,6 +7,7 @@ outlines are SVG over them, sharp at any size and of the page's colours.
 import base64
 import html
 import io
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 Grid = tuple[int, int, int]
 _MAX_SIDE = 112  # pixels a frame is stored with; wider ones are shrunk
 _PNG_SIDE = 64  # frames up to this side are stored without loss
+_MAX_WIDTH = 1400  # pixels of picture files
 _MAX_SLOTS = 8
 _GAP = 1 / 16  # between frames, in frames
 
@@ -30,13 +32,34 @@ def data_uri(image: np.ndarray) -> str:
     factor = _MAX_SIDE / max(picture.size)
     size = tuple(round(side * factor) for side in picture.size)
     picture = picture.resize(size, Image.Resampling.LANCZOS)
-  buffer = io.BytesIO()
-  if max(picture.size) <= _PNG_SIDE or image.shape[-1] == 4:
-    picture.save(buffer, "PNG", optimize=True)
-    kind = "png"
-  else:
+  small = max(picture.size) <= _PNG_SIDE
+  return _encoded(picture, photo=not small and image.shape[-1] == 3)
+
+
+def file_uri(path: pathlib.Path, photo: bool) -> str:
+  """A picture file -> data URI, at most 1400 px wide.
+
+  Args:
+    path: of the picture.
+    photo: stored as JPEG; graphics, whose lines one looks at, as PNG.
+
+  Raises:
+    OSError: it is no picture, or not whole.
+  """
+  with Image.open(path) as picture:
+    picture = picture.convert("RGB")
+  if picture.width > _MAX_WIDTH:
+    height = round(picture.height * _MAX_WIDTH / picture.width)
+    picture = picture.resize((_MAX_WIDTH, height), Image.Resampling.LANCZOS)
+  return _encoded(picture, photo)
+
+
+def _encoded(picture: Image.Image, photo: bool) -> str:
+  buffer, kind = io.BytesIO(), "jpeg" if photo else "png"
+  if photo:
     picture.save(buffer, "JPEG", quality=85)
-    kind = "jpeg"
+  else:
+    picture.save(buffer, "PNG", optimize=True)
   text = base64.b64encode(buffer.getvalue()).decode()
   return f"data:image/{kind};base64,{text}"
 

@@ -8,7 +8,8 @@ import re
 from sigma_jax.report import charts, verdict
 from sigma_jax.report.gather import Row, Run
 
-_ENCODER_NAMES = {"pretrained": "pre-trained", "random": "untrained"}
+ENCODER_NAMES = {"pretrained": "pre-trained", "random": "untrained"}
+STYLES = {"pretrained": "a", "random": "b"}  # CSS classes of their colours
 _BAD_SHOWN = 8
 
 
@@ -33,16 +34,35 @@ def header(run: Run) -> str:
   probe = run.probe or {"rows": [], "step": 0}
   rows = probe["rows"]
   limits = verdict.does_not_show(rows, probe.get("step", 0), run.last_step)
-  facts = "".join(
-    f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
-    for name, value in _facts(run)
+  return heading(
+    method(run),
+    run.workdir.resolve().name,
+    verdict.shows(rows),
+    limits,
+    _facts(run),
   )
-  name = html.escape(run.workdir.resolve().name)
+
+
+def heading(
+  over: str, name: str, shown: str, limits: str, facts: list[tuple[str, str]]
+) -> str:
+  """The top of a page.
+
+  Args:
+    over, name: title, and what stands above it.
+    shown, limits: what the results show, and do not show.
+    facts: (name, value). All are plain text.
+  """
+  listed = "".join(
+    f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
+    for name, value in facts
+  )
   return (
-    f'<header><p class="over">{html.escape(method(run))}</p><h1>{name}</h1>'
-    f'<p class="verdict">{html.escape(verdict.shows(rows))}</p>'
+    f'<header><p class="over">{html.escape(over)}</p>'
+    f"<h1>{html.escape(name)}</h1>"
+    f'<p class="verdict">{html.escape(shown)}</p>'
     f'<p class="limits">{html.escape(limits)}</p>'
-    f'<dl class="facts">{facts}</dl></header>'
+    f'<dl class="facts">{listed}</dl></header>'
   )
 
 
@@ -136,26 +156,31 @@ def _cells(rows: list[Row]) -> dict[tuple[str, str], dict[str, Row]]:
 
 
 def _bars(rows: list[Row]) -> str:
-  groups, styles = [], {"pretrained": "a", "random": "b"}
+  groups = []
   for (label_set, protocol), found in _cells(rows).items():
     tracks = [
-      (styles.get(encoder, "c"), _ENCODER_NAMES.get(encoder, encoder), row)
+      (STYLES.get(encoder, "c"), ENCODER_NAMES.get(encoder, encoder), row)
       for encoder, row in found.items()
     ]
     name = f"{label_set}, {verdict.PROTOCOL_NAMES.get(protocol, protocol)}"
     groups.append((name, next(iter(found.values()))["chance"], tracks))
-  keys = "".join(
-    f'<span class="key {styles.get(encoder, "c")}">'
-    f"{html.escape(_ENCODER_NAMES.get(encoder, encoder))}</span>"
+  return keys(rows) + charts.bars(groups)
+
+
+def keys(rows: list[Row]) -> str:
+  """The colours of the rows' encoders."""
+  shown = "".join(
+    f'<span class="key {STYLES.get(encoder, "c")}">'
+    f"{html.escape(ENCODER_NAMES.get(encoder, encoder))}</span>"
     for encoder in dict.fromkeys(row["encoder"] for row in rows)
   )
-  return f'<p class="keys">{keys}</p>{charts.bars(groups)}'
+  return f'<p class="keys">{shown}</p>'
 
 
 def _table(rows: list[Row]) -> str:
   encoders = list(dict.fromkeys(row["encoder"] for row in rows))
   both = {verdict.TRAINED, verdict.UNTRAINED} <= set(encoders)
-  heads = [_ENCODER_NAMES.get(e, e) for e in encoders]
+  heads = [ENCODER_NAMES.get(e, e) for e in encoders]
   heads += ["difference"] if both else []
   head = "".join(f"<th>{html.escape(h)}</th>" for h in [*heads, "chance"])
   body = ""
