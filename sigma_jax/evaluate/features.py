@@ -47,22 +47,7 @@ def extract(
     Each encoder's features of all processes' clips, in the source's order: the
     same on every process, whatever their number.
   """
-  num_tokens = math.prod(settings.grid)
-
-  def make():
-    return vit.Encoder(
-      settings.model, num_tokens, final_norm=False, rngs=nnx.Rngs(0)
-    )
-
-  graph = nnx.split(nnx.eval_shape(make))[0]
-
-  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
-  def pool(params, video):
-    model = settings.model
-    tubes = vit.split_tubes(video, model.tubelet, model.patch)
-    tokens = nnx.merge(graph, params)(tubes, num_blocks=layer or None)
-    return jnp.mean(tokens, axis=1)
-
+  pool = _pooler(settings, mesh, layer)
   encoders = {
     name: {part: value for part, value in params.items() if part != "norm"}
     for name, params in encoders.items()
@@ -82,6 +67,27 @@ def extract(
     name: FeatureSet(np.concatenate(found)[order], row[order])
     for name, found in features.items()
   }
+
+
+@functools.lru_cache(maxsize=4)  # compiled once for all parts of a data set
+def _pooler(settings: settings_lib.Settings, mesh, layer: int):
+  num_tokens = math.prod(settings.grid)
+
+  def make():
+    return vit.Encoder(
+      settings.model, num_tokens, final_norm=False, rngs=nnx.Rngs(0)
+    )
+
+  graph = nnx.split(nnx.eval_shape(make))[0]
+
+  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
+  def pool(params, video):
+    model = settings.model
+    tubes = vit.split_tubes(video, model.tubelet, model.patch)
+    tokens = nnx.merge(graph, params)(tubes, num_blocks=layer or None)
+    return jnp.mean(tokens, axis=1)
+
+  return pool
 
 
 def standardize(

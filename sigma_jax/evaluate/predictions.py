@@ -12,7 +12,7 @@ import numpy as np
 from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import workdir as workdir_lib
 
-_PART_ROWS = 512  # whose predictions an interruption can cost
+PART_ROWS = 512  # whose predictions an interruption can cost
 
 
 class Predictions(NamedTuple):
@@ -65,6 +65,7 @@ def in_parts(
   num_rows: int,
   compute: Callable[[int, int], Predictions],
   say: Callable[[str], None] = lambda line: None,
+  part_rows: int | None = None,
 ) -> Predictions:
   """All rows' predictions, taking those that an interrupted run has left.
 
@@ -75,13 +76,15 @@ def in_parts(
     num_rows: n.
     compute: (first, last) -> predictions of rows first .. last - 1.
     say: told of progress.
+    part_rows: rows of a part; None: PART_ROWS.
   """
   folder = workdir_lib.path(folder)
   if jax.process_index() == 0:
     folder.mkdir(parents=True, exist_ok=True)
+  part_rows = part_rows or PART_ROWS
   parts = []
-  for first in range(0, num_rows, _PART_ROWS):
-    last = min(first + _PART_ROWS, num_rows)
+  for first in range(0, num_rows, part_rows):
+    last = min(first + part_rows, num_rows)
     file = folder / f"{first:08d}.npz"
     key = hashlib.sha256(json.dumps([identity, first, last]).encode())
     part = _read(file, key.hexdigest())

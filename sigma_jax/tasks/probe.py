@@ -7,10 +7,11 @@ import jax
 import numpy as np
 
 from sigma_jax import errors, settings
-from sigma_jax.evaluate import dense, features, frozen
+from sigma_jax.evaluate import dense, features, frozen, predictions
 from sigma_jax.interop import store
 from sigma_jax.models import sigma
 from sigma_jax.tasks import reading
+from sigma_jax.train import checksums, metrics
 from sigma_jax.train import mesh as mesh_lib
 
 
@@ -56,20 +57,11 @@ def run(
 def _rows(config, encoders, workdir: pathlib.Path) -> list[dict]:
   """Rows of each encoder for every label set."""
   opened, labels, num_classes = open_splits(config)
-  mesh = mesh_lib.make(config.mesh)
-  sets = {}
-  for split, source in opened.items():
-    batches = reading.evaluate(
-      config,
-      workdir,
-      source,
-      batch_size=config.probe.batch_size,
-      samples=config.probe.train_samples if split == "train" else 1,
-    )
-    with batches:
-      sets[split] = features.extract(
-        config, encoders, batches, mesh, config.probe.layer
-      )
+  samples = {"train": config.probe.train_samples, "val": 1}
+  sets = {
+    split: _features(config, encoders, workdir, split, source, samples[split])
+    for split, source in opened.items()
+  }
   results = []
   for encoder in encoders:
     for label_set, count in num_classes.items():
@@ -84,6 +76,44 @@ def _rows(config, encoders, workdir: pathlib.Path) -> list[dict]:
       which = {"encoder": encoder, "label_set": label_set}
       results += [which | row for row in found]
   return results
+
+
+def _features(
+  config, encoders, workdir, split: str, source, samples: int
+) -> dict[str, features.FeatureSet]:
+  """Each encoder's features of a split; goes on where a run was interrupted."""
+  from sigma_jax.data import sources
+
+  mesh = mesh_lib.make(config.mesh)
+
+  def compute(first: int, last: int) -> predictions.Predictions:
+    batches = reading.evaluate(
+      config,
+      workdir,
+      sources.take(source, np.arange(first, last)),
+      batch_size=config.probe.batch_size,
+      samples=samples,
+    )
+    with batches:
+      found = features.extract(
+        config, encoders, batches, mesh, config.probe.layer
+      )
+    rows = next(iter(found.values())).rows + first
+    values = np.stack([one.features for one in found.values()])
+    return predictions.Predictions(values, rows, np.zeros_like(rows))
+
+  found = predictions.in_parts(
+    workdir / "features" / split,
+    [config.fingerprint(), checksums.of(encoders), source.path, samples],
+    len(source),
+    compute,
+    lambda line: metrics.say(f"features of {split}: {line}"),
+    part_rows=8 * predictions.PART_ROWS,  # one view each
+  )
+  return {
+    name: features.FeatureSet(values, found.rows)
+    for name, values in zip(encoders, found.values, strict=True)
+  }
 
 
 def open_splits(config: settings.Settings) -> tuple[dict, dict, dict]:

@@ -15,7 +15,7 @@ VIEWS = 2
 
 @pytest.fixture(autouse=True)
 def parts_of_four_rows(monkeypatch):
-  monkeypatch.setattr(predictions, "_PART_ROWS", 4)
+  monkeypatch.setattr(predictions, "PART_ROWS", 4)
 
 
 def model(first, last, offset=0.0):

@@ -141,7 +141,7 @@ def test_an_interrupted_test_goes_on(
   shutil.copytree(tuned, copy)
   shutil.rmtree(copy / "test")
   (copy / "results.json").unlink()
-  monkeypatch.setattr(predictions, "_PART_ROWS", 5)
+  monkeypatch.setattr(predictions, "PART_ROWS", 5)
   real, read = reading.evaluate, []
 
   def interrupted(config, workdir, source, **options):
