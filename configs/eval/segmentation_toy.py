@@ -11,13 +11,13 @@ from sigma_jax import settings
 
 
 def get_config():
-  """Clip geometry and model of configs/toy.py."""
+  """Model of configs/toy.py; frames enlarged, as 4 x 4 tokens are too coarse."""
   config = settings.default_config()
   config.task = "segmentation"
   config.data.val = "data/toy_sequences"
   config.data.num_frames = 8
   config.data.stride = 1
-  config.data.size = 32
+  config.data.size = 64
   config.model.patch = 8
   config.model.encoder_dim = 96
   config.model.encoder_depth = 4
