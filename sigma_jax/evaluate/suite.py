@@ -109,7 +109,7 @@ def _judge(one: Run, folder: pathlib.Path, content: Row, say) -> None:
   """Adds a protocol's rows to the content, or how it failed."""
   say(f"config {one.config.fingerprint()}, {folder}", flush=True)
   try:
-    found, seconds = _finish(one, folder)
+    found, seconds = _finish(one, folder, say)
     _check_step(found, one, content["step"])
   except errors.Preempted:
     raise
@@ -121,10 +121,9 @@ def _judge(one: Run, folder: pathlib.Path, content: Row, say) -> None:
     say(f"failed: {text}", flush=True)
     return
   suite_table.add(content["rows"], one, found["rows"], seconds)
-  say(f"done, {seconds:.0f} s", flush=True)
 
 
-def _finish(one: Run, folder: pathlib.Path) -> tuple[Row, float]:
+def _finish(one: Run, folder: pathlib.Path, say) -> tuple[Row, float]:
   """Content of the protocol's results.json, and the seconds that it took.
 
   Those of an interrupted run count, but not of one that was killed at once.
@@ -133,6 +132,7 @@ def _finish(one: Run, folder: pathlib.Path) -> tuple[Row, float]:
   mine = state.get("key") == one.key
   spent = state["seconds"] if mine else 0.0
   if mine and state["finished"] and results:
+    say(f"done before, {spent:.0f} s", flush=True)
     return results, spent
   from sigma_jax import tasks
 
@@ -145,6 +145,7 @@ def _finish(one: Run, folder: pathlib.Path) -> tuple[Row, float]:
   finally:
     spent += time.monotonic() - start
     _save(folder, one.key, spent, finished)
+  say(f"done, {spent:.0f} s", flush=True)
   return json.loads((folder / frozen.RESULTS).read_text()), spent
 
 

@@ -96,7 +96,8 @@ def _results(rows: list[Row]) -> str:
     return sections.section("Results", sections.missing("No protocol is done."))
   lede = (
     "Whiskers and brackets: 95% intervals over test clips. Dashed: always "
-    "giving the most frequent class."
+    "giving the most frequent class, of the test clips or, for probes on "
+    "cached features, of the training clips."
   )
   return sections.section("Results", _bars(rows) + _table(rows), lede)
 
@@ -130,7 +131,7 @@ def _table(rows: list[Row]) -> str:
     shown = published.METRIC_NAMES.get(metric, metric)
     cells = "".join(_cell(found.get(encoder)) for encoder in encoders)
     if len(encoders) > 1:
-      cells += _state_cell(_state(found))
+      cells += _difference(found)
     others = published.by_protocol(dataset, metric).get(protocol, {})
     note = note or (_PUBLISHED if others else "")
     cells += f"<td>{_others(metric, others)}</td>"
@@ -153,9 +154,19 @@ def _cell(row: Row | None) -> str:
   return f"<td>{value} <small>{' '.join(interval)}</small></td>"
 
 
-def _state_cell(state: str) -> str:
+def _difference(found: dict[str, Row]) -> str:
+  """Pre-trained less random, in the metric's unit, and which is better."""
+  pair = found.get(verdict.TRAINED), found.get(verdict.UNTRAINED)
+  if None in pair:
+    return "<td>–</td>"
+  state = _state(found)
+  gain = pair[0]["value"] - pair[1]["value"]
+  shown = published.cell({"metric": pair[0]["metric"], "value": abs(gain)})
   style = {"better": "above", "worse": "below"}.get(state, "")
-  return f'<td class="{style}">{state or "–"}</td>'
+  return (
+    f'<td class="{style}">{"−" if gain < 0 else "+"}{shown} '
+    f"<small>{state}</small></td>"
+  )
 
 
 def _others(metric: str, values: dict[str, float]) -> str:

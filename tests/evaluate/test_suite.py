@@ -57,16 +57,26 @@ def clips(tmp_path_factory):
   return folder
 
 
-def save(workdir, tiny, step=5, seed=0):
-  params = sigma.init_params(tiny, jax.random.key(seed))
-  checkpoint.write_params(workdir, tiny, params, step)
+def save(workdir, model, step=5, seed=0):
+  """A pre-trained model, as far as anyone can tell."""
+  rng = np.random.default_rng(seed)
+  params = jax.tree.map(
+    lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype),
+    sigma.abstract(model).params,
+  )
+  checkpoint.write_params(workdir, model, params, step)
   return workdir
 
 
 @pytest.fixture(scope="module")
-def init(tmp_path_factory, tiny):
-  """A pre-trained model, as far as anyone can tell."""
-  return save(tmp_path_factory.mktemp("run") / "pre", tiny)
+def model(tiny, change):
+  """One block, which compiles faster."""
+  return change(tiny, model__encoder_depth=1, model__encoder_dim=16)
+
+
+@pytest.fixture(scope="module")
+def init(tmp_path_factory, model):
+  return save(tmp_path_factory.mktemp("run") / "pre", model)
 
 
 @pytest.fixture
@@ -130,7 +140,7 @@ def fake(monkeypatch):
 
 
 def test_protocols_with_data_run_and_stand_in_one_table(
-  tmp_path, suite, config, results, capsys, monkeypatch, tiny
+  tmp_path, suite, config, results, capsys, monkeypatch, model
 ):
   """The one real run: heads by steps, the probe, and random encoders."""
   more = "config.supervised.trains = 'head'; config.train.steps = 50"
@@ -165,7 +175,7 @@ def test_protocols_with_data_run_and_stand_in_one_table(
   scratch = json.loads(
     (tmp_path / "out/linear_clips_random/config.json").read_text()
   )
-  assert scratch["model"]["encoder_dim"] == tiny.model.encoder_dim
+  assert scratch["model"]["encoder_dim"] == model.model.encoder_dim
   assert scratch["init"] == "" and scratch["train"]["steps"] == 2
 
   text = (tmp_path / "out/results.md").read_text()
@@ -186,6 +196,7 @@ def test_protocols_with_data_run_and_stand_in_one_table(
   monkeypatch.setattr(tasks, "run", never)
   assert suite(*arguments) == 0
   assert results() == content
+  assert capsys.readouterr().out.count("done before, ") == 3
 
 
 def test_an_error_does_not_end_the_suite(
@@ -234,9 +245,9 @@ def test_an_interruption_ends_it_and_the_same_command_resumes(
 
 
 def test_what_was_made_of_something_else_is_not_taken(
-  tmp_path, suite, config, fake, tiny, capsys, clips
+  tmp_path, suite, config, fake, model, capsys, clips
 ):
-  run = save(tmp_path / "run", tiny)
+  run = save(tmp_path / "run", model)
   probe, tuned = config("x_probe", "probe"), config("tuned", "supervised")
   both = ["--configs", probe, tuned]
   assert suite(*both, init=run) == 0 and len(fake.names()) == 2
@@ -249,7 +260,7 @@ def test_what_was_made_of_something_else_is_not_taken(
     == 0
   )
   assert fake.names() == ["x_probe"]
-  other = save(tmp_path / "other", tiny, seed=1)
+  other = save(tmp_path / "other", model, seed=1)
   assert suite("--configs", probe, init=other) == 0
   assert fake.names() == ["x_probe"]
   assert suite(*both, init=other) == 2

@@ -32,20 +32,20 @@ def page(tmp_path):
 
 
 def states(text):
-  return re.findall(r'<td class="(?:above|below|)">(\w+|–)</td>', text)
+  return re.findall(r'<td class="\w*">([+−.\d]+) <small>(\w*)</small>', text)
 
 
 def test_less_error_is_better(page):
   pair = (("pretrained", 0.2), ("random", 0.6))
   counted = [row(e, v, metric="error", dataset="reps") for e, v in pair]
   text = page(*(row(e, v) for e, v in pair), *counted)
-  assert states(text) == ["worse", "better"]
+  assert states(text) == [("−40.0", "worse"), ("−0.400", "better")]
   assert "worse in 1, better in 1" in text
   assert "0.200 <small>[0.150, 0.250]" in text
   # An error is no share, so it is in the table alone.
   assert text.count('class="track ') == 2
   assert states(page(row("pretrained", 0.5), row("random", 0.45))) == [
-    "undecided"
+    ("+5.0", "undecided")
   ]
 
 
@@ -65,7 +65,7 @@ def test_chance_is_marked_where_it_is_known(page):
 def test_a_mean_has_no_interval(page):
   mean = {"metric": "severe_mean", "low": None, "high": None}
   text = page(row("pretrained", 0.6, **mean), row("random", 0.5, **mean))
-  assert states(text) == ["–"]
+  assert states(text) == [("+10.0", "")]
   assert "60.0 <small></small>" in text
 
 
