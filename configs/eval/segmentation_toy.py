@@ -11,7 +11,7 @@ from sigma_jax import settings
 
 
 def get_config():
-  """Model of configs/toy.py; frames enlarged, as 4 x 4 tokens are too coarse."""
+  """Model of configs/toy.py; enlarged frames, as 4 x 4 tokens are coarse."""
   config = settings.default_config()
   config.task = "segmentation"
   config.data.val = "data/toy_sequences"
