@@ -14,4 +14,5 @@ bash launch/setup.sh ${VARIANT:+"$VARIANT"} --test
 .venv/bin/python -m ruff format --check .
 echo "setup and style: $SECONDS s"
 # A worker a core; a file's tests share what they compile, so they stay together.
-exec .venv/bin/python -m pytest -n auto --dist loadfile "$@"
+# The longest files come first (tests/conftest.py), or a core would wait for one.
+exec .venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder "$@"

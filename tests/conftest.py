@@ -58,6 +58,16 @@ def _lenient(function):
 # Optax raises a Python float to an integer array here; our code is not to.
 optax.tree.bias_correction = _lenient(optax.tree.bias_correction)
 
+# Files of few tests that run for minutes, the longest first.
+_LONG = ("test_hosts.py", "test_chaos.py", "test_kill.py", "test_notebooks.py")
+
+
+def pytest_collection_modifyitems(items):
+  """Long files first: at the end, one worker would run them alone."""
+  order = {name: place for place, name in enumerate(_LONG)}
+  items.sort(key=lambda item: order.get(item.path.name, len(_LONG)))
+
+
 ROOT = pathlib.Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 

@@ -430,7 +430,7 @@ def test_demo_defaults_lie_in_the_checkout(checkout):
 def test_test_script_passes_arguments_to_pytest_last(checkout):
   out = succeeded(checkout.run("test.sh", "-k", "mask"))
   assert out.splitlines()[-1] == (
-    "ran -m pytest -n auto --dist loadfile -k mask"
+    "ran -m pytest -n auto --dist loadfile --no-loadscope-reorder -k mask"
   )
   assert "requirements-test.txt" in checkout.installs[-1]
   assert checkout.calls("-m ruff") == [
