@@ -129,11 +129,18 @@ def test_fingerprint_changes_with_any_option():
     "task": "probe",
     "segmentation.teacher": "dino_vits16",
     "segmentation.published": "davis",
+    "supervised.trains": "head",
+    "supervised.pooling": "attention",
+    "supervised.targets": "count",
+    "supervised.rates": (2.0,),
+    "supervised.views": (1, 1),
   }
   prints = {build().fingerprint()}
   keys = list(leaves(settings.Settings().to_dict()))
   for key, value in keys:
-    if isinstance(value, bool):
+    if key in changed:
+      new = changed[key]
+    elif isinstance(value, bool):
       new = not value
     elif isinstance(value, int):
       new = value * 2 if value else 2
@@ -142,8 +149,15 @@ def test_fingerprint_changes_with_any_option():
     elif isinstance(value, list):
       new = tuple(value[:-1])
     else:
-      new = changed.get(key, value + "x")
+      new = value + "x"
     config = {key: new}
+    if key == "supervised.targets":
+      # Counting needs files; that they are named changes the print too.
+      files = {"supervised.train_targets": "a", "supervised.val_targets": "b"}
+      assert (
+        build(**files).fingerprint() != build(**files, **config).fingerprint()
+      )
+      config |= files
     if key == "target.kind":
       config["loss.kind"] = "l2"
     if key in ("model.tubelet", "model.patch", "mesh.data"):
