@@ -118,11 +118,14 @@ _TARGETS = {
 # Test views in time and space of data sets that are not tested as Kinetics is.
 _VIEWS = {
   "ssv2": (2, 3),
+  "diving48": (2, 3),
   "charades": (10, 3),
   "imagenet": (1, 1),
   "cifar100": (1, 1),
 }
-_SEGMENTS = ("ssv2",)  # one frame from each part of a video, not a dense clip
+# One frame from each part of a video, not a dense clip: what is told apart are
+# whole gestures and dives.
+_SEGMENTS = ("ssv2", "diving48")
 _ONE_WAY = ("ssv2",)  # classes that tell left from right: never mirrored
 
 
