@@ -24,6 +24,8 @@ import hosts as hosts_lib
 from sigma_jax import settings as settings_lib
 
 _LONGEST_LIFE = 12.0  # seconds before a run is killed
+_LEAST = 3  # interruptions, however slow the machine
+_FIRST_SAVE = 300.0  # seconds that a machine may take to it
 _PAUSE = 0.05  # seconds a batch
 
 
@@ -46,6 +48,10 @@ def small(steps: int) -> settings_lib.Settings:
 def torment(seconds: float, folder: pathlib.Path, seed: int) -> dict:
   """Runs the whole test.
 
+  The first run lives until it has saved something, so that there is always
+  something to resume from: on a slow machine a start alone can take as long as
+  the lives drawn for the others.
+
   Returns:
     Counts of each mischief, of resumes and of damaged checkpoints, and
     `different`: arrays of the final state that differ.
@@ -55,9 +61,12 @@ def torment(seconds: float, folder: pathlib.Path, seed: int) -> dict:
   workdir, log = folder / "chaos", folder / "chaos.log"
   counts: collections.Counter = collections.Counter()
   end = time.monotonic() + seconds
-  while time.monotonic() < end:
+  while time.monotonic() < end or sum(counts.values()) < _LEAST:
     hosts = hosts_lib.Hosts(2, 1, settings, workdir, log, pause=_PAUSE)
-    time.sleep(min(draw.uniform(0, _LONGEST_LIFE), end - time.monotonic()))
+    if not _steps(workdir):
+      _wait(hosts, _FIRST_SAVE, until=lambda: _steps(workdir))
+    else:
+      _wait(hosts, draw.uniform(0, _LONGEST_LIFE))
     if _ended(hosts):
       break
     kind = draw.choice(("one killed", "both killed", "SIGTERM", "cut"))
@@ -88,9 +97,9 @@ def _ended(hosts) -> bool:
   return all(process.poll() is not None for process in hosts.processes)
 
 
-def _wait(hosts, seconds: float) -> None:
+def _wait(hosts, seconds: float, until=lambda: False) -> None:
   end = time.monotonic() + seconds
-  while time.monotonic() < end and not _ended(hosts):
+  while time.monotonic() < end and not _ended(hosts) and not until():
     time.sleep(0.05)
 
 
