@@ -44,7 +44,7 @@ cd "$ROOT"
 stage data "$PYTHON_VENV" -m sigma_jax.data.toy --out "$DATA"
 stage pretrain "$PYTHON_VENV" -m sigma_jax.main --config=configs/toy.py \
   --workdir="$WORKDIR" "${config_data[@]}" "$@"
-stage probe "$PYTHON_VENV" -m sigma_jax.main --config=configs/toy_probe.py \
+stage probe "$PYTHON_VENV" -m sigma_jax.main --config=configs/eval/knn_toy.py \
   --workdir="$WORKDIR/probe" --config.init="$WORKDIR" \
   "${config_data[@]}"
 stage report "$PYTHON_VENV" -m sigma_jax.report "$WORKDIR"

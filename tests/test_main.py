@@ -278,7 +278,7 @@ def test_a_bad_file_is_skipped_and_a_probe_follows(
       "--config.probe.batch_size=8",
       "--config.probe.knn_k=5",
       "--config.probe.penalties=(0.01,)",
-      config="configs/toy_probe.py",
+      config="configs/eval/knn_toy.py",
     )
   )
   assert done.returncode == 0, done.stderr

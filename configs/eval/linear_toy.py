@@ -4,7 +4,7 @@ python -m sigma_jax.main --config=configs/eval/linear_toy.py \
     --workdir=runs/toy/linear --config.init=runs/toy
 
 Without `init` a random encoder is probed. `:appearance` after the config takes
-the other set of labels. configs/toy_probe.py fits the same probe on cached
+the other set of labels. configs/eval/knn_toy.py fits the same probe on cached
 features, without augmentation.
 """
 

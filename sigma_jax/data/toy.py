@@ -105,7 +105,7 @@ def _make(out: pathlib.Path, seed: int, split: str, number: int) -> tuple[int]:
   """Draws and writes one clip and its mask; its label."""
   clip, label = draw_clip(seed, split, number)
   toy_set.put_video(out, split, number, clip.frames)
-  strip = clip.mask.reshape(-1, clip.mask.shape[-1])
+  strip = clip.ids.astype(bool).reshape(-1, clip.ids.shape[-1])
   path = out / (toy_set.name("masks", split, number) + ".png")
   path.parent.mkdir(parents=True, exist_ok=True)
   Image.fromarray(strip).save(path)

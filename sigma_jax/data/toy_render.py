@@ -1,10 +1,10 @@
 """Draws the toy clips: scanned digits that move over drifting waves.
 
-Every clip has an appearance class (which digit: what Kinetics asks) and a
-motion class (how it moves: what Something-Something asks), independent of each
-other. The digits are real scans (scikit-learn's `load_digits`, 8 x 8, UCI
-optical recognition of handwritten digits); validation clips use scans that no
-training clip uses.
+Every clip of one digit has an appearance class (which digit: what Kinetics
+asks) and a motion class (how it moves: what Something-Something asks),
+independent of each other. The digits are real scans (scikit-learn's
+`load_digits`, 8 x 8, UCI optical recognition of handwritten digits); validation
+clips use scans that no training clip uses.
 
 What makes clustering of tubes learn something here was found by experiment
 (docs/LOG.md): objects large enough to fill many tubes, on a background that
@@ -13,6 +13,7 @@ photographs the background's clusters are most of the loss.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -37,11 +38,12 @@ _SPRITE = 32  # pixels a scan is enlarged to before it is drawn
 class Clip:
   """One drawn clip.
 
-  frames: uint8 [t, h, w, 3], RGB. mask: bool [t, h, w], true on the object.
+  frames: uint8 [t, h, w, 3], RGB. ids: uint8 [t, h, w], 0 on the background, i
+  on the i-th object.
   """
 
   frames: np.ndarray
-  mask: np.ndarray
+  ids: np.ndarray
 
 
 def draw(rng: np.random.Generator, sprite: np.ndarray, motion: int) -> Clip:
@@ -56,27 +58,60 @@ def draw(rng: np.random.Generator, sprite: np.ndarray, motion: int) -> Clip:
   drift = rng.uniform(-3.0, 3.0, 2).astype(np.float32)
   camera = time[:, None] * drift
   background = waves(rng, camera, SIZE)
-  alpha = _moving_sprite(rng, sprite, motion, time, camera)
-  return compose(rng, background, alpha)
+  alpha = _moving_sprite(rng, sprite, motion, time, camera, SIZE)
+  return compose(rng, background, [alpha])
+
+
+def draw_scene(
+  rng: np.random.Generator,
+  sprites: Sequence[np.ndarray],
+  motions: Sequence[int],
+  side: int,
+) -> Clip:
+  """Draws up to four objects, each in a quarter of its own to begin with.
+
+  Args:
+    rng: the clip's own generator; the clip is a pure function of it.
+    sprites: float32 [32, 32] in [0, 1], one an object, the last in front.
+    motions: index into `MOTIONS`, one an object.
+    side: of the square picture, pixels.
+  """
+  time = np.linspace(-1.0, 1.0, NUM_FRAMES, dtype=np.float32)
+  camera = time[:, None] * rng.uniform(-3.0, 3.0, 2).astype(np.float32)
+  background = waves(rng, camera, side)
+  quarters = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)], np.float32)
+  centres = rng.permutation(quarters)[: len(sprites)] * side / 4
+  alphas = [
+    _moving_sprite(rng, sprite, motion, time, camera + centre, side)
+    for sprite, motion, centre in zip(sprites, motions, centres, strict=True)
+  ]
+  return compose(rng, background, alphas)
 
 
 def compose(
-  rng: np.random.Generator, background: np.ndarray, alpha: np.ndarray
+  rng: np.random.Generator,
+  background: np.ndarray,
+  alphas: Sequence[np.ndarray],
 ) -> Clip:
-  """Lays an object of one colour over a background, and noise over both.
+  """Lays objects of one colour each over a background, and noise over all.
 
   Args:
     rng: of the clip.
     background: float32 [t, h, w, 3] in [0, 1].
-    alpha: float32 [t, h, w] in [0, 1], the object's opacity.
+    alphas: float32 [t, h, w] in [0, 1], each object's opacity, the last in
+      front.
   """
-  # Lit objects on a darker ground: were either brighter at random, colour
-  # would be most of what a tube's normalised pixels tell apart.
-  colour = rng.uniform(0.75, 1.0, 3).astype(np.float32)
-  image = background + alpha[..., None] * (colour - background)
+  image = background
+  ids = np.zeros(background.shape[:-1], np.uint8)
+  for number, alpha in enumerate(alphas, 1):
+    # Lit objects on a darker ground: were either brighter at random, colour
+    # would be most of what a tube's normalised pixels tell apart.
+    colour = rng.uniform(0.75, 1.0, 3).astype(np.float32)
+    image = image + alpha[..., None] * (colour - image)
+    ids[alpha > 0.5] = number
   image += rng.normal(0.0, 0.005, image.shape).astype(np.float32)
   frames = np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
-  return Clip(frames, alpha > 0.5)
+  return Clip(frames, ids)
 
 
 def load_sprites() -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +161,7 @@ def waves(
   return first + (0.5 + mix)[..., None] * (second - first)
 
 
-def _moving_sprite(rng, sprite, motion, time, camera) -> np.ndarray:
+def _moving_sprite(rng, sprite, motion, time, camera, side) -> np.ndarray:
   """Opacity of the object, float32 [t, h, w]."""
   shift = np.zeros((NUM_FRAMES, 2), np.float32)
   turn = np.full(NUM_FRAMES, rng.uniform(-0.25, 0.25), np.float32)
@@ -141,7 +176,7 @@ def _moving_sprite(rng, sprite, motion, time, camera) -> np.ndarray:
   else:
     size = size * np.exp(-sign * 0.35 * amount * time)
   start = rng.uniform(-3.0, 3.0, 2).astype(np.float32)
-  return opacity(sprite, start + shift + camera, turn, size, SIZE)
+  return opacity(sprite, start + shift + camera, turn, size, side)
 
 
 def opacity(

@@ -70,7 +70,8 @@ def draw(
   background = toy_render.waves(
     rng, np.zeros((len(frames), 2), np.float32), SIZE
   )
-  return toy_render.compose(rng, background, _act(rng, sprite, passed)), found
+  alpha = _act(rng, sprite, passed)
+  return toy_render.compose(rng, background, [alpha]), found
 
 
 def _act(rng, sprite: np.ndarray, passed: np.ndarray) -> np.ndarray:

@@ -1,20 +1,37 @@
-"""Toy clips with masks, in DAVIS's layout.
+"""Toy scenes with masks, in DAVIS's layout.
 
 python -m sigma_jax.data.toy_sequences --out data/toy_sequences
 
 Writes OUT/JPEGImages/480p/NAME/00000.jpg and OUT/Annotations/480p/NAME/
-00000.png, the validation clips of `sigma_jax.data.toy` before they become
-videos. In a mask 1 is the object.
+00000.png: three different digits of the validation scans of
+`sigma_jax.data.toy`, each as large as there and moving in a way of its own. In
+a mask 1 to 3 are the digits, later ones in front. Several objects alike in
+brightness ask more of features than one on a darker ground, which raw pixels
+tell apart.
 """
 
 import argparse
 import pathlib
 import sys
 
-import numpy as np
 from PIL import Image
 
-from sigma_jax.data import toy
+from sigma_jax.data import toy, toy_render, toy_set
+
+OBJECTS = 3
+SIDE = 64  # pixels, square
+# DAVIS's colours of ids 0 to 3.
+_PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
+
+
+def draw(seed: int, number: int) -> toy_render.Clip:
+  """The scene of that number, a pure function of both arguments."""
+  rng = toy_set.generator(seed, "val", number)
+  kinds = rng.permutation(len(toy_render.APPEARANCES))[:OBJECTS]
+  scans = [toy.sprites(seed)["val"][kind] for kind in kinds]
+  sprites = [of_kind[rng.integers(len(of_kind))] for of_kind in scans]
+  motions = rng.permutation(len(toy_render.MOTIONS))[:OBJECTS].tolist()
+  return toy_render.draw_scene(rng, sprites, motions, SIDE)
 
 
 def write(out: str | pathlib.Path, count: int, seed: int = 0) -> None:
@@ -23,13 +40,13 @@ def write(out: str | pathlib.Path, count: int, seed: int = 0) -> None:
   Args:
     out: folder, made if missing.
     count: sequences.
-    seed: of the toy set that they are from.
+    seed: of the toy set that the digits are from.
 
   Raises:
     OSError: it cannot be written.
   """
   for number in range(count):
-    clip, _ = toy.draw_clip(seed, "val", number)
+    clip = draw(seed, number)
     frames, masks = (
       pathlib.Path(out, kind, "480p", f"toy-{number:05d}")
       for kind in ("JPEGImages", "Annotations")
@@ -37,13 +54,13 @@ def write(out: str | pathlib.Path, count: int, seed: int = 0) -> None:
     frames.mkdir(parents=True, exist_ok=True)
     masks.mkdir(parents=True, exist_ok=True)
     for time, (frame, mask) in enumerate(
-      zip(clip.frames, clip.mask, strict=True)
+      zip(clip.frames, clip.ids, strict=True)
     ):
       Image.fromarray(frame).save(
         frames / f"{time:05d}.jpg", quality=95, subsampling=0
       )
-      ids = Image.fromarray(mask.astype(np.uint8)).convert("P")
-      ids.putpalette([0, 0, 0, 128, 0, 0])
+      ids = Image.fromarray(mask).convert("P")
+      ids.putpalette(_PALETTE)
       ids.save(masks / f"{time:05d}.png")
 
 
@@ -51,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
   """Command line; returns the exit code."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--out", required=True, help="folder to write")
-  parser.add_argument("--count", type=int, default=20, help="sequences")
+  parser.add_argument("--count", type=int, default=30, help="sequences")
   parser.add_argument("--seed", type=int, default=0)
   args = parser.parse_args(argv)
   try:

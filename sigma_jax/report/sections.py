@@ -132,7 +132,7 @@ def probe(run: Run) -> str:
       title,
       missing(
         run.probe_problem or "No probe results yet. This command makes them:",
-        "python -m sigma_jax.main --config=configs/toy_probe.py "
+        "python -m sigma_jax.main --config=configs/eval/knn_toy.py "
         f"--workdir={run.workdir}/probe --config.init={run.workdir} "
         f"--config.data.train={data.train} --config.data.val={data.val}"
         + (sets if data.label_sets else ""),

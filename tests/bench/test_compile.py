@@ -164,7 +164,7 @@ def test_published_batches_on_a_pod(batch, wanted):
     ("configs/k400_vitbb.py", "did you mean configs/k400_vitb"),
     ("configs/k400_vitb.py:dinu", "did you mean 'dino'"),
     ("configs/k400_vitb_videomae.py:dino", "nothing behind a colon"),
-    ("configs/toy_probe.py", "only pre-training steps"),
+    ("configs/eval/knn_toy.py", "only pre-training steps"),
     ("sigma_jax/recipes.py", "has no get_config"),
   ],
 )

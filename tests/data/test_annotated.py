@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from sigma_jax import errors, settings
-from sigma_jax.data import annotated, sequences, toy, toy_sequences
+from sigma_jax.data import annotated, sequences, toy_sequences
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +70,28 @@ def test_what_cannot_be_read_is_named_in_one_line(folder, tmp_path):
   assert "\n" not in str(caught.value)
 
 
-def test_toy_sequences_are_the_toy_clips(tmp_path):
+def test_toy_sequences_are_scenes_of_three_digits(tmp_path):
   assert toy_sequences.main(["--out", str(tmp_path), "--count=2"]) == 0
   first, second = sequences.load(str(tmp_path))
   assert (first.name, second.name) == ("toy-00000", "toy-00001")
-  drawn, _ = toy.draw_clip(0, "val", 1)
-  clip = annotated.read(second, settings.Data(num_frames=10, stride=1, size=36))
-  np.testing.assert_array_equal(clip.masks, drawn.mask)
+  drawn = toy_sequences.draw(0, 1)
+  side = toy_sequences.SIDE
+  clip = annotated.read(
+    second, settings.Data(num_frames=10, stride=1, size=side)
+  )
+  np.testing.assert_array_equal(clip.masks, drawn.ids)
   error = np.abs(clip.video.astype(int) - drawn.frames)
-  assert error.mean() < 2 and drawn.mask.any(axis=(1, 2)).all()
+  assert error.mean() < 2
+  for object_id in (1, 2, 3):
+    shares = (drawn.ids == object_id).mean((1, 2))
+    assert shares.max() > 0.01 and shares.min() < shares.max()  # it moves
+  # Every digit is of one colour of its own, brighter than the ground.
+  colours = [
+    np.median(drawn.frames[drawn.ids == object_id], 0) for object_id in range(4)
+  ]
+  assert min(colour.min() for colour in colours[1:]) > 180
+  assert colours[0].max() < 140
+  assert len({tuple(colour) for colour in colours}) == 4
 
 
 def test_toy_sequences_need_a_folder(tmp_path, capsys):

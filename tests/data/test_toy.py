@@ -76,7 +76,7 @@ def test_the_object_repeats_between_its_bounds_and_rests_outside():
   seen = {"count": set(), "rest": set()}
   for number in range(40):
     clip, found = toy_repetitions.draw(3, "train", number)
-    masks = clip.mask.astype(np.float32)
+    masks = clip.ids.astype(np.float32)
     assert clip.frames.shape[1:] == (32, 32, 3)
     assert found.count == len(found.bounds) - 1
     assert (found.start_frame, found.end_frame) == (

@@ -97,7 +97,7 @@ def test_results_tell_what_was_judged_and_how(finished, config, run):
     assert min(of_clips) <= row["low"] <= row["miou"] <= row["high"]
     assert row["num_clips"] == 3
   for clip in found["clips"]:
-    assert set(clip["iou"]) == {"0", "1"} and clip["num_frames"] == 4
+    assert set(clip["iou"]) == {"0", "1", "2", "3"} and clip["num_frames"] == 4
     assert clip["miou"] == pytest.approx(np.mean(list(clip["iou"].values())))
 
 

@@ -375,7 +375,7 @@ def add(rows, stem, task_row, name=""):
   [
     ("finetune_ssv2", "label", "ssv2"),
     ("linear_k400", "", "kinetics400"),
-    ("toy_probe", "motion", "toy motion"),
+    ("knn_toy", "motion", "toy motion"),
     ("severe_gym99_1000", "label", "gym99_1000"),
     ("count_toy", "", "toy"),
     ("probe", "", "probe"),

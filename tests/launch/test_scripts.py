@@ -411,7 +411,7 @@ def test_demo_runs_its_stages_in_order(checkout, tmp_path):
     f"-m sigma_jax.data.toy --out {data}",
     f"-m sigma_jax.main --config=configs/toy.py --workdir={workdir}"
     f" {told} --config.steps=3",
-    "-m sigma_jax.main --config=configs/toy_probe.py"
+    "-m sigma_jax.main --config=configs/eval/knn_toy.py"
     f" --workdir={workdir}/probe --config.init={workdir} {told}",
     f"-m sigma_jax.report {workdir}",
   ]

@@ -1,6 +1,6 @@
 """Linear probe and kNN on the toy clips, beside an untrained encoder.
 
-python -m sigma_jax.main --config=configs/toy_probe.py \
+python -m sigma_jax.main --config=configs/eval/knn_toy.py \
     --workdir=runs/toy/probe --config.init=runs/toy
 """
 
