@@ -17,7 +17,7 @@ from sigma_jax.data import bench_cases, bench_inputs
 ROOT = pathlib.Path(__file__).parents[2]
 SMALL = (
   *("data", "--turns=1", "--clips=2", "--videos=1"),
-  *("--frames=64", "--width=96", "--height=80"),
+  *("--frames=64", "--width=128", "--height=96"),
 )
 
 

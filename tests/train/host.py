@@ -12,7 +12,7 @@ import time
 import jax
 import numpy as np
 
-from sigma_jax import distributed, errors
+from sigma_jax import compile_cache, distributed, errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.evaluate import features
 from sigma_jax.models import sigma
@@ -66,6 +66,7 @@ def judge(settings, workdir, clips: int) -> None:
 def main() -> int:
   """Exit codes as sigma_jax.main's."""
   options = json.loads(sys.argv[1])
+  compile_cache.use()  # as sigma_jax.tasks does
   jax.config.update("jax_num_cpu_devices", options["devices"])
   settings = settings_lib.Settings.from_config(options["settings"])
   workdir = workdir_lib.path(options["workdir"])
