@@ -60,11 +60,13 @@ class Hosts:
 
 def environment() -> dict[str, str]:
   """Fast to compile rather than fast to run, on CPU, importing this tree."""
-  return os.environ | {
+  found = os.environ | {
     "JAX_PLATFORMS": "cpu",
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "PYTHONPATH": str(ROOT),
   }
+  flags = os.environ.get("SIGMA_JAX_TEST_FLAGS")  # of tests/conftest.py
+  return found | {"XLA_FLAGS": flags} if flags else found
 
 
 def free_port() -> int:
