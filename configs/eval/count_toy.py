@@ -11,8 +11,8 @@ from sigma_jax import recipes
 
 
 def get_config():
-  """Windows of 16 frames, about 1 to 3 repetitions, seen as 8."""
+  """Windows of 8 frames, from a quarter of a repetition to two."""
   config = recipes.toy_supervised("motion")
   recipes.set_data(config, "toy_repetitions")
-  config.data.stride = 2
+  config.optimizer.base_lr = 1e-3 * 256 / 48
   return config

@@ -25,9 +25,12 @@ from sigma_jax.data.repetitions import Repetitions
 ACTIONS = ("swing sideways", "swing up and down", "turn", "pulse")
 SIZE = 32  # pixels, square
 COUNTS = (2, 12)  # repetitions, both included
-_PERIOD = (5.0, 14.0)  # frames
+# Frames; drawn evenly of their logarithm. So wide that whoever counts by a
+# video's length alone is off by half.
+_PERIOD = (4.0, 32.0)
 _REST = 12  # frames before and after, at most
-_VERSION = 1
+# Of 1 the periods were 5 to 14 frames: length alone told how often.
+_VERSION = "repetitions 2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Spec(toy_set.Spec):
 
   seed: int = 0
   train: int = 320
-  val: int = 80
+  val: int = 160
 
 
 def write(out: str | pathlib.Path, spec: Spec, workers: int = 0) -> bool:
@@ -53,7 +56,8 @@ def draw(
   """
   rng = toy_set.generator(seed, split, number)
   count = int(rng.integers(COUNTS[0], COUNTS[1] + 1))
-  lengths = rng.uniform(*_PERIOD) * rng.uniform(0.85, 1.15, count)
+  period = np.exp(rng.uniform(*np.log(_PERIOD)))
+  lengths = period * rng.uniform(0.85, 1.15, count)
   before, after = rng.integers(0, _REST + 1, 2).tolist()
   # From 1, as annotations count.
   bounds = before + 1 + np.cumsum([0, *np.rint(lengths).astype(int)])

@@ -35,7 +35,7 @@ class Spec:
 def write(
   out: str | pathlib.Path,
   spec: Spec,
-  version: int,
+  version: int | str,
   make: Callable,
   finish: Callable,
   workers: int = 0,
@@ -45,7 +45,7 @@ def write(
   Args:
     out: folder, made if missing.
     spec: of the set.
-    version: of the code that draws it.
+    version: of the code that draws it; no other kind of set has the same.
     make: called as make(out, seed, split, number) in other processes; writes
       what belongs to a clip and returns its label first, perhaps more.
     finish: called as finish(out, {split: [what make returned, ...]}) to write
