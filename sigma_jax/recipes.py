@@ -258,7 +258,7 @@ def toy_supervised(
   config.augment.cutmix = 0.0
   config.augment.label_smoothing = 0.0
   config.train.batch_size = 48
-  config.train.steps = 150 if trains == "all" else 200
+  config.train.steps = 150 if trains == "all" else 100
   config.train.log_every = 25
   config.train.checkpoint_every = 50
   config.optimizer.base_lr = 3e-3 * 256 / 48

@@ -16,6 +16,4 @@ def get_config(label_set: str = "motion"):
   config.supervised.pooling = "attention"
   config.supervised.head_scale = 1.0
   config.supervised.rates = (0.3, 1.0)
-  # The head is a block itself: given time, it learns motion from any encoder.
-  config.train.steps = 100
   return config

@@ -39,7 +39,7 @@ class Spec(toy_set.Spec):
 
   seed: int = 0
   train: int = 320
-  val: int = 160
+  val: int = 80
 
 
 def write(out: str | pathlib.Path, spec: Spec, workers: int = 0) -> bool:
