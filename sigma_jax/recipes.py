@@ -236,9 +236,7 @@ def toy_supervised(
       f"the toy clips' labels are motion and appearance, not {label_set!r}"
     )
   config = supervised(trains)
-  config.data.train = "data/toy/train.csv"
-  config.data.val = "data/toy/val.csv"
-  config.data.label_sets = "data/toy/label_sets.json"
+  set_data(config, "toy")
   config.data.num_frames = 8
   config.data.stride = 1
   config.data.size = 32

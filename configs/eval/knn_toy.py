@@ -4,16 +4,12 @@ python -m sigma_jax.main --config=configs/eval/knn_toy.py \
     --workdir=runs/toy/probe --config.init=runs/toy
 """
 
-from sigma_jax import settings
+from sigma_jax import recipes
 
 
 def get_config():
   """Model and clip geometry come from the run that `init` names."""
-  config = settings.default_config()
-  config.task = "probe"
-  config.data.train = "data/toy/train.csv"
-  config.data.val = "data/toy/val.csv"
-  config.data.label_sets = "data/toy/label_sets.json"
+  config = recipes.knn("toy")
   config.probe.batch_size = 100
   config.probe.knn_k = 20
   return config

@@ -97,7 +97,8 @@ def draw_clip(
   appearance = int(rng.integers(len(toy_render.APPEARANCES)))
   motion = int(rng.integers(len(toy_render.MOTIONS)))
   scans = sprites(seed)[split][appearance]
-  clip = toy_render.draw(rng, scans[rng.integers(len(scans))], motion)
+  sprite = scans[rng.integers(len(scans))]
+  clip = toy_render.draw(rng, [sprite], [motion])
   return clip, appearance * len(toy_render.MOTIONS) + motion
 
 

@@ -46,41 +46,29 @@ class Clip:
   ids: np.ndarray
 
 
-def draw(rng: np.random.Generator, sprite: np.ndarray, motion: int) -> Clip:
-  """Draws one clip.
-
-  Args:
-    rng: the clip's own generator; the clip is a pure function of it.
-    sprite: float32 [32, 32] in [0, 1], an enlarged scan (see `load_sprites`).
-    motion: index into `MOTIONS`.
-  """
-  time = np.linspace(-1.0, 1.0, NUM_FRAMES, dtype=np.float32)
-  drift = rng.uniform(-3.0, 3.0, 2).astype(np.float32)
-  camera = time[:, None] * drift
-  background = waves(rng, camera, SIZE)
-  alpha = _moving_sprite(rng, sprite, motion, time, camera, SIZE)
-  return compose(rng, background, [alpha])
-
-
-def draw_scene(
+def draw(
   rng: np.random.Generator,
   sprites: Sequence[np.ndarray],
   motions: Sequence[int],
-  side: int,
+  side: int = SIZE,
 ) -> Clip:
-  """Draws up to four objects, each in a quarter of its own to begin with.
+  """Draws an object about the middle, or up to four, in a quarter each.
 
   Args:
     rng: the clip's own generator; the clip is a pure function of it.
-    sprites: float32 [32, 32] in [0, 1], one an object, the last in front.
+    sprites: float32 [32, 32] in [0, 1], enlarged scans (see `load_sprites`),
+      one an object, the last in front.
     motions: index into `MOTIONS`, one an object.
     side: of the square picture, pixels.
   """
   time = np.linspace(-1.0, 1.0, NUM_FRAMES, dtype=np.float32)
-  camera = time[:, None] * rng.uniform(-3.0, 3.0, 2).astype(np.float32)
+  drift = rng.uniform(-3.0, 3.0, 2).astype(np.float32)
+  camera = time[:, None] * drift
   background = waves(rng, camera, side)
-  quarters = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)], np.float32)
-  centres = rng.permutation(quarters)[: len(sprites)] * side / 4
+  centres = np.zeros((1, 2), np.float32)
+  if len(sprites) > 1:
+    quarters = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)], np.float32)
+    centres = rng.permutation(quarters)[: len(sprites)] * side / 4
   alphas = [
     _moving_sprite(rng, sprite, motion, time, camera + centre, side)
     for sprite, motion, centre in zip(sprites, motions, centres, strict=True)

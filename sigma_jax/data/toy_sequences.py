@@ -31,7 +31,7 @@ def draw(seed: int, number: int) -> toy_render.Clip:
   scans = [toy.sprites(seed)["val"][kind] for kind in kinds]
   sprites = [of_kind[rng.integers(len(of_kind))] for of_kind in scans]
   motions = rng.permutation(len(toy_render.MOTIONS))[:OBJECTS].tolist()
-  return toy_render.draw_scene(rng, sprites, motions, SIDE)
+  return toy_render.draw(rng, sprites, motions, SIDE)
 
 
 def write(out: str | pathlib.Path, count: int, seed: int = 0) -> None:

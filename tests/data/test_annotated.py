@@ -84,7 +84,7 @@ def test_toy_sequences_are_scenes_of_three_digits(tmp_path):
   assert error.mean() < 2
   for object_id in (1, 2, 3):
     shares = (drawn.ids == object_id).mean((1, 2))
-    assert shares.max() > 0.01 and shares.min() < shares.max()  # it moves
+    assert shares.max() > 0.01 and 0 < shares.min() < shares.max()  # it moves
   # Every digit is of one colour of its own, brighter than the ground.
   colours = [
     np.median(drawn.frames[drawn.ids == object_id], 0) for object_id in range(4)

@@ -26,7 +26,7 @@ from sigma_jax import settings as settings_lib
 _LONGEST_LIFE = 12.0  # seconds before a run is killed
 _LEAST = 3  # interruptions, however slow the machine
 _FIRST_SAVE = 300.0  # seconds that a machine may take to it
-_PAUSE = 0.05  # seconds a batch
+_PAUSE = 0.2  # seconds a batch: no machine is done within a few lives
 
 
 def small(steps: int) -> settings_lib.Settings:
