@@ -4,13 +4,22 @@ A target maps a batch's uint8 tubes to one vector per masked tube. Each has
 `dim` (p) and `__call__(tubes, masked) -> float32 [b, m, p]`.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.models import image_vit, layers, resample, variants, vit
+from sigma_jax.models import (
+  image_vit,
+  initial,
+  layers,
+  resample,
+  variants,
+  vit,
+)
 
 
 def normalize_tubes(tubes: jax.Array) -> jax.Array:
@@ -50,6 +59,7 @@ class MlpTarget(nnx.Module):
     hidden: tuple[int, ...],
     dim: int,
     *,
+    init: str,
     dtype,
     rngs: nnx.Rngs,
   ):
@@ -57,8 +67,13 @@ class MlpTarget(nnx.Module):
     sizes = (tube_values, *hidden, dim)
     self.layers = nnx.List(
       [
-        layers.Linear(sizes[i], sizes[i + 1], dtype=dtype, rngs=rngs)
-        for i in range(len(sizes) - 1)
+        layers.Linear(
+          *(inputs, outputs),
+          dtype=dtype,
+          rngs=rngs,
+          **initial.outside_blocks(init, inputs),
+        )
+        for inputs, outputs in itertools.pairwise(sizes)
       ]
     )
 
@@ -172,6 +187,7 @@ def build(settings: settings_lib.Settings, *, rngs: nnx.Rngs) -> nnx.Module:
     values,
     target.hidden,
     target.dim,
+    init=model.init,
     dtype=jnp.dtype(model.dtype),
     rngs=rngs,
   )

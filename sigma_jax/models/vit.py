@@ -14,7 +14,7 @@ import numpy as np
 from einops import rearrange
 from flax import nnx
 
-from sigma_jax.models import layers, resample
+from sigma_jax.models import initial, layers, resample
 
 # ImageNet statistics of RGB in [0, 1]; the model's input normalisation.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -133,7 +133,13 @@ class Encoder(nnx.Module):
     self.positions = num_tokens
     self.dtype = jnp.dtype(model.dtype)
     values = model.tubelet * model.patch**2 * 3
-    self.embed = layers.Linear(values, dim, dtype=self.dtype, rngs=rngs)
+    self.embed = layers.Linear(
+      values,
+      dim,
+      dtype=self.dtype,
+      rngs=rngs,
+      **initial.outside_blocks(model.init, values),
+    )
     self.stack = layers.Stack(
       model.encoder_depth,
       remat=model.remat,
@@ -195,10 +201,16 @@ class Decoder(nnx.Module):
     self.dim = dim
     dtype = jnp.dtype(model.dtype)
     self.embed = layers.Linear(
-      model.encoder_dim, dim, use_bias=False, dtype=dtype, rngs=rngs
+      model.encoder_dim,
+      dim,
+      use_bias=False,
+      dtype=dtype,
+      rngs=rngs,
+      **initial.outside_blocks(model.init, model.encoder_dim),
     )
-    truncated = jax.nn.initializers.truncated_normal(0.02)
-    self.mask_token = nnx.Param(truncated(rngs.params(), (dim,), jnp.float32))
+    self.mask_token = nnx.Param(
+      initial.mask_token(model.init, rngs.params(), dim)
+    )
     self.stack = layers.Stack(
       model.decoder_depth,
       remat=model.remat,

@@ -27,12 +27,16 @@ class Model:
   decoder_heads: int = 6
   mlp_ratio: int = 4
   norm_epsilon: float = 1e-6
+  # Fresh weights: published, as the published code draws them; xavier, every
+  # linear map xavier-uniform with zero biases: see models/initial.py.
+  init: str = "published"
   dtype: str = "float32"  # of matrix products; all else stays float32
   # What the backward pass computes again to save memory: none; light, norms,
   # GELU and sums; dots, all but products with weights; full, every block.
   remat: str = "light"
 
   def __post_init__(self):
+    freeze.choice("model.init", self.init, ("published", "xavier"))
     freeze.choice("model.dtype", self.dtype, ("float32", "bfloat16"))
     freeze.choice("model.remat", self.remat, ("none", "light", "dots", "full"))
     freeze.positive(

@@ -30,12 +30,15 @@ _MODEL_KEYS = (
 )
 # Options of sections above that change no parameter's name or shape.
 _FREE_KEYS = (
+  "model.init",
   "model.dtype",
   "model.remat",
   "model.norm_epsilon",
   "target.weights",
   "target.dtype",
 )
+# Options that a config.json may be too old to have, and what runs did then.
+_BEFORE = {"model.init": "xavier"}
 
 
 def path(workdir: str | os.PathLike) -> epath.Path:
@@ -78,6 +81,8 @@ def write_config(
   if file.exists() and checkpoints(workdir).exists():
     # Through Settings: a run from before an option existed had its default.
     old = read_config(workdir).to_dict()
+    # The weights were drawn at the start, and are not drawn again.
+    new["model"]["init"] = old["model"]["init"]
     differing = [
       f"{key} ({there!r} there, {here!r} here)"
       for key, there, here in _differences(old, new)
@@ -107,7 +112,11 @@ def read_config(workdir: str | os.PathLike) -> settings_lib.Settings:
       "-m sigma_jax.interop import SOURCE WORKDIR)"
     )
   try:
-    return settings_lib.Settings.from_config(json.loads(file.read_text()))
+    stored = json.loads(file.read_text())
+    for key, value in _BEFORE.items():
+      section, name = key.split(".")
+      stored.setdefault(section, {}).setdefault(name, value)
+    return settings_lib.Settings.from_config(stored)
   except ValueError as error:
     raise errors.UserError(f"{file}: {error}") from error
 

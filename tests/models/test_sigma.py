@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from sigma_jax import masking
+from sigma_jax import settings as settings_lib
 from sigma_jax.models import layers, sigma
 from sigma_jax.train import steps
 
@@ -59,15 +60,58 @@ def test_abstract_is_the_shape_of_the_parameters(tiny):
 def test_initial_values(tiny):
   params = sigma.init_params(tiny, jax.random.key(0))
   for name, leaf in flat(params).items():
-    if name.endswith("bias']"):
+    if "['stack']" in name and name.endswith("bias']"):
       assert not leaf.any(), name
     if name.endswith("scale']"):
       assert (leaf == 1).all(), name
-  token = params["decoder"]["mask_token"]
-  assert 0 < jnp.abs(token).max() <= 0.04 + 0.01
+  assert not params["decoder"]["head"]["bias"].any()
   assert 0.5 < jnp.std(params["prototypes"]) < 1.5
   other = sigma.init_params(tiny, jax.random.key(1))
   assert (other["prototypes"] != params["prototypes"]).all()
+
+
+def test_initial_values_are_the_published_ones(change):
+  # Read off the published constructor, ViT-B and the mlp target: deviation of
+  # the weights, largest bias.
+  published = {
+    "['target']['layers'][0]": (0.0147, 0.0255),
+    "['target']['layers'][3]": (0.0255, 0.0441),
+    "['encoder']['embed']": (0.0147, 0.0255),
+    "['decoder']['embed']": (0.0209, None),
+  }
+  settings = change(
+    settings_lib.Settings(), model__encoder_depth=1, model__decoder_depth=1
+  )
+  make = jax.jit(lambda: sigma.init_params(settings, jax.random.key(0)))
+  values = flat(make())
+  for name, (deviation, largest) in published.items():
+    kernel = values[f"{name}['kernel']"]
+    np.testing.assert_allclose(kernel.std(), deviation, atol=1e-4, err_msg=name)
+    # Uniform: the largest is the square root of 3 deviations.
+    np.testing.assert_allclose(np.abs(kernel).max(), deviation * 3**0.5, 6e-3)
+    if largest is None:
+      assert f"{name}['bias']" not in values
+      continue
+    bias = np.abs(values[f"{name}['bias']"])
+    assert 0.95 * largest < bias.max() < largest + 1e-4, name
+  # Inside blocks and in the decoder's head: xavier, no biases.
+  kernel = values["['decoder']['head']['kernel']"]
+  np.testing.assert_allclose(kernel.std(), (2 / (384 + 256)) ** 0.5, rtol=0.02)
+  # A normal of deviation .02 cut at one deviation.
+  token = np.abs(values["['decoder']['mask_token']"])
+  assert 0.019 < token.max() <= 0.02
+  np.testing.assert_allclose(token.mean(), 0.02 * 0.4598, rtol=0.1)
+
+
+def test_initial_values_by_xavier(tiny, change):
+  settings = change(tiny, model__init="xavier")
+  params = sigma.init_params(settings, jax.random.key(0))
+  for name, leaf in flat(params).items():
+    if name.endswith("bias']"):
+      assert not leaf.any(), name
+  kernel = params["target"]["layers"][0]["kernel"]  # 96 to 24
+  np.testing.assert_allclose(kernel.std(), (2 / (96 + 24)) ** 0.5, rtol=0.05)
+  assert 0.03 < jnp.abs(params["decoder"]["mask_token"]).max() <= 0.046
 
 
 def test_prediction_does_not_see_masked_pixels(tiny, tiny_video):

@@ -37,7 +37,9 @@ def test_published_target_pixels(golden):
 
 
 def test_mlp_by_hand():
-  target = targets.MlpTarget(24, (5, 7), 3, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  target = targets.MlpTarget(
+    24, (5, 7), 3, init="published", dtype=jnp.float32, rngs=nnx.Rngs(0)
+  )
   tubes = np.random.default_rng(0).integers(0, 256, (2, 4, 24), np.uint8)
   masked = np.asarray([[1, 3], [0, 2]], np.int32)
   x = np.asarray(targets.normalize_tubes(jnp.asarray(tubes)))

@@ -55,3 +55,15 @@ def test_metrics_of_a_bucket_are_written_whole(tmp_path, monkeypatch):
     {"step": 3, "loss": 3.2},
     {"step": 4, "loss": 4.2},
   ]
+
+
+def test_a_run_from_before_initialisation_was_an_option(tmp_path, tiny):
+  # Its weights were drawn as "xavier", and its random baseline still is.
+  stored = tiny.to_dict()
+  del stored["model"]["init"]
+  (tmp_path / "config.json").write_text(json.dumps(stored))
+  (tmp_path / "checkpoints").mkdir()
+  assert workdir_lib.read_config(tmp_path).model.init == "xavier"
+  workdir_lib.write_config(tmp_path, tiny)  # resumed by today's command
+  assert tiny.model.init == "published"
+  assert workdir_lib.read_config(tmp_path).model.init == "xavier"

@@ -1,0 +1,49 @@
+"""What fresh weights are drawn from, where the published code has two ways.
+
+SIGMA (https://github.com/QUVA-Lab/SIGMA, as VideoMAE before it) sets the linear
+maps of the encoder's and the decoder's blocks, and the decoder's head, to
+xavier-uniform weights and zero biases. The function that does so never reaches
+the tube embedding, the map from encoder to decoder width and the layers of the
+`mlp` target: they keep PyTorch's default, uniform within 1 / sqrt(inputs) for
+weights and biases alike. It matters: the biases make all tubes' targets alike
+at first, and a tube of one colour, whose pixels are all zero after
+normalisation, still has an embedding.
+"""
+
+import jax
+import jax.numpy as jnp
+
+_xavier = jax.nn.initializers.xavier_uniform()
+# Uniform with variance 1 / (3 inputs), that is within 1 / sqrt(inputs).
+_torch_default = jax.nn.initializers.variance_scaling(
+  1 / 3, "fan_in", "uniform"
+)
+
+
+def outside_blocks(name: str, inputs: int) -> dict:
+  """Initialisers of a linear map that is in no block, for `layers.Linear`.
+
+  Args:
+    name: of `settings.Model.init`.
+    inputs: values that the map reads.
+  """
+  if name == "xavier":
+    return {"kernel_init": _xavier}
+
+  def bias(key, shape, dtype):
+    bound = inputs**-0.5
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+  return {"kernel_init": _torch_default, "bias_init": bias}
+
+
+def mask_token(name: str, key: jax.Array, dim: int) -> jax.Array:
+  """The decoder's mask token, float32 [dim].
+
+  Published: a normal of deviation 0.02 before it is cut at one deviation either
+  side. xavier: cut at two, and of deviation 0.02 afterwards.
+  """
+  if name == "xavier":
+    draw = jax.nn.initializers.truncated_normal(0.02)
+    return draw(key, (dim,), jnp.float32)
+  return 0.02 * jax.random.truncated_normal(key, -1.0, 1.0, (dim,), jnp.float32)
