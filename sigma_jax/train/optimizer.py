@@ -113,6 +113,23 @@ def layer_decay(params: dict, decay: float) -> dict:
   return jax.tree_util.tree_map_with_path(factor, params)
 
 
+def _clipped(
+  inner: optax.GradientTransformation, max_norm: float
+) -> optax.GradientTransformation:
+  """`inner` of gradients whose global norm is at most `max_norm`.
+
+  Clipping keeps no state, so the state is that of `inner`: a run can be resumed
+  with clipping switched on or off. (`optax.chain` would give it a place.)
+  """
+  clip = optax.clip_by_global_norm(max_norm)
+
+  def update(updates, state, params=None):
+    updates, _ = clip.update(updates, clip.init(None))
+    return inner.update(updates, state, params)
+
+  return optax.GradientTransformation(inner.init, update)
+
+
 def _scale(factors: Callable[[dict], dict]) -> optax.GradientTransformation:
   """Multiplies updates by what `factors` makes of the parameters' tree."""
   return optax.stateless(
@@ -146,18 +163,16 @@ def make(
   schedule = cosine_schedule(
     optimizer.base_lr * scale, optimizer.min_lr * scale, total_steps, warmup
   )
-  steps = []
-  if optimizer.clip_norm > 0:
-    steps.append(optax.clip_by_global_norm(optimizer.clip_norm))
-  steps.append(
-    optax.adamw(
-      schedule,
-      b1=optimizer.b1,
-      b2=optimizer.b2,
-      weight_decay=optimizer.weight_decay,
-      mask=decay_mask,
-    )
+  adamw = optax.adamw(
+    schedule,
+    b1=optimizer.b1,
+    b2=optimizer.b2,
+    weight_decay=optimizer.weight_decay,
+    mask=decay_mask,
   )
+  if optimizer.clip_norm > 0:
+    adamw = _clipped(adamw, optimizer.clip_norm)
+  steps = [adamw]
   if factors is not None:
     steps.append(_scale(factors))
   if average:

@@ -89,3 +89,14 @@ def test_decay_and_clipping_reach_the_update():
            jax.tree_util.keystr(path)]  # fmt: skip
   # b1 = 0.9: a tenth of the gradient clipped to norm 1, of 6 equal entries.
   np.testing.assert_allclose(found[0], 0.1 / np.sqrt(6), rtol=1e-5)
+
+
+def test_clipping_can_be_switched_on_in_the_middle_of_a_run():
+  params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones((3,))}
+  options = {"batch_size": 256, "total_steps": 10, "steps_per_epoch": 1}
+  plain, _ = optimizer.make(settings_lib.Optimizer(), **options)
+  clipped, _ = optimizer.make(settings_lib.Optimizer(clip_norm=1.0), **options)
+  state = plain.init(params)
+  assert jax.tree.structure(state) == jax.tree.structure(clipped.init(params))
+  _, state = clipped.update(params, state, params)
+  assert jax.tree.structure(state) == jax.tree.structure(plain.init(params))
