@@ -109,6 +109,10 @@ def load(path: str, source: Rows) -> MultiLabels:
     raise FileNotFoundError(f"labels {path!r}: no such file")
   try:
     with np.load(path, allow_pickle=False) as arrays:
+      # It is written as it is, not compressed, and so holds what it claims.
+      claimed = sum(info.file_size for info in arrays.zip.infolist())
+      if claimed > os.path.getsize(path):
+        raise ValueError("its arrays are larger than the file")
       table = {key: arrays[key] for key in _KEYS}
   except Exception as error:  # NumPy raises OSError, KeyError, BadZipFile, ...
     raise errors.UserError(

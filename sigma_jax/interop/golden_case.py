@@ -4,7 +4,6 @@ A case is NAME.npz with inputs and outputs and, for models, NAME.json beside it
 with options, names and shapes. Weights are made from their names.
 """
 
-import json
 import pathlib
 import zlib
 from typing import NamedTuple
@@ -12,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sigma_jax import errors
+from sigma_jax.interop import foreign, published
 from sigma_jax.interop import layout as layout_lib
-from sigma_jax.interop import published
 
 
 class Case(NamedTuple):
@@ -86,20 +85,16 @@ def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   if not path.is_file():
     raise errors.UserError(f"case {path}: no such file")
   try:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-      return dict(arrays)
-  except Exception as error:  # zip, header and pickle errors alike
-    raise errors.UserError(f"case {path}: not readable: {error}") from error
+    return foreign.read_npz(path)
+  except errors.UserError as error:
+    raise errors.UserError(f"case {error}") from error
 
 
 def _read_options(path: pathlib.Path) -> dict:
   try:
-    options = json.loads(path.read_text())
-  except ValueError as error:
-    raise errors.UserError(f"case {path}: not JSON: {error}") from error
-  if not isinstance(options, dict):
-    raise errors.UserError(f"case {path}: not a JSON object")
-  return options
+    return foreign.read_json(path)
+  except errors.UserError as error:
+    raise errors.UserError(f"case {error}") from error
 
 
 def _finite(base: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:

@@ -18,8 +18,8 @@ import re
 import numpy as np
 
 from sigma_jax import errors, settings
+from sigma_jax.interop import foreign, published
 from sigma_jax.interop import layout as layout_lib
-from sigma_jax.interop import published
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 Tensors = dict[str, np.ndarray]
@@ -68,7 +68,7 @@ _OURS = {
 def is_folder(path: str | pathlib.Path) -> bool:
   """Whether `path` is a folder that transformers would load VideoMAE from."""
   config = pathlib.Path(path) / CONFIG
-  return config.is_file() and "model_type" in json.loads(config.read_text())
+  return config.is_file() and "model_type" in foreign.read_json(config)
 
 
 def write(
@@ -118,20 +118,14 @@ def read(
     UserError: not VideoMAE's, an option that our models lack, or tensors that
       do not fit, all of them listed.
   """
-  from safetensors.numpy import load_file
-
   folder = pathlib.Path(folder)
-  config = _defaults() | json.loads((folder / CONFIG).read_text())
+  config = _defaults() | foreign.read_json(folder / CONFIG)
   _check(config, folder)
   if not (folder / WEIGHTS).is_file():
     raise errors.UserError(
       f"no {WEIGHTS} in {folder}; save_pretrained() of transformers writes it"
     )
-  try:
-    tensors = load_file(folder / WEIGHTS)
-  except Exception as error:  # safetensors has an exception of its own
-    raise errors.UserError(f"{folder / WEIGHTS}: {error}") from error
-  tensors = _published(tensors)
+  tensors = _published(foreign.read_safetensors(folder / WEIGHTS))
   layout = layout_lib.infer(
     tensors,
     encoder_heads=config["num_attention_heads"],
@@ -250,7 +244,11 @@ def _check(config: dict, folder: pathlib.Path) -> None:
   for key in ("image_size", "patch_size"):
     if not isinstance(config[key], int):
       problems.append(f"{key} is {config[key]!r}; only squares are supported")
-  classifies = "VideoMAEForVideoClassification" in config["architectures"]
+  for key in ("num_frames", "num_attention_heads"):
+    if type(config[key]) is not int or config[key] < 1:
+      problems.append(f"{key} is {config[key]!r}, not a number from 1 on")
+  names = config["architectures"] or ()
+  classifies = "VideoMAEForVideoClassification" in names
   if classifies and not config["use_mean_pooling"]:
     problems.append("it classifies by its first token, not by the mean")
   if problems:

@@ -112,7 +112,12 @@ def shapes(layout: Layout) -> dict:
   params["decoder"] = _shapes(vit.Decoder, model, 1, dim)
   if layout.hidden is not None:
     params["target"] = _shapes(
-      targets.MlpTarget, pixels, layout.hidden, dim, dtype="float32"
+      targets.MlpTarget,
+      pixels,
+      layout.hidden,
+      dim,
+      init=model.init,
+      dtype="float32",
     )
   if layout.num_prototypes:
     shape = (layout.num_prototypes, dim)
@@ -153,7 +158,7 @@ def infer(
   sizes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
   side = "encoder." if "encoder.patch_embed.proj.weight" in sizes else ""
   embed = sizes.get(f"{side}patch_embed.proj.weight", ())
-  if len(embed) != 5:
+  if len(embed) != 5 or 0 in embed:
     some = ", ".join(sorted(sizes)[:4])
     raise errors.UserError(
       "not a SIGMA or VideoMAE state dict: no patch_embed.proj.weight of shape "
@@ -196,7 +201,7 @@ def _with_parts(model, sizes: dict, *, finetuned: bool) -> Layout:
   dim = _first(sizes, "decoder.head.weight", 0, 0)
   dim = dim or _first(sizes, "prototypes", -1, pixels)
   hidden = None
-  layers = [n for n in sizes if re.fullmatch(r"head\.\d*[02468]\.weight", n)]
+  layers = [n for n in sizes if re.fullmatch(r"head\.\d?[02468]\.weight", n)]
   if layers:
     last = max(int(name.split(".")[1]) for name in layers)
     hidden = tuple(
@@ -219,9 +224,15 @@ def _first(sizes: dict, name: str, axis: int, default: int) -> int:
 
 
 def _depth(sizes: dict, prefix: str) -> int:
-  pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
+  """Blocks by their highest number; raises UserError for an absurd one."""
+  pattern = re.compile(re.escape(prefix) + r"(\d{1,9})\.")
   found = [int(m[1]) for name in sizes if (m := pattern.match(name))]
-  return max(found, default=0) + 1
+  depth = max(found, default=0) + 1
+  if depth > len(sizes):
+    raise errors.UserError(
+      f"it has a tensor {prefix}{depth - 1}, and {len(sizes)} tensors in all"
+    )
+  return depth
 
 
 def _heads(side: str, dim: int) -> int:

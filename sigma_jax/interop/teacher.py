@@ -14,6 +14,7 @@ import numpy as np
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
+from sigma_jax.interop import foreign
 from sigma_jax.models.variants import IMAGE_MODELS, ImageModel
 
 # Entries that these models' features do not depend on: the token of masked
@@ -100,7 +101,10 @@ def read(weights: str, variant: str) -> dict[str, np.ndarray]:
       f"target.weights: {str(path)!r} must end in one of "
       f"{', '.join(_READERS)}; {wanted}"
     )
-  return reader(path)
+  try:
+    return reader(path)
+  except errors.UserError as error:
+    raise errors.UserError(f"target.weights: {error}") from error
 
 
 def convert(
@@ -139,30 +143,12 @@ def _read_pth(path: pathlib.Path) -> dict[str, np.ndarray]:
   return torch_pickle.load(path)
 
 
-def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-  import safetensors
-  import safetensors.numpy
-
-  try:
-    return safetensors.numpy.load_file(path)
-  except safetensors.SafetensorError as error:
-    raise errors.UserError(f"target.weights: {path}: {error}") from error
-
-
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-  try:
-    with np.load(path, allow_pickle=False) as arrays:
-      return dict(arrays)
-  except (ValueError, OSError) as error:
-    raise errors.UserError(f"target.weights: {path}: {error}") from error
-
-
 _READERS = {
   ".pth": _read_pth,
   ".pt": _read_pth,
   ".bin": _read_pth,
-  ".safetensors": _read_safetensors,
-  ".npz": _read_npz,
+  ".safetensors": foreign.read_safetensors,
+  ".npz": foreign.read_npz,
 }
 
 

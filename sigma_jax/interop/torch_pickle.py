@@ -2,19 +2,16 @@
 
 A .pth file is a pickle, and a pickle is a program: unpickling a stranger's
 file with the usual means runs what it says. Here only the handful of globals
-that state dicts consist of is known; any other ends the reading with an error
-that names it, before anything is called.
+that state dicts consist of is known, and what training scripts keep beside
+them; any other ends the reading with an error that names it. No global is ever
+fetched and nothing is called: see `inert_pickle`.
 
 Format: https://github.com/pytorch/pytorch/blob/main/torch/serialization.py
 (zip archives since PyTorch 1.6; one stream of pickles before).
 """
 
-import collections
 import math
 import pathlib
-import pickle
-import struct
-import zipfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,6 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from sigma_jax import errors
+from sigma_jax.interop import inert_pickle, torch_archive
 
 STORAGES = {
   "DoubleStorage": np.dtype(np.float64),
@@ -35,7 +33,6 @@ STORAGES = {
   "ByteStorage": np.dtype(np.uint8),
   "BoolStorage": np.dtype(np.bool_),
 }
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # Where training scripts put the state dict inside what they save.
 _KEYS = ("model", "module", "state_dict")
 # What wrappers (DistributedDataParallel, detection backbones) put before names.
@@ -67,196 +64,176 @@ def load(
   if not path.is_file():
     raise errors.UserError(f"no such file: {path}")
   try:
-    if zipfile.is_zipfile(path):
-      content, storages = _read_zip(path)
-    else:
-      content, storages = _read_legacy(path)
-    found = _find(content, note)
-    tensors = {name: _materialise(t, storages) for name, t in found.items()}
+    sizes = {name: dtype.itemsize for name, dtype in STORAGES.items()}
+    with torch_archive.reading(path, _KNOWN, sizes) as archive:
+      calls = _find(archive.content.value, note)
+      tensors = {name: _tensor(call) for name, call in calls.items()}
+      arrays = _read(tensors, archive, path.stat().st_size)
   except errors.UserError as error:
-    raise errors.UserError(f"{path}: {error}") from error
-  except Exception as error:  # a damaged pickle can fail in any way
     raise errors.UserError(
-      f"{path} is not a readable .pth file ({type(error).__name__}: {error}); "
-      + _CONVERT
+      f"{path}: {error}. If you trust the file, {_CONVERT}"
     ) from error
-  return _strip(tensors, note)
-
-
-class _Storage(NamedTuple):
-  key: str
-  dtype: np.dtype
-  size: int  # elements
+  except Exception as error:  # a damaged pickle can fail in any way
+    reason = f"{type(error).__name__}: {error}"[:200]
+    raise errors.UserError(
+      f"{path} is not a readable .pth file ({reason}); {_CONVERT}"
+    ) from error
+  return _strip(arrays, note)
 
 
 class _Tensor(NamedTuple):
-  storage: _Storage
+  """A tensor as its pickle has it: elements of a storage. Hashable."""
+
+  storage: torch_archive.Storage
   offset: int
   shape: tuple[int, ...]
   strides: tuple[int, ...]
 
 
-class _Inert:
-  """Stands for an object whose attributes are kept and never used."""
-
-
-class _Call:
-  """A permitted global. No attribute can be set on it, unlike a function."""
-
-  __slots__ = ("_call",)
-
-  def __init__(self, call: Callable):
-    object.__setattr__(self, "_call", call)
-
-  def __call__(self, *args):
-    return self._call(*args)
-
-  def __setattr__(self, name, value):
-    raise pickle.UnpicklingError("a global's attributes cannot be set")
-
-
-def _rebuild_tensor(storage, offset, shape, strides, *_) -> _Tensor:
-  return _Tensor(storage, int(offset), tuple(shape), tuple(strides))
-
-
-_ALLOWED = {
-  ("collections", "OrderedDict"): collections.OrderedDict,
-  ("torch", "Size"): tuple,
-  ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-  ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
-  ("torch", "device"): lambda *args: args,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-  """Knows the globals of state dicts and no others."""
-
-  def find_class(self, module: str, name: str) -> Any:
-    if module == "torch" and name in STORAGES:
-      return STORAGES[name]
-    if (module, name) == ("argparse", "Namespace"):
-      # A class made for this one file: whatever the pickle sets on it, goes.
-      return type("Namespace", (_Inert,), {})
-    if (module, name) in _ALLOWED:
-      return _Call(_ALLOWED[module, name])
-    raise errors.UserError(
-      f"refused: its pickle calls for {module}.{name}, which no state dict "
-      f"needs; nothing was executed. If you trust the file, {_CONVERT}"
+_TENSOR = ("torch._utils", "_rebuild_tensor_v2")
+_PARAMETER = ("torch._utils", "_rebuild_parameter")
+# What training scripts keep beside the weights. It is passed over: reading a
+# name, a call or a state makes nothing of it, see `inert_pickle`.
+_BESIDE = {
+  ("argparse", "Namespace"),
+  ("torch", "Size"),
+  ("torch", "device"),
+  *(("torch", name) for name in ("float16", "bfloat16", "float32", "float64")),
+  *(("torch", name) for name in ("uint8", "int8", "int16", "int32", "int64")),
+  ("torch", "bool"),
+  ("collections", "defaultdict"),
+  ("_codecs", "encode"),
+  ("numpy", "dtype"),
+  ("numpy", "ndarray"),
+  *(
+    (f"numpy.{core}.{module}", name)
+    for core in ("core", "_core")
+    for module, name in (
+      ("multiarray", "scalar"),
+      ("multiarray", "_reconstruct"),
+      ("numeric", "_frombuffer"),
     )
-
-  def persistent_load(self, pid: tuple) -> _Storage:
-    kind, dtype, key, _, size = pid[:5]
-    if kind != "storage" or not isinstance(dtype, np.dtype):
-      raise errors.UserError(f"unknown storage {pid!r}; {_CONVERT}")
-    if len(pid) > 5 and pid[5] is not None:
-      raise errors.UserError(f"storage {key} is a view of another; {_CONVERT}")
-    return _Storage(str(key), dtype, int(size))
-
-
-def _read_zip(path: pathlib.Path):
-  """The unpickled content and a function that reads one storage's bytes."""
-  with zipfile.ZipFile(path) as archive:
-    pickles = [n for n in archive.namelist() if n.endswith("/data.pkl")]
-    if len(pickles) != 1:
-      raise errors.UserError("a zip file, but not one of PyTorch's")
-    root = pickles[0].removesuffix("data.pkl")
-    names = set(archive.namelist())
-    order = root + "byteorder"
-    if order in names and archive.read(order) != b"little":
-      raise errors.UserError(f"written big-endian; {_CONVERT}")
-    with archive.open(pickles[0]) as file:
-      content = _Unpickler(file).load()
-
-  def read(storage: _Storage) -> bytes:
-    with zipfile.ZipFile(path) as archive:
-      info = archive.getinfo(f"{root}data/{storage.key}")
-      if info.file_size != storage.size * storage.dtype.itemsize:
-        raise errors.UserError(f"storage {storage.key} is cut off")
-      return archive.read(info)
-
-  return content, read
+  ),
+  *(
+    (builtins, name)
+    for builtins in ("builtins", "__builtin__")
+    for name in (
+      *("set", "frozenset", "list", "tuple", "dict", "slice", "range"),
+      *("bool", "int", "long", "float", "complex", "str", "bytearray"),
+    )
+  ),
+  *(
+    (module, name)
+    for module in ("pathlib", "pathlib._local")
+    for name in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
+  ),
+}
+_KNOWN = frozenset(
+  {inert_pickle.ORDERED_DICT, _TENSOR, _PARAMETER}
+  | {("torch", name) for name in STORAGES}
+  | _BESIDE
+)
+_MAX_DIMENSIONS, _MAX_NUMBER = 32, 2**60
 
 
-def _read_legacy(path: pathlib.Path):
-  """As `_read_zip`, for the older stream: five pickles, then the bytes."""
-  with path.open("rb") as file:
-    if file.read(1) != b"\x80":
-      raise errors.UserError("not a .pth file")
-    file.seek(0)
-    if _Unpickler(file).load() != _LEGACY_MAGIC:
-      raise errors.UserError(f"a pickle, but not one of PyTorch's; {_CONVERT}")
-    _Unpickler(file).load()  # protocol
-    if not _Unpickler(file).load().get("little_endian", True):
-      raise errors.UserError(f"written big-endian; {_CONVERT}")
-    content = _Unpickler(file).load()
-    keys, start = _Unpickler(file).load(), file.tell()
-
-  sizes = {tensor.storage.key: tensor.storage for tensor in _walk(content)}
-
-  def read(storage: _Storage) -> bytes:
-    with path.open("rb") as file:
-      file.seek(start)
-      for key in map(str, keys):
-        (size,) = struct.unpack("<q", file.read(8))
-        if key not in sizes:
-          raise errors.UserError(f"storage {key} has no dtype; {_CONVERT}")
-        count = size * sizes[key].dtype.itemsize
-        if key == storage.key:
-          return file.read(count)
-        file.seek(count, 1)
-    raise errors.UserError(f"storage {storage.key} is missing")
-
-  return content, read
+def _is_tensor(value: Any) -> bool:
+  return isinstance(value, inert_pickle.Call) and (
+    value.of(*_TENSOR) or value.of(*_PARAMETER)
+  )
 
 
-def _walk(content: Any):
-  """All tensors in nested dicts, lists and tuples."""
-  if isinstance(content, _Tensor):
-    yield content
-  elif isinstance(content, (dict, list, tuple)):
-    for value in content.values() if isinstance(content, dict) else content:
-      yield from _walk(value)
+def _tensor(call: inert_pickle.Call) -> _Tensor:
+  """What a call that makes a tensor, or a parameter of one, describes."""
+  if call.of(*_PARAMETER):
+    call = call.args[0]
+  if not _is_tensor(call) or not call.of(*_TENSOR):
+    raise errors.UserError("a parameter is not made of a tensor")
+  reference, offset, shape, strides = call.args[:4]
+  if not isinstance(reference, inert_pickle.Persistent):
+    raise errors.UserError("a tensor has no storage")
+  if isinstance(shape, inert_pickle.Call):
+    shape = shape.args[0]  # of torch.Size
+  if len(shape) > _MAX_DIMENSIONS or len(strides) != len(shape):
+    raise errors.UserError(f"a tensor has {len(shape)} dimensions")
+  numbers = (offset, *shape, *strides)
+  if not all(type(n) is int and 0 <= n < _MAX_NUMBER for n in numbers):
+    raise errors.UserError("a tensor's shape has a number out of all range")
+  shape = tuple(shape)
+  strides = (s if n > 1 else 1 for n, s in zip(shape, strides, strict=True))
+  storage = torch_archive.Storage.of(reference.pid)
+  return _inside(_Tensor(storage, offset, shape, tuple(strides)))
 
 
-def _materialise(tensor: _Tensor, read: Callable) -> np.ndarray:
-  """A contiguous array; what lies outside its storage is an error."""
-  storage, shape, strides = tensor.storage, tensor.shape, tensor.strides
-  steps = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
+def _inside(tensor: _Tensor) -> _Tensor:
+  """The tensor, which has to lie inside its storage."""
+  shape, storage = tensor.shape, tensor.storage
   count = math.prod(shape)
-  last = tensor.offset + sum(steps) if count else -1
-  if (
-    any(type(n) is not int or n < 0 for n in (*shape, *strides))
-    or tensor.offset < 0
-    or last >= storage.size
-    or count > storage.size  # a few bytes could ask for all memory
-  ):
+  steps = ((n - 1) * s for n, s in zip(shape, tensor.strides, strict=True))
+  last = tensor.offset + sum(steps) if count else tensor.offset - 1
+  # A stride of 0 could ask for all memory.
+  if last >= storage.size or count > storage.size:
     raise errors.UserError(f"a tensor of shape {shape} exceeds its storage")
-  flat = np.frombuffer(read(storage), storage.dtype)
-  if flat.size != storage.size:
-    raise errors.UserError(f"storage {storage.key} is cut off")
-  item = storage.dtype.itemsize
+  return tensor
+
+
+def _read(
+  tensors: dict[str, _Tensor],
+  archive: torch_archive.Archive | torch_archive.Legacy,
+  file_size: int,
+) -> dict[str, np.ndarray]:
+  """The arrays by name. Each storage is read once; equal tensors are one."""
+  # A storage that many tensors share could be copied for each of them.
+  total = sum(
+    math.prod(tensor.shape) * STORAGES[tensor.storage.kind].itemsize
+    for tensor in set(tensors.values())
+  )
+  if total > 2 * file_size:
+    raise errors.UserError(
+      f"refused: its tensors take {total} bytes, the file {file_size}"
+    )
+  made: dict[_Tensor, np.ndarray] = {}
+  key, data = None, b""
+  for tensor in sorted(tensors.values(), key=lambda t: t.storage.key):
+    if tensor in made:
+      continue
+    storage = tensor.storage
+    dtype = STORAGES[storage.kind]
+    if storage.key != key or len(data) != storage.size * dtype.itemsize:
+      key, data = storage.key, b""
+      data = archive.storage(key, storage.size * dtype.itemsize)
+    made[tensor] = _materialise(tensor, np.frombuffer(data, dtype))
+  return {name: made[tensor] for name, tensor in tensors.items()}
+
+
+def _materialise(tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
+  """A contiguous array of what `_inside` has passed."""
   view = np.lib.stride_tricks.as_strided(
-    flat[tensor.offset :], shape, [s * item for s in strides], writeable=False
+    flat[tensor.offset :],
+    tensor.shape,
+    [step * flat.itemsize for step in tensor.strides],
+    writeable=False,
   )
   return np.array(view, order="C")
 
 
-def _find(content: Any, note: Callable[[str], None]) -> dict[str, _Tensor]:
+def _find(
+  content: Any, note: Callable[[str], None]
+) -> dict[str, inert_pickle.Call]:
   """The state dict in what a training script saved."""
   if isinstance(content, dict):
     for key in _KEYS:
       inner = content.get(key)
       if isinstance(inner, dict) and any(
-        isinstance(value, _Tensor) for value in inner.values()
+        _is_tensor(value) for value in inner.values()
       ):
-        others = [str(other) for other in content if other != key]
+        others = [str(other)[:80] for other in content if other != key]
         left = f"; left out: {', '.join(others)}" if others else ""
         note(f"state dict found under {key!r}{left}")
         content = inner
         break
   if not isinstance(content, dict) or not content:
     raise errors.UserError("no state dict in it")
-  strange = [str(k) for k, v in content.items() if not isinstance(v, _Tensor)]
+  strange = [str(k)[:80] for k, v in content.items() if not _is_tensor(v)]
   if strange:
     raise errors.UserError(
       f"no state dict in it: {', '.join(strange[:5])} hold no tensors"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sigma_jax import errors
-from sigma_jax.interop import torch_pickle, torch_writer
+from sigma_jax.interop import inert_pickle, torch_pickle, torch_writer
 
 TENSORS = {
   "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -158,11 +158,88 @@ def test_dotted_and_neighbouring_globals(tmp_path, module, name):
     torch_pickle.load(path)
 
 
-def test_attributes_of_globals_cannot_be_set(tmp_path):
-  build = b"ctorch._utils\n_rebuild_tensor_v2\nN}X\x01\x00\x00\x00xK\x01s\x86b."
-  path = _archive(tmp_path / "x.pth", b"\x80\x02" + build)
-  with pytest.raises(errors.UserError, match="cannot be set"):
+# Names `file.pth` can use to change the process: each is made, given a state,
+# called, filled. `N}X...` is a state for BUILD: (None, {"x": 1}).
+_STATE = b"N}X\x01\x00\x00\x00xK\x01s\x86b"
+_CHANGES = {
+  "a function's attribute": b"ctorch._utils\n_rebuild_tensor_v2\n" + _STATE,
+  "a class's attribute": b"ccollections\nOrderedDict\n" + _STATE,
+  # What makes every bfloat16 of the process 1000 bytes long.
+  "a type's size": b"ctorch\nBFloat16Storage\n"
+  b"(K\x03X\x01\x00\x00\x00<NNNM\xe8\x03M\xe8\x03K\x00tb",
+  "a new type's size": b"cnumpy\ndtype\nX\x02\x00\x00\x00f4\x85R"
+  b"(K\x03X\x01\x00\x00\x00<NNNM\xe8\x03M\xe8\x03K\x00tb",
+}
+
+
+@pytest.mark.parametrize("what", _CHANGES)
+def test_no_state_of_the_process_is_set(tmp_path, what):
+  """Neither by a file that is rejected nor by one that is read."""
+  before = process_state()
+  path = _archive(tmp_path / "x.pth", b"\x80\x02" + _CHANGES[what] + b".")
+  with pytest.raises(errors.UserError, match="no state dict"):
     torch_pickle.load(path)
+  assert process_state() == before
+  torch_writer.save(path, TENSORS)
+  with zipfile.ZipFile(path) as archive:
+    entries = {name: archive.read(name) for name in archive.namelist()}
+  tensors = entries["archive/data.pkl"].removeprefix(b"\x80\x02")
+  entries["archive/data.pkl"] = b"\x80\x02" + _CHANGES[what] + b"0" + tensors
+  with zipfile.ZipFile(path, "w") as archive:
+    for name, data in entries.items():
+      archive.writestr(name, data)
+  _same(torch_pickle.load(path), TENSORS)
+  assert process_state() == before
+
+
+def process_state():
+  """What a pickle could have changed of the types and tables in use."""
+  types = (*torch_pickle.STORAGES.values(), np.dtype(ml_dtypes.bfloat16))
+  return (
+    [(str(t), t.itemsize, t.alignment, t.fields, t.byteorder) for t in types],
+    dict(vars(collections.OrderedDict)),
+    vars(inert_pickle.Global).keys(),
+    vars(torch_pickle).copy(),
+  )
+
+
+def test_what_training_scripts_keep_beside_the_weights_is_passed_over(tmp_path):
+  beside = {
+    "args": argparse.Namespace(lr=1e-3, out=pathlib.PurePosixPath("runs")),
+    "best": np.float64(71.5),
+    "history": np.arange(5.0),
+    "seen": {1, 2},
+    "frozen": frozenset("ab"),
+    "dtype": np.dtype("float16"),
+    "counts": collections.defaultdict(int, {"a": 1}),
+  }
+  for protocol in (2, 4, 5):
+    path = tmp_path / f"{protocol}.pth"
+    torch_writer.save(path, TENSORS)
+    with zipfile.ZipFile(path) as archive:
+      entries = {name: archive.read(name) for name in archive.namelist()}
+    model = entries["archive/data.pkl"].removeprefix(b"\x80\x02")[:-1]
+    whole = pickle.dumps(beside, protocol)[:-1]
+    # {**beside, "model": the state dict}
+    name = b"X\x05\x00\x00\x00model"
+    entries["archive/data.pkl"] = whole + name + model + b"s."
+    with zipfile.ZipFile(path, "w") as archive:
+      for entry, data in entries.items():
+        archive.writestr(entry, data)
+    notes = []
+    _same(torch_pickle.load(path, notes.append), TENSORS)
+    assert notes == [
+      f"state dict found under 'model'; left out: {', '.join(beside)}"
+    ]
+
+
+def tensor(shape, strides, offset, size=6):
+  """A tensor's call as a pickle records it, of a float32 storage."""
+  storage = inert_pickle.Persistent(
+    ("storage", inert_pickle.Global("torch", "FloatStorage"), "0", "cpu", size)
+  )
+  function = inert_pickle.Global("torch._utils", "_rebuild_tensor_v2")
+  return inert_pickle.Call(function, (storage, offset, shape, strides))
 
 
 @pytest.mark.parametrize(
@@ -172,14 +249,28 @@ def test_attributes_of_globals_cannot_be_set(tmp_path):
     ((2,), (7,), 0),
     ((2,), (1,), 6),
     ((1 << 40,), (0,), 0),
-    ((2,), (-1,), 3),
+    ((1 << 32, 1 << 32), (0, 0), 0),
+    ((0,), (1,), 7),
   ],
 )
 def test_tensors_stay_inside_their_storage(shape, strides, offset):
-  storage = torch_pickle._Storage("0", np.dtype(np.float32), 6)
-  tensor = torch_pickle._Tensor(storage, offset, shape, strides)
   with pytest.raises(errors.UserError, match="exceeds its storage"):
-    torch_pickle._materialise(tensor, lambda _: bytes(24))
+    torch_pickle._tensor(tensor(shape, strides, offset))
+
+
+@pytest.mark.parametrize(
+  "shape, strides, offset, message",
+  [
+    ((2,), (-1,), 3, "out of all range"),
+    ((1 << 61, 0), (1, 1), 0, "out of all range"),
+    ((2.0,), (1,), 0, "out of all range"),
+    ((1,) * 33, (1,) * 33, 0, "33 dimensions"),
+    ((2, 2), (1,), 0, "2 dimensions"),
+  ],
+)
+def test_shapes_that_are_none(shape, strides, offset, message):
+  with pytest.raises(errors.UserError, match=message):
+    torch_pickle._tensor(tensor(shape, strides, offset))
 
 
 @pytest.mark.parametrize(
