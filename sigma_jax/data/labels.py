@@ -44,9 +44,13 @@ class Labelled:
 def load_both(settings: Settings) -> tuple[Labelled, Labelled]:
   """Opens `data.train` and `data.val`, for training and testing.
 
+  Whatever the test needs of the files of targets is looked at here, before the
+  training.
+
   Raises:
     FileNotFoundError, UserError: see the formats' own modules; or a file is in
-      both, or the training rows are all of one class. One line.
+      both, test files are missing, the training rows are all of one class, or
+      the metric is not defined on the test rows. One line.
   """
   train, val = _load(settings, "train"), _load(settings, "val")
   splits.check_disjoint(train.source, val.source)
@@ -58,6 +62,7 @@ def load_both(settings: Settings) -> tuple[Labelled, Labelled]:
       f"{train.source.path} has {len(train.names)} classes, {val.source.path} "
       f"{len(val.names)}"
     )
+  _check_defined(val)
   # Without label sets each split knows the classes that it has itself.
   names = max(train.names, val.names, key=len)
   return (
@@ -73,6 +78,8 @@ def _load(settings: Settings, split: str) -> Labelled:
       f"data.{split} is not set: it names the {split} split"
     )
   source = sources.load(path, settings.data.root)
+  if split == "val" and isinstance(source, sources.Files):
+    splits.check_present(split, source, settings.data.max_bad_share)
   options = settings.supervised
   file = options.train_targets if split == "train" else options.val_targets
   if options.targets == "multilabel":
@@ -87,22 +94,54 @@ def held_out(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Rows to train on and rows to choose by; a video's rows stay together.
 
+  Where a video has one class, the last one of a class is trained on.
+
   Returns:
     Two sorted int arrays; both have rows of one video or more.
 
   Raises:
-    UserError: there is one video only.
+    UserError: there is no video to spare.
   """
   videos = np.unique(labelled.videos)
-  if len(videos) < 2:
-    raise errors.UserError(
-      f"{labelled.source.path} has one video: none can be held out to choose "
-      "among supervised.rates; give one rate"
-    )
   order = np.random.default_rng(seed).permutation(videos)
   count = min(max(round(share * len(videos)), 1), len(videos) - 1)
+  if labelled.names and labelled.values.ndim == 1:
+    order = _to_spare(order, labelled.truth)
+  if not len(order[:count]):
+    raise errors.UserError(
+      f"{labelled.source.path} has one video, or one of each class: none can "
+      "be held out to choose among supervised.rates; give one rate"
+    )
   chosen = np.isin(labelled.videos, order[:count])
   return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def _to_spare(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
+  """Videos, in this order, without the last one of each class.
+
+  Args:
+    order: int [n], videos.
+    classes: int, indexed by video.
+  """
+  last = {classes[video]: video for video in order}
+  return np.array([v for v in order if last[classes[v]] != v], order.dtype)
+
+
+def _check_defined(val: Labelled) -> None:
+  """Refuses test rows on which their metric is not defined."""
+  path = val.source.path
+  if not val.names and not (val.truth > 0).all():
+    row = int(np.flatnonzero(~(val.truth > 0))[0])
+    file = val.source.files[int(np.flatnonzero(val.videos == row)[0])]
+    raise errors.UserError(
+      f"{path}: {file} has {val.truth[row]:g} repetitions; the counting error "
+      "is relative to them, so take test videos with one or more"
+    )
+  if val.values.ndim == 2 and not val.truth.any():
+    raise errors.UserError(
+      f"{path}: no test video has any class in supervised.val_targets; there "
+      "is no average precision"
+    )
 
 
 def take(labelled: Labelled, rows: np.ndarray) -> Labelled:

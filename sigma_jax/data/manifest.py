@@ -16,7 +16,10 @@ import numpy as np
 from sigma_jax import errors
 from sigma_jax.data import storage
 
+LABEL_SETS = "label_sets.json"  # beside a manifest, as layouts write it
 _MAX_LABEL = np.iinfo(np.int32).max
+# More are a mistake, such as numbers of videos, and would exhaust the memory.
+_MOST_CLASSES = 50_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,14 +135,20 @@ def load_label_sets(
 
   Raises:
     FileNotFoundError: there is no such file.
-    UserError: it is not of this form, or a label or class is out of range.
+    UserError: it is not of this form, not the manifest's (see `are_of`), or a
+      label or class is out of range.
   """
   if not path:
-    classes = range(int(manifest.labels.max()) + 1)
-    return {"label": manifest.labels}, {"label": tuple(map(str, classes))}
+    return {"label": manifest.labels}, {"label": _classes(manifest)}
   where = f"label sets {path} (data.label_sets)"
   if not storage.is_file(path):
     raise FileNotFoundError(f"{where}: no such file")
+  if not are_of(path, manifest.path):
+    raise errors.UserError(
+      f"{where} are not those of {manifest.path}: neither its folder nor the "
+      "one above holds this file; leave them out with "
+      "--config.data.label_sets= , or copy them there if they are its own"
+    )
   try:
     content = json.loads(storage.read(path))
   except ValueError as error:  # JSON and UTF-8 errors alike
@@ -159,6 +168,44 @@ def load_label_sets(
       )
     labels[key] = of_label[manifest.labels]
   return labels, names
+
+
+def are_of(label_sets: str, path: str) -> bool:
+  """Whether label sets were written for a manifest.
+
+  The numbers of one data set mean nothing in another, and nothing else would
+  tell: so the same file, or a copy, has to be where the manifest is.
+
+  Args:
+    label_sets: the JSON file.
+    path: a manifest or a folder of records.
+
+  Returns:
+    True where the manifest's folder or the one above it holds a file of this
+    name and content.
+  """
+  if not storage.is_file(label_sets):
+    return False
+  here = path if storage.is_remote(path) else os.path.abspath(path)
+  here = here if storage.is_dir(path) else os.path.dirname(here)
+  for folder in (here, os.path.dirname(here.rstrip("/"))):
+    copy = os.path.join(folder, os.path.basename(label_sets))
+    if copy == label_sets or (
+      storage.is_file(copy) and storage.read(copy) == storage.read(label_sets)
+    ):
+      return True
+  return False
+
+
+def _classes(manifest: Manifest) -> tuple[str, ...]:
+  """Names of the classes that labels are, without label sets."""
+  top = int(manifest.labels.max())
+  if top >= _MOST_CLASSES:
+    raise errors.UserError(
+      f"manifest {manifest.path} has label {top}, which would make "
+      f"{top + 1} classes; number the classes from 0 up"
+    )
+  return tuple(map(str, range(top + 1)))
 
 
 def _label_set(value, where: str) -> tuple[tuple[str, ...], np.ndarray]:

@@ -119,6 +119,7 @@ def load(path: str, source: Rows) -> MultiLabels:
       f"labels {path}: not the .npz of multiple labels that "
       "'sigma_jax.data.layouts charades' writes"
     ) from error
+  _check(path, table)
   for name, row in zip(source.files, source.labels, strict=True):
     stem = os.path.splitext(os.path.basename(name))[0]
     if row >= len(table["videos"]) or table["videos"][row] != stem:
@@ -139,3 +140,17 @@ def load(path: str, source: Rows) -> MultiLabels:
   for place, span in enumerate(spans):
     targets[place, span[:, 0].astype(np.int64)] = True
   return MultiLabels(targets, tuple(map(str, table["classes"])), spans)
+
+
+def _check(path: str, table: dict[str, np.ndarray]) -> None:
+  """Refuses a table that contradicts itself."""
+  lengths = {key: len(table[key]) for key in ("row", "label", "start", "end")}
+  if len(set(lengths.values())) > 1:
+    raise errors.UserError(f"labels {path}: arrays differ in length: {lengths}")
+  for key, names in (("row", "videos"), ("label", "classes")):
+    wrong = np.flatnonzero((table[key] < 0) | (table[key] >= len(table[names])))
+    if len(wrong):
+      raise errors.UserError(
+        f"labels {path}: {key}[{wrong[0]}] is {table[key][wrong[0]]}, which is "
+        f"not an index into its {len(table[names])} {names}"
+      )

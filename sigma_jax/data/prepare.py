@@ -5,7 +5,8 @@ python -m sigma_jax.data.prepare --manifest data/k400/train.csv \\
 
 Then --config.data.train=/data/k400_records/train. Videos lose their sound,
 frames larger than --short-side become as small as that, and each is stored as
-a JPEG; frame i stays frame i. Manifest, videos and --out are local or gs://.
+a JPEG; frame i stays frame i. Manifest, videos and --out are local or gs://. A
+label_sets.json beside the manifest is copied.
 
 Interrupted, the same command goes on after the last complete shard and writes
 the same bytes. Files that cannot be read are in OUT/rejected.jsonl, counts and
@@ -26,7 +27,7 @@ import time
 from absl import logging
 
 from sigma_jax import errors
-from sigma_jax.data import check_pool, encode, manifest
+from sigma_jax.data import check_pool, encode, manifest, storage
 from sigma_jax.data.shards import Plan, Shards
 
 _TIMEOUT = 600.0  # seconds for one file, all of it
@@ -73,9 +74,17 @@ def prepare(
     if not shards.complete:
       _encode_all(shards, rows, plan, workers, max_bad_share)
       shards.finish()
+    _keep_label_sets(manifest_path, out)
   finally:
     shards.close()
   return shards.summary() | {"took": round(time.monotonic() - start, 1)}
+
+
+def _keep_label_sets(manifest_path: str, out: str) -> None:
+  """Copies the file beside the manifest: it tells that they are these rows'."""
+  here = os.path.join(os.path.dirname(manifest_path), manifest.LABEL_SETS)
+  if storage.is_file(here):
+    storage.write(os.path.join(out, manifest.LABEL_SETS), storage.read(here))
 
 
 def _encode_all(

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from sigma_jax import errors
 from sigma_jax.data import decode, manifest, records, stills
 from sigma_jax.data.pixels import BoxOf
 
@@ -111,7 +112,10 @@ def load(path: str, root: str = "") -> Source:
     FileNotFoundError, UserError: it is neither; one line.
   """
   if records.is_prepared(path):
-    return records.Records(path)
+    found = records.Records(path)
+    if not len(found):
+      raise errors.UserError(f"records {path} hold no video")
+    return found
   return Files(manifest.load(path, root))
 
 

@@ -1,5 +1,6 @@
 """What a training and a test split must be for a result to mean anything."""
 
+import concurrent.futures
 import functools
 import os
 from collections.abc import Sequence
@@ -9,6 +10,9 @@ import numpy as np
 
 from sigma_jax import errors
 from sigma_jax.data import storage
+
+_REMOTE_TRIED = 32
+_THREADS = 16
 
 
 class Rows(Protocol):
@@ -61,6 +65,53 @@ def check_classes(path: str, label_set: str, labels: np.ndarray) -> None:
       f"{classes[0]} of label set {label_set!r}; any classifier would be right "
       "on it, so take a manifest of two or more"
     )
+
+
+def check_present(split: str, test: Rows, max_bad_share: float) -> None:
+  """Refuses a manifest whose files are not there, before hours of training.
+
+  All files of this machine are looked for; of remote ones a few, since each is
+  a request, and then only a split without any is refused.
+
+  Args:
+    split: `train` or `val`, for the message.
+    test: rows of a manifest (the files of records are inside their shards).
+    max_bad_share: data.max_bad_share, which the reader would stop at.
+
+  Raises:
+    UserError: more than this share is missing.
+  """
+  files = list(dict.fromkeys(test.files))
+  if any(map(storage.is_remote, files)):
+    files = files[:: -(-len(files) // _REMOTE_TRIED)]
+    max_bad_share = 1 - 0.5 / len(files)
+  with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+    there = list(pool.map(storage.is_file, files))
+  missing = [file for file, yes in zip(files, there, strict=True) if not yes]
+  if len(missing) > max_bad_share * len(files):
+    raise errors.UserError(
+      f"{len(missing)} of the {len(files)} files looked for of data.{split}, "
+      f"{test.path}, are not there, the first is {missing[0]}; relative paths "
+      "are taken from data.root, or from the manifest's folder where it is "
+      "empty"
+    )
+
+
+def unseen(
+  train: np.ndarray, test: np.ndarray, names: Sequence[str]
+) -> tuple[str, ...]:
+  """Names of the classes that test rows have and no training row has.
+
+  Args:
+    train, test: int [n] classes, or bool [n, c] of several.
+    names: of the c classes; none where repetitions are counted.
+  """
+  if not names:
+    return ()
+  if train.ndim == 2:
+    only = test.any(axis=0) & ~train.any(axis=0)
+    return tuple(names[i] for i in np.flatnonzero(only))
+  return tuple(names[i] for i in np.setdiff1d(test, train))
 
 
 def _real_folder(folder: str) -> str:

@@ -1,4 +1,4 @@
-"""A confusion matrix as a picture, for 2 to some hundred classes."""
+"""A confusion matrix as a picture, for 2 to MOST_CLASSES classes."""
 
 import io
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+MOST_CLASSES = 3000  # that a picture has room for: 6000 x 6000 pixels
 _SIDE = 1200  # of the matrix, about, pixels
 _CELLS = (2, 64)  # least and greatest side of a cell, pixels
 _MARGIN = 16

@@ -6,7 +6,9 @@ A task is a module of its name here, with a function `run`.
 import importlib
 import pathlib
 
-from sigma_jax import compile_cache, settings
+import jax
+
+from sigma_jax import compile_cache, errors, settings
 
 
 def run(
@@ -25,5 +27,20 @@ def run(
     RunStopped: the run ended itself.
   """
   compile_cache.use()
+  if jax.process_index() == 0:
+    _check_writable(workdir)
   task = importlib.import_module(f"sigma_jax.tasks.{config.task}")
   task.run(config, workdir, profile_steps)
+
+
+def _check_writable(workdir: pathlib.Path) -> None:
+  """Refuses a folder that results could not be written to, hours later."""
+  note = workdir / ".writable"
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    note.write_text("")
+    note.unlink()
+  except OSError as error:
+    raise errors.UserError(
+      f"--workdir {str(workdir)!r} cannot be written to: {error}"
+    ) from error

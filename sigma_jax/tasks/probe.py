@@ -31,6 +31,12 @@ def run(
     )
   model = store.read(config.init)
   config = _with_model_of(model.settings, config)
+  depth = config.model.encoder_depth
+  if not 0 <= config.probe.layer <= depth:
+    raise errors.UserError(
+      f"probe.layer must lie in 0 .. {depth}, the encoder's blocks, got "
+      f"{config.probe.layer}"
+    )
   encoders = {dense.PRETRAINED: model.params["encoder"]}
   if config.probe.random_baseline:
     draw = jax.jit(
@@ -57,6 +63,10 @@ def run(
 def _rows(config, encoders, workdir: pathlib.Path) -> list[dict]:
   """Rows of each encoder for every label set."""
   opened, labels, num_classes = open_splits(config)
+  reading.check(config, opened["val"], samples=1, views=(1, 1))
+  for name, count in num_classes.items():
+    both = (labels[split][name] for split in ("train", "val"))
+    reading.warn_unseen(config.data.val, *both, tuple(map(str, range(count))))
   samples = {"train": config.probe.train_samples, "val": 1}
   sets = {
     split: _features(config, encoders, workdir, split, source, samples[split])
@@ -125,13 +135,20 @@ def open_splits(config: settings.Settings) -> tuple[dict, dict, dict]:
 
   Raises:
     FileNotFoundError, UserError: see `sources.load` and `load_label_sets`; or a
-      file is in both, or the training rows are all of one class.
+      split is not named, a file is in both, test files are missing, or the
+      training rows are all of one class.
   """
   from sigma_jax.data import manifest, sources, splits
 
   opened, labels, num_classes = {}, {}, {}
   for split, path in (("train", config.data.train), ("val", config.data.val)):
+    if not path:
+      raise errors.UserError(
+        f"data.{split} is not set: it names the {split} split"
+      )
     opened[split] = sources.load(path, config.data.root)
+    if split == "val" and isinstance(opened[split], sources.Files):
+      splits.check_present(split, opened[split], config.data.max_bad_share)
     labels[split], names = manifest.load_label_sets(
       config.data.label_sets, opened[split]
     )

@@ -1,8 +1,13 @@
 """Batches of a run's own share, with account of the files that are bad."""
 
 import jax
+import numpy as np
 
-from sigma_jax import settings
+from sigma_jax import errors, settings
+from sigma_jax.train import metrics
+
+_NAMED = 5  # classes shown of many
+_TRIED = 8  # test videos, until one can be read
 
 
 def train(config: settings.Settings, workdir, source):
@@ -19,15 +24,62 @@ def train(config: settings.Settings, workdir, source):
   return open_batches
 
 
-def evaluate(config: settings.Settings, workdir, source, **options):
-  """`pipeline.eval_batches`; options are its `batch_size`, `samples`, `views`.
+def evaluate(
+  config: settings.Settings, workdir, source, *, batch_size: int, **options
+):
+  """`pipeline.eval_batches`; options are its `samples` and `views`.
 
-  To be used in a `with`.
+  The batch is made larger until the devices divide it, so that any size can be
+  asked for on any of them: no clip's output depends on it. To be used in a
+  `with`.
   """
   from sigma_jax.data import pipeline
 
   bad = _account(config, workdir, source)
-  return pipeline.eval_batches(config, source, **options, **_share(), **bad)
+  batch_size = -(-batch_size // jax.device_count()) * jax.device_count()
+  return pipeline.eval_batches(
+    config, source, batch_size=batch_size, **options, **_share(), **bad
+  )
+
+
+def check(config: settings.Settings, source, **options) -> None:
+  """Refuses test videos none of which can be read, before what costs hours.
+
+  Args:
+    config: `data` and `seed` are read.
+    source: rows; a few are tried, evenly spread, until one is read.
+    options: `samples` and `views`, as the test will have them.
+
+  Raises:
+    UserError: with the first one's reason.
+  """
+  from sigma_jax.data import examples
+
+  reasons: list[str] = []
+  reader = examples.Examples(
+    config, source, lambda row, path, why: reasons.append(f"{path}: {why}")
+  )
+  rows = np.unique(np.linspace(0, len(source) - 1, _TRIED).astype(int))
+  for row in rows:
+    if reader.evaluate(int(row), **options)[2]:
+      return
+  raise errors.UserError(
+    f"none of the {len(rows)} test videos of {source.path} that were tried can "
+    f"be read; the first: {reasons[0]}"
+  )
+
+
+def warn_unseen(path: str, train, test, names) -> None:
+  """Warns of classes that only test rows have; see `splits.unseen`."""
+  from sigma_jax.data import splits
+
+  found = splits.unseen(train, test, names)
+  if found:
+    shown = ", ".join(found[:_NAMED]) + (", ..." if found[_NAMED:] else "")
+    metrics.say(
+      f"warning: {len(found)} of the {len(names)} classes are in {path} but in "
+      f"no training row, so they will never be told: {shown}"
+    )
 
 
 def _share() -> dict:

@@ -34,7 +34,9 @@ def run(
   from sigma_jax.data import labels
 
   config, model = _encoder(config)
+  # What only the test needs is looked at now, and not after the training.
   train, val = labels.load_both(config)
+  reading.check(config, val.source, samples=1, views=_views(config))
   task = supervised.Task(
     config,
     train.num_outputs,
@@ -46,6 +48,7 @@ def run(
       train, config.supervised.holdout, config.seed
     )
     train, held = labels.take(train, kept), labels.take(train, chosen)
+  reading.warn_unseen(config.data.val, train.values, val.values, val.names)
   params, frozen_params = _train(task, model, train, workdir, profile_steps)
   judge = functools.partial(_judge, task, params, frozen_params, workdir)
   head, by_rate = 0, None
@@ -68,7 +71,9 @@ def run(
     **rows[head],
   }
   _write(config, workdir, row, by_rate, rows)
-  if config.supervised.targets == "classes":
+  # A picture of more classes would exhaust the memory.
+  drawn = len(val.names) <= confusion.MOST_CLASSES
+  if config.supervised.targets == "classes" and drawn:
     counts = verdicts.confusion(found, head, val.videos, val.truth, val.names)
     (workdir / "confusion.png").write_bytes(
       confusion.picture(counts, val.names)

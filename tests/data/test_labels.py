@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from sigma_jax import errors, settings
-from sigma_jax.data import labels, multilabel, sources
+from sigma_jax.data import labels, multilabel, repetitions, sources, windows
 
 
 def load_both(tmp_path, train, val, **options):
   for name, lines in (("train", train), ("val", val)):
     (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
   data = settings.Data(
-    train=str(tmp_path / "train.csv"), val=str(tmp_path / "val.csv")
+    train=str(tmp_path / "train.csv"),
+    val=str(tmp_path / "val.csv"),
+    max_bad_share=1.0,  # the files that the lines name are not there
   )
   supervised = settings.Supervised(**options)
   return labels.load_both(settings.Settings(data=data, supervised=supervised))
@@ -96,6 +98,73 @@ def test_what_is_held_out_shares_no_video(tmp_path):
   )
   with pytest.raises(errors.UserError, match="one video"):
     labels.held_out(split_of([0, 0]), 0.3, seed=0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_class_keeps_a_video_to_train_on(seed):
+  """Whatever is drawn; where nothing was lost, the same is drawn as before."""
+  classes = np.array([0] * 6 + [1] * 2 + [2])
+  split = dataclasses.replace(
+    split_of(range(9)), values=classes, truth=classes, names=tuple("abc")
+  )
+  kept, chosen = labels.held_out(split, 0.9, seed)
+  assert set(classes[kept]) == {0, 1, 2} and len(chosen) == 6
+  drawn = np.random.default_rng(seed).permutation(9)[:2]
+  if set(np.delete(classes, drawn)) == {0, 1, 2}:
+    chosen = labels.held_out(split, 2 / 9, seed)[1]
+    np.testing.assert_array_equal(chosen, np.sort(drawn))
+  one_each = dataclasses.replace(
+    split_of(range(3)), values=np.arange(3), truth=np.arange(3)
+  )
+  with pytest.raises(errors.UserError, match="one of each class"):
+    labels.held_out(one_each, 0.5, seed)
+
+
+def counts_file(path, counts):
+  rows = [repetitions.Repetitions(name, n) for name, n in counts.items()]
+  repetitions.save(str(path), rows)
+  return str(path)
+
+
+def test_what_a_metric_needs_is_looked_at_first(tmp_path, monkeypatch):
+  """A count of nothing and a split without a positive: before the training."""
+  monkeypatch.setattr(windows, "_num_frames", lambda source, row: 64)
+  files = ["a.mp4 0", "b.mp4 0"], ["c.mp4 0", "d.mp4 0"]
+  with pytest.raises(errors.UserError, match=r"d\.mp4 has 0 repetitions"):
+    load_both(
+      tmp_path,
+      *files,
+      targets="count",
+      train_targets=counts_file(tmp_path / "t.jsonl", {"a": 3, "b": 0}),
+      val_targets=counts_file(tmp_path / "v.jsonl", {"c": 3, "d": 0}),
+    )
+  for name, spans in (("train", [(0, 0, 0.0, 1.0)]), ("val", [])):
+    multilabel.save(str(tmp_path / f"{name}.npz"), [name], spans, ["sit"])
+  with pytest.raises(errors.UserError, match="no test video has any class"):
+    load_both(
+      tmp_path,
+      ["train.mp4 0"],
+      ["val.mp4 0"],
+      targets="multilabel",
+      train_targets=str(tmp_path / "train.npz"),
+      val_targets=str(tmp_path / "val.npz"),
+    )
+
+
+@pytest.mark.parametrize(
+  ("spans", "message"),
+  [
+    ([(0, 3, 0.0, 1.0)], r"label\[0\] is 3, .* its 1 classes"),
+    ([(0, -1, 0.0, 1.0)], r"label\[0\] is -1"),
+    ([(0, 0, 0.0, 1.0), (2, 0, 0.0, 1.0)], r"row\[1\] is 2, .* its 1 videos"),
+  ],
+)
+def test_tables_of_labels_that_contradict_themselves(tmp_path, spans, message):
+  path = str(tmp_path / "labels.npz")
+  multilabel.save(path, ["a"], spans, ["sit"])
+  source = types.SimpleNamespace(files=("a.mp4",), labels=np.zeros(1, np.int32))
+  with pytest.raises(errors.UserError, match=message):
+    multilabel.load(path, source)
 
 
 def test_taken_rows_keep_their_targets():

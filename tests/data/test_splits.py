@@ -50,3 +50,38 @@ def test_one_class_is_refused():
     splits.check_classes("train.csv", "motion", np.asarray([4, 4, 4]))
   for text in ("only one class in train.csv", "3 rows", "class 4", "'motion'"):
     assert text in str(found.value)
+
+
+def test_files_that_are_not_there_are_counted(tmp_path):
+  for number in range(3):
+    (tmp_path / f"{number}.mp4").touch()
+  files = [str(tmp_path / f"{number}.mp4") for number in range(4)]
+  splits.check_present("val", rows("val.csv", *files, files[0]), 0.25)
+  with pytest.raises(errors.UserError) as found:
+    splits.check_present("val", rows("val.csv", *files), 0.2)
+  for text in (
+    "1 of the 4 files",
+    "data.val",
+    "val.csv",
+    files[3],
+    "data.root",
+  ):
+    assert text in str(found.value)
+
+
+def test_of_remote_files_a_few_are_looked_for(monkeypatch):
+  """And only where none of these is there something is wrong for certain."""
+  files = [f"gs://b/{number}.mp4" for number in range(1000)]
+  looked_for = []
+
+  def is_file(path):
+    looked_for.append(path)
+    return path == there
+
+  monkeypatch.setattr(splits.storage, "is_file", is_file)
+  there = files[0]
+  splits.check_present("val", rows("val.csv", *files), 0.02)
+  there = ""
+  with pytest.raises(errors.UserError, match="32 of the 32 files"):
+    splits.check_present("val", rows("val.csv", *files), 0.02)
+  assert len(looked_for) == 64 and set(looked_for) < set(files)

@@ -1,12 +1,14 @@
 """What tasks check before anything long begins."""
 
+import dataclasses
 import json
+import pathlib
 
 import jax
 import numpy as np
 import pytest
 
-from sigma_jax import errors, settings
+from sigma_jax import errors, settings, tasks
 from sigma_jax.evaluate import predictions
 from sigma_jax.models import sigma
 from sigma_jax.tasks import probe, reading
@@ -21,6 +23,8 @@ def config_of(tmp_path):
     for name, lines in (("train", train), ("val", val)):
       (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
     paths = {n: str(tmp_path / f"{n}.csv") for n in ("train", "val")}
+    # The files that the lines name are not there.
+    data = {"max_bad_share": 1.0} | data
     return settings.Settings(data=settings.Data(**paths, **data))
 
   return make
@@ -60,6 +64,61 @@ def test_one_class_is_refused(config_of, tmp_path):
     probe.open_splits(config)
 
 
+def test_what_only_the_test_needs_is_looked_at_first(config_of, tmp_path):
+  """Test files that are not there, before features of all training clips."""
+  config = config_of(["a.mp4 0", "b.mp4 1"], ["c.mp4 0"], max_bad_share=0.02)
+  with pytest.raises(errors.UserError, match=r"1 of the 1 files looked for"):
+    probe.open_splits(config)
+  with pytest.raises(errors.UserError, match=r"data\.val is not set"):
+    probe.open_splits(
+      settings.Settings(data=dataclasses.replace(config.data, val=""))
+    )
+
+
+def test_classes_that_only_test_rows_have_are_told(capsys):
+  train, test = np.array([0, 2, 0]), np.array([0, 1, 3, 2])
+  reading.warn_unseen("val.csv", train, test, tuple("abcd"))
+  out = capsys.readouterr().out
+  assert out == (
+    "warning: 2 of the 4 classes are in val.csv but in no training row, so "
+    "they will never be told: b, d\n"
+  )
+  several = np.eye(4, dtype=bool)
+  reading.warn_unseen("val.csv", several[:3], several, tuple("abcd"))
+  assert "1 of the 4 classes" in capsys.readouterr().out
+  reading.warn_unseen("val.csv", test, train, tuple("abcd"))
+  assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("layer", [-1, 3])
+def test_a_layer_that_the_encoder_does_not_have(
+  tiny, change, tmp_path, config_of, layer
+):
+  params = sigma.init_params(tiny, jax.random.key(5))
+  checkpoint.write_params(tmp_path / "init", tiny, params, step=7)
+  config = change(
+    config_of(["a.mp4 0", "b.mp4 1"], ["c.mp4 0"]),
+    task="probe",
+    init=str(tmp_path / "init"),
+    probe__layer=layer,
+  )
+  with pytest.raises(
+    errors.UserError, match=r"probe\.layer must lie in 0 .. 2"
+  ):
+    probe.run(config, tmp_path / "probe")
+
+
+def test_a_workdir_that_nothing_can_be_written_to(tmp_path, monkeypatch):
+  """Root may write anywhere, so the disk has to say no."""
+
+  def full(path, text):
+    raise OSError(28, "No space left on device", str(path))
+
+  monkeypatch.setattr(pathlib.Path, "write_text", full)
+  with pytest.raises(errors.UserError, match=r"cannot be written to.*No space"):
+    tasks.run(settings.Settings(task="probe"), tmp_path)
+
+
 def test_an_interrupted_probe_goes_on(
   tiny, change, toy_clips, tmp_path, monkeypatch
 ):
@@ -86,7 +145,8 @@ def test_an_interrupted_probe_goes_on(
       raise KeyboardInterrupt
     return real(config, workdir, source, **options)
 
-  probe.run(config, tmp_path / "whole")
+  # Seven on eight devices: filled up, and the same.
+  probe.run(change(config, probe__batch_size=7), tmp_path / "whole")
   monkeypatch.setattr(reading, "evaluate", interrupted)
   with pytest.raises(KeyboardInterrupt):
     probe.run(config, tmp_path / "broken")

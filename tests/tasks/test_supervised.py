@@ -111,14 +111,18 @@ def test_views_are_averaged_as_by_hand(tuned, base):
   assert row["top1"] == pytest.approx((mean.argmax(axis=1) == truth).mean())
 
 
+@pytest.mark.parametrize("batch_size", [40, 5])
 def test_batch_size_and_devices_change_no_prediction(
-  tuned, base, change, init, tmp_path
+  tuned, base, change, init, tmp_path, batch_size
 ):
-  """Trained elsewhere: here only the test is done again."""
+  """Trained elsewhere: here only the test is done again.
+
+  Eight devices do not divide a batch of five, which is filled up.
+  """
   copy = tmp_path / "copy"
   shutil.copytree(tuned, copy)
   shutil.rmtree(copy / "test")
-  config = change(base, init=str(init), supervised__test_batch_size=40)
+  config = change(base, init=str(init), supervised__test_batch_size=batch_size)
   supervised.run(config, copy)
   np.testing.assert_allclose(parts(copy).values, parts(tuned).values, atol=1e-5)
 
@@ -285,6 +289,26 @@ def test_wrong_input_is_told_in_a_line(
   with pytest.raises((errors.UserError, ValueError), match=message) as caught:
     supervised.run(change(base, **changes), tmp_path)
   assert "\n" not in str(caught.value)
+
+
+def test_tests_that_cannot_be_are_refused_before_training(
+  base, change, tmp_path
+):
+  """Manifests without files, and files that are no videos."""
+  rows = "".join(f"{number}.mp4 {number % 20}\n" for number in range(20))
+  (tmp_path / "val.csv").write_text(rows)
+  config = change(
+    base, data__val=str(tmp_path / "val.csv"), data__label_sets="",
+    supervised__label_set="",
+  )  # fmt: skip
+  workdir = tmp_path / "run"
+  with pytest.raises(errors.UserError, match="20 of the 20 files looked for"):
+    supervised.run(config, workdir)
+  for number in range(20):
+    (tmp_path / f"{number}.mp4").write_text("no video")
+  with pytest.raises(errors.UserError, match="none of the 8 test videos"):
+    supervised.run(config, workdir)
+  assert not (workdir / "checkpoints").exists()
 
 
 def test_positions_follow_the_clips(base, change, init, tmp_path):

@@ -15,7 +15,6 @@ from sigma_jax.data import manifest
 from sigma_jax.data.layouts.files import Index
 
 MISSING = "missing.txt"
-LABEL_SETS = "label_sets.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,8 +143,10 @@ def write(
   if classes:
     content = {"names": list(classes), "of_label": list(range(len(classes)))}
     text = json.dumps({"label": content}, indent=1)
-    put(folder / LABEL_SETS, text)
-    print(f"{len(classes)} classes -> {folder / LABEL_SETS}", flush=True)
+    put(folder / manifest.LABEL_SETS, text)
+    print(
+      f"{len(classes)} classes -> {folder / manifest.LABEL_SETS}", flush=True
+    )
   write_missing(folder / MISSING, absent, total, source)
 
 
