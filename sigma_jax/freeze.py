@@ -7,6 +7,8 @@ import types
 import typing
 from typing import Any
 
+from sigma_jax import nearest
+
 
 def build(cls: type, values: dict[str, Any], prefix: str = "") -> Any:
   """An instance of `cls` from nested values, names and types checked.
@@ -25,8 +27,8 @@ def build(cls: type, values: dict[str, Any], prefix: str = "") -> Any:
   for name, value in values.items():
     key = prefix + name
     if name not in fields:
-      near = difflib.get_close_matches(name, fields, 1)
-      hint = f"; did you mean {prefix + near[0]!r}?" if near else ""
+      near = nearest.option(key, [prefix + field for field in fields])
+      hint = f"; did you mean {near!r}?" if near else ""
       raise ValueError(f"unknown config key {key!r}{hint}")
     kwargs[name] = _convert(hints[name], value, key)
   return cls(**kwargs)

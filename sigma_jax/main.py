@@ -7,7 +7,6 @@ interrupted; 143 stopped by SIGTERM, after saving: the same command resumes.
 """
 
 import contextlib
-import difflib
 import os
 import pathlib
 import re
@@ -17,7 +16,8 @@ import traceback
 from absl import flags, logging
 from ml_collections import config_flags
 
-from sigma_jax import errors, settings
+from sigma_jax import errors, nearest, settings
+from sigma_jax.settings import given
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Config file of the run, configs/<name>.py.", lock_config=True
@@ -135,20 +135,24 @@ def _parse(argv: list[str]) -> settings.Settings:
   except OSError as error:
     path = flags.FLAGS["config"].config_filename
     raise errors.UserError(f"cannot load config file {path!r}") from error
-  return settings.Settings.from_config(config)
+  chosen = config_flags.get_override_values(flags.FLAGS["config"])
+  given.settle(config, chosen)
+  run = settings.Settings.from_config(config)
+  given.check_read(run, chosen)
+  return run
 
 
 def _unknown_key(argv: list[str]) -> str | None:
   """The first override of a key that does not exist, with the nearest one."""
   valid = _dotted(settings.Settings().to_dict())
   for argument in argv:
-    given = re.match(r"--?(?:no)?config\.([^=]+)", argument)
-    if given and any(key.startswith(given[1] + ".") for key in valid):
-      return f"'config.{given[1]}' is a section: set one of its keys"
-    if given and given[1] not in valid:
-      near = difflib.get_close_matches(given[1], valid, 1)
-      hint = f"; did you mean 'config.{near[0]}'?" if near else ""
-      return f"unknown config key 'config.{given[1]}'{hint}"
+    match = re.match(r"--?(?:no)?config\.([^=]+)", argument)
+    if match and any(key.startswith(match[1] + ".") for key in valid):
+      return f"'config.{match[1]}' is a section: set one of its keys"
+    if match and match[1] not in valid:
+      near = nearest.option(match[1], valid)
+      hint = f"; did you mean 'config.{near}'?" if near else ""
+      return f"unknown config key 'config.{match[1]}'{hint}"
   return None
 
 
@@ -157,10 +161,10 @@ def _explain(message: str) -> str:
   if "Traceback" in message:  # the config file's own, printed into the message
     message = "in the config file: " + message.strip().splitlines()[-1]
   locked = re.search(r'Key "(\w+)" does not exist', message)
-  near = re.search(r'Did you mean "(\w+)"', message)
   if locked is None:
     return message
-  hint = f"; did you mean {near[1]!r}?" if near else ""
+  near = nearest.option(locked[1], _dotted(settings.Settings().to_dict()))
+  hint = f"; did you mean {near!r}?" if near else ""
   return f"in the config file: unknown config key {locked[1]!r}{hint}"
 
 

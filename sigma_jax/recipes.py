@@ -209,6 +209,42 @@ def knn(dataset: str) -> ml_collections.ConfigDict:
   return config
 
 
+def own(protocol: str) -> ml_collections.ConfigDict:
+  """Judging on one's own labelled clips, whose manifests are not known yet.
+
+  Frames, stride and size of a clip are those of `init`'s run. Nothing is
+  mirrored: classes may tell left from right. Batches are small and rates as
+  many as one pass can try, since nobody has searched for them.
+
+  Args:
+    protocol: knn, linear, attentive or finetune.
+  """
+  config = settings.default_config()
+  if protocol == "knn":
+    config.task = "probe"
+    config.probe.knn_k = 20
+  else:
+    config = supervised("all" if protocol == "finetune" else "head")
+    config.data.samples = 1
+    config.supervised.views = (2, 3)
+    config.train.batch_size = 32
+    config.train.epochs = 30.0
+    config.train.checkpoint_every = 200
+    config.train.log_every = 20
+    config.optimizer.base_lr = 1e-3 * 256 / 32
+    config.optimizer.warmup_epochs = 3.0
+  if protocol == "linear":
+    config.supervised.rates = (1.0, 3.0, 10.0, 30.0)
+  elif protocol == "attentive":
+    config.supervised.pooling = "attention"
+    config.supervised.head_scale = 1.0
+    config.supervised.rates = (0.1, 0.3, 1.0)
+  elif protocol == "finetune":
+    config.optimizer.base_lr = 1e-3
+  config.data.num_frames = config.data.stride = config.data.size = 0
+  return config
+
+
 def _supervised_on(dataset: str, trains: str) -> ml_collections.ConfigDict:
   """`supervised` on a data set, mirrored and tested as it allows."""
   config = supervised(trains)

@@ -178,21 +178,16 @@ def toy_clips(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def toy_command(toy_clips):
-  """`toy_command(workdir, *flags)`: a small run of configs/toy.py."""
+  """`toy_command(workdir, *flags)`: a small run of configs/toy.py.
 
-  def command(workdir, *flags, config="configs/toy.py"):
-    return [
-      sys.executable,
-      "-m",
-      "sigma_jax.main",
-      f"--config={config}",
-      f"--workdir={workdir}",
-      f"--config.data.train={toy_clips / 'train.csv'}",
-      f"--config.data.val={toy_clips / 'val.csv'}",
-      f"--config.data.label_sets={toy_clips / 'label_sets.json'}",
+  Another config gets the data alone.
+  """
+  pretraining = "configs/toy.py"
+
+  def command(workdir, *flags, config=pretraining):
+    model = [
       "--config.data.num_frames=4",
       "--config.data.size=16",
-      "--config.data.workers=2",
       "--config.model.patch=4",
       "--config.model.encoder_dim=16",
       "--config.model.encoder_depth=1",
@@ -204,6 +199,18 @@ def toy_command(toy_clips):
       "--config.target.hidden=(16,)",
       "--config.loss.num_prototypes=8",
       "--config.train.batch_size=4",
+    ]
+    return [
+      sys.executable,
+      "-m",
+      "sigma_jax.main",
+      f"--config={config}",
+      f"--workdir={workdir}",
+      f"--config.data.train={toy_clips / 'train.csv'}",
+      f"--config.data.val={toy_clips / 'val.csv'}",
+      f"--config.data.label_sets={toy_clips / 'label_sets.json'}",
+      "--config.data.workers=2",
+      *(model if config == pretraining else ()),
       *flags,
     ]
 

@@ -68,6 +68,18 @@ TOY = "--config=configs/toy.py"
       (TOY, "--config.train.batchsize=3"),
       ["'config.train.batchsize'", "did you mean 'config.train.batch_size'"],
     ),
+    (
+      (TOY, "--config.optimizer.lr=1e-3"),
+      ["'config.optimizer.lr'", "did you mean 'config.optimizer.base_lr'"],
+    ),
+    (
+      (TOY, "--config.supervised.views=(1,1)"),
+      ["config.supervised.views would have no effect: task 'pretrain'"],
+    ),
+    (
+      (TOY, "--config.train.epochs=3", "--config.train.steps=9"),
+      ["train.epochs and train.steps both set the length"],
+    ),
     ((TOY, "--config.train.steps=many"), ["config.train.steps", "many"]),
     ((TOY, "--config.loss.labels=sotf"), ["loss.labels", "mean 'soft'"]),
     (
@@ -83,6 +95,9 @@ TOY = "--config=configs/toy.py"
   ],
   ids=[
     "unknown key",
+    "another's name",
+    "not read",
+    "two lengths",
     "wrong type",
     "wrong value",
     "unknown section",
@@ -107,7 +122,7 @@ def test_mistakes_on_the_command_line(tmp_path, flags, texts):
   [
     (
       "config.train.batchsize = 3",
-      ["unknown config key 'batchsize'; did you mean 'batch_size'?"],
+      ["unknown config key 'batchsize'; did you mean 'train.batch_size'?"],
     ),
     ("config.train.steps = 'many'", ["config file: ", "'steps'", "many"]),
     ("config.data.size = 100", ["data.size", "model.patch", "100"]),
@@ -254,6 +269,11 @@ def test_a_bad_file_is_skipped_and_a_probe_follows(
 ):
   manifest, workdir = broken_clips(1), tmp_path / "run"
   data = f"--config.data.train={manifest}"
+  # Label sets count where they lie beside both manifests.
+  beside = [
+    f"--config.data.{key}={manifest.with_name(name)}"
+    for key, name in (("val", "val.csv"), ("label_sets", "label_sets.json"))
+  ]
   # 12 steps of 4 clips: more than an epoch, so the bad one comes up.
   steps = ("--config.train.steps=12", "--config.train.log_every=6")
   done = run(*toy_command(workdir, *SHORT, data, *steps))
@@ -274,6 +294,7 @@ def test_a_bad_file_is_skipped_and_a_probe_follows(
     *toy_command(
       judged,
       data,
+      *beside,
       f"--config.init={workdir}",
       "--config.probe.batch_size=8",
       "--config.probe.knn_k=5",

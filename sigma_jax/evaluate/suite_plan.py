@@ -14,6 +14,7 @@ from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.evaluate import dense
 from sigma_jax.interop import hugging_face, store
+from sigma_jax.settings import given
 from sigma_jax.train import workdir as workdir_lib
 
 # Options that the suite sets itself, and what sets them.
@@ -66,7 +67,7 @@ def plan(
       pre-training or does not take the changes, or there is no checkpoint.
   """
   checkpoint = identity(init)
-  model = functools.cache(lambda: store.read(init).settings.model)
+  trained = functools.cache(lambda: store.read(init).settings)
   runs, skipped = [], []
   for name, source in _sources(patterns).items():
     config = _config(source, init, changes, baseline)
@@ -78,7 +79,7 @@ def plan(
     runs.append(Run(name, stem, dense.PRETRAINED, config, key))
     if baseline and config.task == "supervised":
       try:
-        config = _from_scratch(config, model())
+        config = _from_scratch(config, trained())
       except ValueError as error:
         raise errors.UserError(f"{source} with --baseline: {error}") from error
       key = _key(config, None)
@@ -129,6 +130,7 @@ def changed(
       if not isinstance(node, dict):
         raise errors.UserError(f"{key!r}: {section!r} is no section")
     node[name] = _value(text, node.get(name))
+  given.settle(tree, changes)
   return settings_lib.Settings.from_config(tree)
 
 
@@ -215,13 +217,13 @@ def _value(text: str, before):
 
 
 def _from_scratch(
-  config: settings_lib.Settings, model: settings_lib.Model
+  config: settings_lib.Settings, trained: settings_lib.Settings
 ) -> settings_lib.Settings:
-  """As the task runs it with an `init` of this model, without its weights."""
+  """As the task runs it with an `init` of this run, without its weights."""
   model = dataclasses.replace(
-    model, dtype=config.model.dtype, remat=config.model.remat
+    trained.model, dtype=config.model.dtype, remat=config.model.remat
   )
-  return dataclasses.replace(config, init="", model=model)
+  return dataclasses.replace(config, init="", model=model).like(trained)
 
 
 def _key(config: settings_lib.Settings, checkpoint: list | None) -> str:

@@ -52,7 +52,7 @@ def add(
 def dataset(stem: str, label_set: str) -> str:
   """A data set's name, from that of the config file and of the labels."""
   words = [word for word in stem.split("_") if word not in _NOT_DATA]
-  name = "_".join(words) or stem
+  name = "_".join(words) or "own clips"
   name = _DATA_SETS.get(name, name)
   # "label" are those of the manifest itself.
   return name if label_set in ("", "label") else f"{name} {label_set}"

@@ -24,45 +24,58 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument(
     "--val", help="manifest of the clips shown; the run's data.val if not given"
   )
+  parser.add_argument(
+    "--root",
+    help="folder that its relative paths are taken from, empty for its own; "
+    "the run's data.root if not given",
+  )
   args = parser.parse_args(argv)
   # TensorFlow only reads clips here: keep its start-up lines out.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   try:
-    print(write(pathlib.Path(args.workdir), args.val))
+    print(write(pathlib.Path(args.workdir), args.val, args.root))
   except (ValueError, OSError) as error:
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
   return 0
 
 
-def write(workdir: pathlib.Path, val: str | None = None) -> str:
+def write(
+  workdir: pathlib.Path, val: str | None = None, root: str | None = None
+) -> str:
   """Writes the page, whole or not at all; returns the text to print.
 
   Args:
     workdir: of a pre-training run.
-    val: a manifest to take clips from, its paths relative to its own folder;
-      None: the run's data.val under its data.root.
+    val: a manifest or records to take clips from; None: the run's data.val.
+    root: folder that relative paths in it are taken from, "" for its own; None:
+      the run's data.root.
 
   Raises:
-    ValueError: no run in the workdir.
+    ValueError: no run in the workdir, or no clip of `val` can be read.
     OSError: it cannot be written to.
   """
   start = time.perf_counter()
   # Imported late: --help need not wait for JAX.
   from absl import logging
 
-  from sigma_jax import compile_cache
+  from sigma_jax import compile_cache, errors
   from sigma_jax.evaluate import frozen
   from sigma_jax.report import gather, page, verdict
 
   logging.set_verbosity(logging.WARNING)
   compile_cache.use()
   run = gather.load(workdir)
-  data = run.settings.data
-  if val is not None:
-    data = dataclasses.replace(data, val=val, root="")
-  text = page.build(run, data)
+  named = {"val": val, "root": root}
+  named = {key: value for key, value in named.items() if value is not None}
+  data = dataclasses.replace(run.settings.data, **named)
+  text, problem = page.build(run, data)
+  if problem and named:  # what somebody asked for in vain
+    where = f" (relative paths from {data.root}; --root= names another folder)"
+    raise errors.UserError(
+      f"no clips to show from {data.val}{where if data.root else ''}: {problem}"
+    )
   path = workdir / "report.html"
   partial = path.with_suffix(".tmp")
   # File names need not be UTF-8; the page is.
@@ -72,8 +85,9 @@ def write(workdir: pathlib.Path, val: str | None = None) -> str:
   table = f"{frozen.table(rows)}\n" if rows else ""
   took = time.perf_counter() - start
   size = path.stat().st_size / 1e6
+  note = f"warning: no clips are shown: {problem}\n" if problem else ""
   return (
-    f"{table}{verdict.shows(rows)}\n"
+    f"{table}{verdict.shows(rows)}\n{note}"
     f"{path}: {size:.2f} MB, written in {took:.0f} s"
   )
 

@@ -3,7 +3,6 @@
 The one place of the report that touches `sigma_jax.data`, and so TensorFlow.
 """
 
-import dataclasses
 import pathlib
 from typing import NamedTuple
 
@@ -28,7 +27,7 @@ class Clips(NamedTuple):
 
 
 def load(settings: settings_lib.Settings, count: int) -> Clips:
-  """Up to `count` clips, evenly spaced over the validation manifest.
+  """Up to `count` clips, evenly spaced over the validation split.
 
   Rows that cannot be read are left out.
 
@@ -48,19 +47,15 @@ def load(settings: settings_lib.Settings, count: int) -> Clips:
     ) from error
   if not settings.data.val:
     raise errors.UserError("data.val is empty")
-  rows = manifest_lib.load(settings.data.val, settings.data.root)
+  rows = sources.load(settings.data.val, settings.data.root)
   picked = np.unique(np.linspace(0, len(rows) - 1, count).astype(int))
   captions = _captions(manifest_lib, settings.data.label_sets, rows)
-  few = dataclasses.replace(
-    rows,
-    files=tuple(rows.files[i] for i in picked),
-    labels=rows.labels[picked],
-  )
+  few = sources.take(rows, picked)
   reasons: list[str] = []
   videos, indices = [], []
   with pipeline.eval_batches(
     settings,
-    sources.Files(few),
+    few,
     batch_size=min(_BATCH, len(picked)),
     on_bad=lambda row, path, reason: reasons.append(f"{path}: {reason}"),
   ) as batches:

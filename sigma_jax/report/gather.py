@@ -37,7 +37,8 @@ class Run:
     probe: content of probe/results.json, or None.
     probe_problem: why `probe` is None though the file is there, or "".
     bad_files: {"file", "reason"} of the run and of its probe, each file once.
-    warnings: (step, text) of every sign of collapse in the metrics.
+    warnings: (step, text) of every sign of collapse in the metrics, and of a
+      run that ended inside its warm-up.
     num_params: trained parameters.
     written: when the newest of these files was written, UTC.
   """
@@ -56,6 +57,11 @@ class Run:
   def last_step(self) -> int:
     """The newest step in the metrics; 0 without metrics."""
     return int(self.metrics[-1]["step"]) if self.metrics else 0
+
+  @property
+  def rates(self) -> list[float]:
+    """Learning rates of the metrics, by step."""
+    return _rates(self.metrics)
 
   @property
   def num_prototypes(self) -> int | None:
@@ -82,7 +88,7 @@ def load(workdir: str | pathlib.Path) -> Run:
     probe,
     problem,
     _bad_files(workdir),
-    _collapse_warnings(settings, rows),
+    _collapse_warnings(settings, rows) + _warmup_warnings(settings, rows),
     sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
     _written(workdir),
   )
@@ -132,6 +138,27 @@ def _collapse_warnings(settings, rows: list[Row]) -> list[tuple[int, str]]:
     step = int(row["step"])
     found += [(step, text) for text in watch.check(step, row)]
   return found
+
+
+def _rates(rows: list[Row]) -> list[float]:
+  return [row["learning_rate"] for row in rows if "learning_rate" in row]
+
+
+def rising(rates: list[float]) -> bool:
+  """Whether the rate was highest in the end: a warm-up, and nothing else."""
+  return len(rates) > 1 and rates[0] < rates[-1] == max(rates)
+
+
+def _warmup_warnings(settings, rows: list[Row]) -> list[tuple[int, str]]:
+  last = int(rows[-1]["step"]) if rows else 0
+  done = 0 < settings.train.steps <= last
+  if not done or not rising(_rates(rows)):
+    return []
+  text = (
+    "the run ended inside its warm-up (optimizer.warmup_epochs="
+    f"{settings.optimizer.warmup_epochs:g}): its learning rate never fell"
+  )
+  return [(last, text)]
 
 
 def _written(workdir: pathlib.Path) -> datetime.datetime:

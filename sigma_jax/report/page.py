@@ -13,22 +13,23 @@ from sigma_jax.report.gather import Run
 _STYLE = pathlib.Path(__file__).with_name("page.css")
 
 
-def build(run: Run, data: settings_lib.Data) -> str:
-  """The whole page.
+def build(run: Run, data: settings_lib.Data) -> tuple[str, str]:
+  """The whole page, and in a line why it shows no clips; "" where it does.
 
   Args:
     run: from `gather.load`.
     data: where the validation clips are now; clip geometry as in the run.
   """
+  drawn, problem = _pictures(run, data)
   body = [
     sections.header(run),
     sections.probe(run),
     sections.curves(run),
-    *_pictures(run, data),
+    *drawn,
     sections.trouble(run),
   ]
   title = f"{run.workdir.resolve().name} · {sections.method(run)}"
-  return document(title, body)
+  return document(title, body), problem
 
 
 def document(title: str, body: Sequence[str]) -> str:
@@ -47,8 +48,11 @@ def document(title: str, body: Sequence[str]) -> str:
   )
 
 
-def _pictures(run: Run, data: settings_lib.Data) -> list[str]:
-  """Masks, prototypes and assignments, or what each of them lacks."""
+def _pictures(run: Run, data: settings_lib.Data) -> tuple[list[str], str]:
+  """Masks, prototypes and assignments, or what each of them lacks.
+
+  Also why there are no clips, as `build` returns it.
+  """
   reason = views.no_prototypes(run)
   count = views.CLIPS_SHOWN if reason else tubes.num_clips(run.settings)
   settings = dataclasses.replace(run.settings, data=data)
@@ -57,17 +61,17 @@ def _pictures(run: Run, data: settings_lib.Data) -> list[str]:
   except (ValueError, OSError) as error:
     again = f"python -m sigma_jax.report {run.workdir} --val=<manifest>"
     note = sections.missing(f"No clips to show: {error}", again)
-    return [sections.section("Masks and prototypes", note)]
+    return [sections.section("Masks and prototypes", note)], str(error)
   out = [views.masks(run.settings, clips)]
   if reason:
     note = f"<p>{html.escape(reason)}</p>"
-    return [*out, sections.section("Prototypes", note)]
+    return [*out, sections.section("Prototypes", note)], ""
   try:
-    return [*out, views.prototypes(run, clips)]
+    return [*out, views.prototypes(run, clips)], ""
   except (ValueError, OSError) as error:
     again = (
       "python -m sigma_jax.main --config=configs/<the run's config>.py "
       f"--workdir={run.workdir}"
     )
     note = sections.missing(f"No prototypes to show: {error}", again)
-    return [*out, sections.section("Prototypes", note)]
+    return [*out, sections.section("Prototypes", note)], ""

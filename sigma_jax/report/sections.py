@@ -5,7 +5,7 @@ import html
 import math
 import re
 
-from sigma_jax.report import charts, verdict
+from sigma_jax.report import charts, commands, gather, verdict
 from sigma_jax.report.gather import Row, Run
 
 ENCODER_NAMES = {"pretrained": "pre-trained", "random": "untrained"}
@@ -102,6 +102,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     ("Decoder", f"{s.model.decoder_depth} blocks, width {s.model.decoder_dim}"),
     ("Parameters", f"{run.num_params / 1e6:.2f} M, {s.model.dtype} products"),
     ("Loss", _loss(run)),
+    ("Learning rate", _rate(run)),
     ("Config", f"{s.fingerprint()}, seed {s.seed}"),
     ("Last written", f"{run.written:%Y-%m-%d %H:%M} UTC"),
   ]
@@ -110,6 +111,14 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 def _ordinal(stride: int) -> str:
   names = {1: "", 2: "second ", 3: "third ", 4: "fourth "}
   return names.get(stride, f"{stride}th ")
+
+
+def _rate(run: Run) -> str:
+  rates = run.rates
+  if not rates:
+    return "not known"
+  ever = "still rising" if gather.rising(rates) else f"highest {max(rates):.2e}"
+  return f"{rates[-1]:.2e}, {ever}"
 
 
 def _loss(run: Run) -> str:
@@ -126,18 +135,14 @@ def probe(run: Run) -> str:
   """Bars and table of the frozen evaluation."""
   title = "Frozen probes"
   if run.probe is None:
-    data = run.settings.data
-    sets = f" --config.data.label_sets={data.label_sets}"
-    return section(
-      title,
-      missing(
-        run.probe_problem or "No probe results yet. This command makes them:",
-        "python -m sigma_jax.main --config=configs/eval/knn_toy.py "
-        f"--workdir={run.workdir}/probe --config.init={run.workdir} "
-        f"--config.data.train={data.train} --config.data.val={data.val}"
-        + (sets if data.label_sets else ""),
-      ),
-    )
+    told = run.probe_problem or "No probe results yet. This command makes them"
+    if not run.probe_problem and run.settings.data.val:
+      told += ":"
+    elif not run.probe_problem:
+      told += (
+        ", with a manifest of labelled test clips in the place of VAL.csv:"
+      )
+    return section(title, missing(told, commands.probe(run)))
   rows = run.probe["rows"]
   lede = (
     "Top-1 accuracy on held-out clips, from mean-pooled features of the frozen "

@@ -66,6 +66,8 @@ class Settings:
     freeze.choice(
       "task", self.task, ("pretrain", "probe", "supervised", "segmentation")
     )
+    if self.task in ("pretrain", "segmentation"):  # others may take init's
+      freeze.positive("data", self.data, "num_frames", "stride", "size")
     if self.data.num_frames % self.model.tubelet:
       raise ValueError(
         "data.num_frames must be divisible by model.tubelet, got "
@@ -84,6 +86,16 @@ class Settings:
     """Tubes along time, height and width."""
     side = self.data.size // self.model.patch
     return (self.data.num_frames // self.model.tubelet, side, side)
+
+  def like(self, trained: "Settings") -> "Settings":
+    """With the clip geometry of a run, as far as it is not set (0) here."""
+    data = {
+      name: getattr(self.data, name) or getattr(trained.data, name)
+      for name in ("num_frames", "stride", "size")
+    }
+    return dataclasses.replace(
+      self, data=dataclasses.replace(self.data, **data)
+    )
 
   @classmethod
   def from_config(cls, config: ml_collections.ConfigDict | dict) -> "Settings":

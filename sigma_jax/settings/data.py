@@ -18,8 +18,11 @@ class Data:
   val: str = ""
   root: str = ""
   # JSON that maps the manifest's label to one class per label set (toy data
-  # has two: appearance and motion). Empty: the label is the only set.
+  # has two: appearance and motion); it, or a copy, has to be in the manifest's
+  # folder or the one above. Empty: the label is the only set.
   label_sets: str = ""
+  # num_frames, stride, size: 0 takes that of `init`'s run, in training with
+  # labels. Probes take all three from there.
   num_frames: int = 16
   # dense: num_frames at `stride`; segments: one from each of num_frames equal
   # parts of the video (TSN, for Something-Something).
@@ -48,9 +51,12 @@ class Data:
     freeze.choice(
       "data.crop", self.crop, ("multiscale", "random_resized", "center")
     )
-    freeze.positive(
-      "data", self, "num_frames", "stride", "size", "samples", "file_timeout"
-    )
+    freeze.positive("data", self, "samples", "file_timeout")
+    if min(self.num_frames, self.stride, self.size) < 0:
+      raise ValueError(
+        "data.num_frames, data.stride and data.size must not be negative, got "
+        f"{self.num_frames}, {self.stride} and {self.size}"
+      )
     if not 0 < self.min_area <= 1:
       raise ValueError(f"data.min_area must lie in (0, 1], got {self.min_area}")
     if not self.scales or not all(0 < s <= 1 for s in self.scales):

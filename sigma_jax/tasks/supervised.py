@@ -92,10 +92,16 @@ def _encoder(config) -> tuple[settings.Settings, store.Model]:
     )
     # Replacing checks again whether clips divide into its tubes.
     try:
-      config = dataclasses.replace(config, model=trained)
+      config = dataclasses.replace(config, model=trained).like(model.settings)
     except ValueError as error:
       raise errors.UserError(f"init {config.init!r}: {error}") from error
     return config, model
+  for name in ("num_frames", "stride", "size"):
+    if not getattr(config.data, name):
+      raise errors.UserError(
+        f"data.{name} is 0, which takes that of init's run: set "
+        f"--config.init=, or --config.data.{name}="
+      )
   return config, store.Model(None, {}, config)
 
 

@@ -123,6 +123,7 @@ def run(
     steps_per_epoch=num_examples / settings.train.batch_size,
     **method.optimizer,
   )
+  _warn_of_warmup(settings, num_examples, total)
   workdir_lib.write_config(workdir, settings)
   checkpoints = checkpoint.Checkpointer(workdir, settings.train)
   shape = settings, tx, mesh
@@ -214,12 +215,28 @@ def _drain(
   return fetched[-1]
 
 
+def _warn_of_warmup(settings, num_examples: int, total: int) -> None:
+  """Says before the first step that the rate will never fall."""
+  epoch = num_examples / settings.train.batch_size
+  warmup = optimizer.warmup_steps(settings.optimizer, epoch)
+  if warmup < total or warmup < 2:
+    return
+  epochs = settings.optimizer.warmup_epochs
+  metrics.say(
+    f"warning: the run's {total} steps are all warm-up, which would be "
+    f"{warmup} (optimizer.warmup_epochs={epochs:g} of {epoch:.4g} steps): the "
+    "learning rate rises to the last step; lower optimizer.warmup_epochs, or "
+    "train for longer"
+  )
+
+
 def _announce(settings, mesh, train_state, start: int, total: int) -> None:
   count = sum(leaf.size for leaf in jax.tree.leaves(train_state.params))
   where = " x ".join(f"{axis} {n}" for axis, n in mesh.shape.items())
+  fresh = f"from {settings.init}" if settings.init else "from scratch"
   metrics.say(
     f"config {settings.fingerprint()}: {count / 1e6:.2f} M parameters, "
     f"{mesh.size} {jax.devices()[0].platform} device(s) ({where}), "
-    f"{f'resuming after step {start}' if start else 'from scratch'}, "
+    f"{f'resuming after step {start}' if start else fresh}, "
     f"{total} steps"
   )

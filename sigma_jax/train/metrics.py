@@ -85,7 +85,7 @@ class _Whole:
 
 
 class Progress:
-  """Prints step, clips/s, loss, time left and the share spent on waiting."""
+  """Prints step, loss, rate, clips/s, time left and the share of waiting."""
 
   def __init__(self, start_step: int, total_steps: int, batch_size: int):
     self._total, self._batch = total_steps, batch_size
@@ -117,6 +117,7 @@ class Progress:
     )
     say(
       f"step {step}/{self._total}  loss {scalars['loss']:.4f}  {shown}  "
+      f"rate {scalars['learning_rate']:.2e}  "
       f"{speed['clips_per_second']:.1f} clips/s  "
       f"waiting for data {100 * speed['wait_share']:.0f}%  "
       f"ETA {_duration(left)}"

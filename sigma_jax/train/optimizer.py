@@ -139,6 +139,13 @@ def _scale(factors: Callable[[dict], dict]) -> optax.GradientTransformation:
   )
 
 
+def warmup_steps(
+  optimizer: settings_lib.Optimizer, steps_per_epoch: float
+) -> int:
+  """Steps that the warm-up is to take, however long the run is."""
+  return round(optimizer.warmup_epochs * steps_per_epoch)
+
+
 def make(
   optimizer: settings_lib.Optimizer,
   *,
@@ -159,7 +166,7 @@ def make(
     average: decay of a moving average of the parameters; 0: none is kept.
   """
   scale = batch_size / 256
-  warmup = min(round(optimizer.warmup_epochs * steps_per_epoch), total_steps)
+  warmup = min(warmup_steps(optimizer, steps_per_epoch), total_steps)
   schedule = cosine_schedule(
     optimizer.base_lr * scale, optimizer.min_lr * scale, total_steps, warmup
   )

@@ -378,7 +378,7 @@ def add(rows, stem, task_row, name=""):
     ("knn_toy", "motion", "toy motion"),
     ("severe_gym99_1000", "label", "gym99_1000"),
     ("count_toy", "", "toy"),
-    ("probe", "", "probe"),
+    ("knn", "label", "own clips"),
   ],
 )
 def test_data_sets_are_named_as_published(stem, label_set, wanted):

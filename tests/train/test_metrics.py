@@ -51,12 +51,13 @@ def test_progress_line(capsys, monkeypatch):
   clock = iter([100.0, 110.0, 115.0])
   monkeypatch.setattr(metrics.time, "perf_counter", lambda: next(clock))
   progress = metrics.Progress(20, 100, 8)
-  scalars = {"loss": 1.5, **HEALTHY}
+  scalars = {"loss": 1.5, "learning_rate": 3e-4, **HEALTHY}
   speed = progress.line(40, scalars, waited=2.0)
   assert speed == {"clips_per_second": 16.0, "wait_share": 0.2}
   out = capsys.readouterr().out
   for text in ("step 40/100", "loss 1.5", "16.0 clips/s", "20%", "ETA 0m30s"):
     assert text in out
+  assert "rate 3.00e-04" in out
   speed = progress.line(60, scalars, waited=2.0)
   assert speed == {"clips_per_second": 32.0, "wait_share": 0.0}
 

@@ -1,0 +1,138 @@
+"""Options that are set by name beside a config file: what has the last word.
+
+A config file may set anything, read or not: it is the same for many runs. What
+somebody types for one run is meant to have an effect.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+
+def settle(tree: dict[str, Any], given: Collection[str]) -> None:
+  """Lets a given option win over the file's where two say the same.
+
+  Args:
+    tree: nested values of the config with what was given in them; changed.
+    given: dotted options.
+
+  Raises:
+    ValueError: both of such a pair are given.
+  """
+  if "train.epochs" not in given:
+    return
+  if "train.steps" in given and tree["train"]["steps"] > 0:
+    raise ValueError(
+      "train.epochs and train.steps both set the length of the run: give one "
+      "of them"
+    )
+  tree["train"]["steps"] = 0
+
+
+def check_read(settings, given: Collection[str]) -> None:
+  """Refuses given options that this run does not read.
+
+  Args:
+    settings: the run's, whole.
+    given: dotted options.
+
+  Raises:
+    ValueError: one line that names the first one and why it has no effect.
+  """
+  rules = [*_of_task(settings), *_of_values(settings)]
+  for key in given:
+    for names, why in rules:
+      for name in names.split():
+        if key == name or (name.endswith(".") and key.startswith(name)):
+          raise ValueError(
+            f"config.{key} would have no effect: {why}; leave it out"
+          )
+
+
+def _of_task(settings) -> Iterator[tuple[str, str]]:
+  """(options, why they are not read): names, or sections with a dot."""
+  task = settings.task
+  why = f"task {task!r} does not read it"
+  if task == "pretrain":
+    yield "augment. probe. supervised. segmentation.", why
+    return
+  yield "masking. loss.", why
+  if task == "supervised":
+    yield "target. probe. segmentation.", why
+    yield _decoder(settings), why
+    if settings.init:
+      kept = ("dtype", "remat")
+      yield _model(settings, but=kept), "the model is that of init"
+    return
+  yield "augment. optimizer. train. supervised.", why
+  yield "data.crop data.scales data.min_area data.flip data.samples", why
+  if task == "probe":
+    yield "target. segmentation.", why
+    yield "model.", "the model is that of init"
+    clip = "data.num_frames data.stride data.size"
+    yield clip, "probes cut clips as init's run did"
+    return
+  yield "probe. mesh. data.train data.label_sets data.root", why
+  yield "target.kind target.dim target.hidden target.weights", why
+  yield "target.variant", "segmentation.teacher names it"
+  if settings.segmentation.teacher:
+    yield "model.", "the model is segmentation.teacher"
+  else:
+    yield "target.dtype", "segmentation.teacher is not set"
+    yield _decoder(settings), why
+    yield ("model." if settings.init else ""), "the model is that of init"
+
+
+def _of_values(settings) -> Iterator[tuple[str, str]]:
+  """(options, why): those that another option's value switches off."""
+  data, augment, options = settings.data, settings.augment, settings.supervised
+  if data.sampling == "segments":
+    yield "data.stride", "data.sampling is 'segments'"
+  if data.crop != "multiscale":
+    yield "data.scales", f"data.crop is {data.crop!r}"
+  if data.crop != "random_resized":
+    yield "data.min_area", f"data.crop is {data.crop!r}"
+  kind = settings.target.kind
+  if kind != "mlp":
+    yield "target.dim target.hidden", f"target.kind is {kind!r}"
+  if kind != "dino" and settings.task == "pretrain":
+    names = "target.variant target.weights target.dtype"
+    yield names, f"target.kind is {kind!r}"
+  if settings.loss.kind == "l2":
+    names = "num_prototypes epsilon rounds temperature labels kernels"
+    yield _in("loss", names), "loss.kind is 'l2'"
+  if not augment.num_ops:
+    names = "op_prob magnitude magnitude_std"
+    yield _in("augment", names), "augment.num_ops is 0"
+  if not augment.erase_prob:
+    yield "augment.erase_fill", "augment.erase_prob is 0"
+  if not (augment.mixup and augment.cutmix):
+    why = "augment.mixup and augment.cutmix are not both on"
+    yield "augment.switch_prob", why
+  if options.targets == "classes":
+    names = "supervised.train_targets supervised.val_targets"
+    yield names, "supervised.targets is 'classes'"
+  else:
+    why = f"supervised.targets is {options.targets!r}"
+    yield "supervised.label_set data.label_sets", why
+    yield _in("augment", "mixup cutmix switch_prob label_smoothing"), why
+  if options.targets == "count":
+    yield "supervised.views", "supervised.targets is 'count'"
+  if options.trains == "head":
+    names = "supervised.layer_decay supervised.drop_path"
+    yield names, "supervised.trains is 'head'"
+  if len(options.rates) < 2:
+    yield "supervised.holdout", "supervised.rates is one value"
+
+
+def _in(section: str, names: str) -> str:
+  return " ".join(f"{section}.{name}" for name in names.split())
+
+
+def _model(settings, but: tuple[str, ...]) -> str:
+  names = [name for name in vars(settings.model) if name not in but]
+  return _in("model", " ".join(names))
+
+
+def _decoder(settings) -> str:
+  names = [name for name in vars(settings.model) if name.startswith("decoder_")]
+  return _in("model", " ".join(names))

@@ -1,0 +1,183 @@
+"""Options given beside a config: the last word, and who hears it."""
+
+import itertools
+import pathlib
+import re
+
+import pytest
+
+from sigma_jax import settings
+from sigma_jax.interop import store
+from sigma_jax.settings import given
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def tree(**train):
+  config = settings.Settings().to_dict()
+  config["train"] |= train
+  return config
+
+
+def test_epochs_that_are_given_set_the_length():
+  config = tree(steps=150, epochs=3.0)
+  given.settle(config, ["train.epochs"])
+  assert config["train"]["steps"] == 0
+  # The config's own epochs do not: there the steps do.
+  config = tree(steps=150)
+  given.settle(config, ["train.steps", "seed"])
+  assert config["train"]["steps"] == 150
+  config = tree(steps=0, epochs=3.0)
+  given.settle(config, ["train.steps", "train.epochs"])
+  assert config["train"]["epochs"] == 3.0
+  with pytest.raises(ValueError, match="give one of them"):
+    given.settle(tree(steps=9), ["train.steps", "train.epochs"])
+
+
+@pytest.mark.parametrize(
+  ("changes", "key", "why"),
+  [
+    ({}, "augment.mixup", "task 'pretrain' does not read it"),
+    ({}, "data.min_area", "data.crop is 'multiscale'"),
+    ({"data__sampling": "segments"}, "data.stride", "is 'segments'"),
+    ({"data__crop": "center"}, "data.scales", "data.crop is 'center'"),
+    ({}, "target.variant", "target.kind is 'mlp'"),
+    ({"target__kind": "dino"}, "target.dim", "target.kind is 'dino'"),
+    ({"loss__kind": "l2"}, "loss.epsilon", "loss.kind is 'l2'"),
+    ({"task": "probe"}, "train.steps", "task 'probe' does not read it"),
+    ({"task": "probe"}, "data.size", "as init's run did"),
+    ({"task": "probe"}, "model.encoder_dim", "the model is that of init"),
+    ({"task": "probe"}, "data.crop", "task 'probe' does not read it"),
+    ({"task": "segmentation"}, "mesh.fsdp", "task 'segmentation'"),
+    ({"task": "segmentation"}, "target.dtype", "teacher is not set"),
+    ({"task": "supervised"}, "loss.rounds", "task 'supervised'"),
+    ({"task": "supervised"}, "model.decoder_dim", "task 'supervised'"),
+    ({"task": "supervised"}, "supervised.holdout", "rates is one value"),
+    ({"task": "supervised"}, "supervised.val_targets", "'classes'"),
+    (
+      {"task": "supervised", "init": "a"},
+      "model.patch",
+      "the model is that of init",
+    ),
+    (
+      {"task": "supervised", "supervised__trains": "head"},
+      "supervised.layer_decay",
+      "supervised.trains is 'head'",
+    ),
+    (
+      {"task": "supervised", "augment__mixup": 0.0},
+      "augment.switch_prob",
+      "not both on",
+    ),
+    (
+      {"task": "supervised", "augment__num_ops": 0},
+      "augment.magnitude",
+      "num_ops is 0",
+    ),
+  ],
+)
+def test_what_has_no_effect_is_refused(change, changes, key, why):
+  run = change(settings.Settings(), **changes)
+  given.check_read(run, [])
+  with pytest.raises(ValueError) as caught:
+    given.check_read(run, ["seed", key])
+  for text in (f"config.{key} would have no effect", why, "leave it out"):
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("changes", "keys"),
+  [
+    ({}, "data.scales data.stride data.flip loss.rounds masking.ratio"),
+    ({}, "target.dim target.hidden mesh.fsdp train.accumulate model.patch"),
+    ({"target__kind": "dino"}, "target.weights target.variant target.dtype"),
+    ({"data__crop": "random_resized"}, "data.min_area"),
+    ({"task": "probe"}, "probe.layer data.sampling mesh.fsdp data.root init"),
+    ({"task": "segmentation"}, "segmentation.clusters data.size data.val"),
+    ({"task": "segmentation"}, "model.encoder_dim data.stride"),
+    (
+      {"task": "segmentation", "segmentation__teacher": "dino_vits16"},
+      "target.dtype",
+    ),
+    (
+      {"task": "supervised", "init": "a"},
+      "model.dtype model.remat supervised.rates optimizer.base_lr data.size "
+      "augment.switch_prob supervised.label_set data.label_sets",
+    ),
+    (
+      {"task": "supervised", "supervised__trains": "head",
+       "supervised__rates": (1.0, 2.0)},
+      "supervised.holdout supervised.ema",
+    ),
+  ],
+)  # fmt: skip
+def test_what_is_read_is_not_refused(change, changes, keys):
+  given.check_read(change(settings.Settings(), **changes), keys.split())
+
+
+def test_rules_name_options_that_exist(change):
+  """Of all kinds of runs: a renamed option would never be refused."""
+  valid = settings.Settings().to_dict()
+  names = set()
+  for task, init, kind, off in itertools.product(
+    ("pretrain", "probe", "supervised", "segmentation"),
+    ("", "a"),
+    ("mlp", "dino", "pixel"),
+    (False, True),
+  ):
+    run = change(
+      settings.Settings(),
+      task=task,
+      init=init,
+      target__kind=kind,
+      loss__kind="l2" if kind == "pixel" else "assignment",
+      **(OFF if off else {}),
+    )
+    for found, why in [*given._of_task(run), *given._of_values(run)]:
+      assert why
+      names |= set(found.split())
+  for name in names:
+    section, _, key = name.partition(".")
+    assert key in valid[section] if key else section in valid, name
+  assert len(names) > 50
+
+
+OFF = {
+  "augment__num_ops": 0,
+  "augment__erase_prob": 0.0,
+  "augment__mixup": 0.0,
+  "data__sampling": "segments",
+  "data__crop": "center",
+  "supervised__trains": "head",
+  "supervised__targets": "count",
+  "supervised__train_targets": "a",
+  "supervised__val_targets": "b",
+  "segmentation__teacher": "dino_vits16",
+}
+
+
+def commands():
+  """(file, config, options) of every command that the project shows."""
+  for pattern in ("README.md", "docs/**/*.md", "configs/**/*.py", "launch/*"):
+    for path in sorted(ROOT.glob(pattern)):
+      if path.suffix not in (".md", ".py", ".sh", ".sbatch"):
+        continue
+      text = path.read_text().replace("\\\n", " ")
+      for line in text.splitlines():
+        config = re.search(r"--config=(configs/[\w/]+\.py(?::\w+)?)", line)
+        keys = re.findall(r"--config\.([a-z_.0-9]+)=", line)
+        if config and keys:
+          yield path, config[1], keys
+
+
+def test_no_command_that_we_show_is_refused():
+  found = list(commands())
+  assert len(found) > 40
+  for path, config, keys in found:
+    run = store.config_file(ROOT / config)
+    if "init" in keys:
+      run = settings.Settings.from_config(run.to_dict() | {"init": "somewhere"})
+    try:
+      given.check_read(run, keys)
+    except ValueError as error:
+      pytest.fail(f"{path}: {config}: {error}")
