@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from sigma_jax import errors
 from sigma_jax.data import manifest
 
 
@@ -103,3 +104,49 @@ def test_missing_label_sets(tmp_path):
   rows = manifest.load(write(tmp_path, "a 0\n"))
   with pytest.raises(FileNotFoundError, match="no such file"):
     manifest.load_label_sets(str(tmp_path / "no.json"), rows)
+
+
+def test_label_sets_of_another_data_set_are_refused(tmp_path):
+  """The same file, or a copy, is where the manifest is or one above."""
+  folders = [tmp_path / name for name in ("toy", "toy/part", "mine", "copied")]
+  for folder in folders:
+    folder.mkdir()
+  sets = tmp_path / "toy" / "label_sets.json"
+  text = json.dumps({"m": {"names": ["u"], "of_label": [0, 0, 0]}})
+  for folder in (folders[0], folders[3]):
+    (folder / "label_sets.json").write_text(text)
+  found = {}
+  for folder in folders:
+    rows = manifest.load(write(folder, "a 0\nb 2\n"))
+    found[folder.name] = manifest.are_of(str(sets), rows.path)
+  assert found == {"toy": True, "part": True, "mine": False, "copied": True}
+  assert manifest.are_of(str(sets), str(folders[3]))  # records
+  (folders[3] / "label_sets.json").write_text(text.replace("u", "v"))
+  assert not manifest.are_of(str(sets), rows.path)
+  assert not manifest.are_of(str(tmp_path / "no.json"), rows.path)
+  with pytest.raises(errors.UserError) as caught:
+    manifest.load_label_sets(str(sets), rows)
+  for part in (str(sets), rows.path, "--config.data.label_sets=", "copy them"):
+    assert part in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+def test_linked_and_relative_folders_hold_label_sets(tmp_path, monkeypatch):
+  folder = tmp_path / "data"
+  folder.mkdir()
+  (folder / "label_sets.json").write_text("{}")
+  write(folder, "a 0\n")
+  (tmp_path / "link").symlink_to(folder)
+  monkeypatch.chdir(tmp_path)
+  for here in ("data", "link", "./data/../link"):
+    name = write(folder, "a 0\n").split("/")[-1]
+    assert manifest.are_of("data/label_sets.json", f"{here}/{name}")
+  monkeypatch.chdir(folder)
+  assert manifest.are_of("label_sets.json", name)
+
+
+def test_numbers_that_are_no_classes(tmp_path):
+  """Such as of videos: the head would be of millions of classes."""
+  rows = manifest.load(write(tmp_path, "a 0\nb 20231105\n"))
+  with pytest.raises(errors.UserError, match="has label 20231105"):
+    manifest.load_label_sets("", rows)

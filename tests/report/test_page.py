@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from sigma_jax.data import prepare
 from sigma_jax.report.__main__ import main
 
 
@@ -77,12 +78,52 @@ def test_moved_data_can_be_named(tmp_path, clip_folder, tiny_config, write_run):
   assert "No prototypes to show: no complete checkpoint" in text
 
 
-def test_clips_that_cannot_be_read(
+def test_the_run_s_root_counts_for_named_manifests(
+  tmp_path, clip_folder, tiny_config, write_run, capsys
+):
+  """Relative paths as data.root says, unless --root does."""
+  moved = tmp_path / "lists"
+  moved.mkdir()
+  (moved / "val.csv").write_text((clip_folder / "val.csv").read_text())
+  root = {"data.root": str(clip_folder)}
+  write_run(tmp_path, tiny_config("/gone", **root))
+  val = f"--val={moved}/val.csv"
+  assert "0.mp4" in report(tmp_path, val)
+  (tmp_path / "report.html").unlink()
+  assert main([str(tmp_path), val, "--root="]) == 2
+  error = capsys.readouterr().err
+  assert f"no clips to show from {moved}/val.csv: none of the" in error
+  assert error.count("\n") == 1
+  assert not (tmp_path / "report.html").exists()
+  assert main([str(tmp_path), val, f"--root={moved}"]) == 2
+  assert f"(relative paths from {moved}; --root=" in capsys.readouterr().err
+
+
+def test_clips_of_prepared_records_are_shown(
   tmp_path, clip_folder, tiny_config, write_run
+):
+  out = str(tmp_path / "val")
+  with pytest.MonkeyPatch.context() as patch:
+    # In this process: starting others takes seconds.
+    patch.setattr(
+      prepare.check_pool,
+      "run",
+      lambda work, jobs, **_: (
+        (place, work(job), "") for place, job in enumerate(jobs)
+      ),
+    )
+    prepare.prepare(f"{clip_folder}/val.csv", out, max_bad_share=0.5)
+  write_run(tmp_path, tiny_config("/gone"))
+  assert "label 3" in report(tmp_path, f"--val={out}")
+
+
+def test_clips_that_cannot_be_read(
+  tmp_path, clip_folder, tiny_config, write_run, capsys
 ):
   (tmp_path / "val.csv").write_text("absent.mp4 0\n")
   write_run(tmp_path, tiny_config(tmp_path))
   assert "absent.mp4: missing file" in report(tmp_path)
+  assert "warning: no clips are shown: none of" in capsys.readouterr().out
 
 
 def test_run_without_prototypes(
@@ -112,6 +153,25 @@ def test_damaged_files_are_told_of(
   assert "30 of 30" in text
   (tmp_path / "probe/results.json").write_text('{"rows": [{"encoder": "x"}]}')
   assert "does not hold probe results" in report(tmp_path)
+
+
+def test_a_run_that_ended_inside_its_warm_up(
+  tmp_path, tiny_config, metric_rows, write_run
+):
+  rows = metric_rows()
+  for row, rate in zip(rows, (1e-4, 2e-4, 3e-4), strict=True):
+    row["learning_rate"] = rate
+  write_run(tmp_path, tiny_config("/gone"), rows)
+  text = report(tmp_path)
+  assert "<dt>Learning rate</dt><dd>3.00e-04, still rising</dd>" in text
+  assert "step 30: the run ended inside its warm-up" in text
+  write_run(tmp_path, tiny_config("/gone", **{"train.steps": 31}), rows)
+  text = report(tmp_path)
+  assert "still rising" in text and "ended inside" not in text
+  rows[-1]["learning_rate"] = 1e-5
+  write_run(tmp_path, tiny_config("/gone"), rows)
+  text = report(tmp_path)
+  assert "1.00e-05, highest 2.00e-04" in text and "ended inside" not in text
 
 
 def test_warnings_and_bad_files(tmp_path, tiny_config, metric_rows, write_run):

@@ -126,6 +126,33 @@ def test_any_step_since_the_last_look_counts(values, message):
   assert str(caught.value).endswith("files: row 8")
 
 
+def test_a_run_says_where_it_starts_and_that_it_is_all_warm_up(
+  tiny, change, pretrain, tmp_path, capsys
+):
+  start = sigma.init_params(tiny, jax.random.key(1))
+  settings = change(
+    tiny, init="runs/k", optimizer__warmup_epochs=40.0, train__steps=2
+  )
+  pretrain(settings, tmp_path, initial=start)
+  lines = capsys.readouterr().out.splitlines()
+  assert "from runs/k, 2 steps" in lines[1]
+  assert lines[0] == (
+    "warning: the run's 2 steps are all warm-up, which would be 160 "
+    "(optimizer.warmup_epochs=40 of 4 steps): the learning rate rises to the "
+    "last step; lower optimizer.warmup_epochs, or train for longer"
+  )
+  peak = tiny.optimizer.base_lr * tiny.train.batch_size / 256
+  assert lines[-1].startswith("step 2/2") and f"rate {peak:.2e}" in lines[-1]
+
+
+@pytest.mark.parametrize("epochs", [0.0, 0.25, 1.25])
+def test_a_warm_up_that_ends_is_not_warned_of(tiny, change, capsys, epochs):
+  """Epochs of 4 steps; warm-ups of 0, 1 and 5 of 6 steps."""
+  settings = change(tiny, optimizer__warmup_epochs=epochs)
+  loop._warn_of_warmup(settings, 4 * tiny.train.batch_size, 6)
+  assert not capsys.readouterr().out
+
+
 def test_misfits_are_found_before_anything_is_written(
   tiny, change, pretrain, tmp_path
 ):
