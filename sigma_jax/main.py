@@ -36,7 +36,7 @@ _DISTRIBUTED = flags.DEFINE_string(
 _PROFILE_STEPS = flags.DEFINE_string(
   "profile_steps",
   "",
-  "FIRST:LAST, steps of a pre-training to trace with JAX's profiler.",
+  "FIRST:LAST, steps of a training to trace with JAX's profiler.",
 )
 
 
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     return 0
   try:
     run = _parse(argv)
-    profile_steps = _steps(_PROFILE_STEPS.value)
+    profile_steps = _steps(_PROFILE_STEPS.value, run.task)
     workdir = _workdir(_WORKDIR.value)
   except (errors.UserError, ValueError, flags.Error) as error:
     return _fail(error, 2)
@@ -98,10 +98,14 @@ def _workdir(value: str) -> pathlib.Path:
   return path
 
 
-def _steps(text: str) -> range:
+def _steps(text: str, task: str) -> range:
   """FIRST:LAST, both traced, as a range."""
   if not text:
     return range(0)
+  if task not in ("pretrain", "supervised"):
+    raise errors.UserError(
+      f"--profile_steps would have no effect: task {task!r} trains no steps"
+    )
   match = re.fullmatch(r"(\d+):(\d+)", text)
   if match is None or not 0 < int(match[1]) <= int(match[2]):
     raise errors.UserError(

@@ -204,6 +204,12 @@ def test_flags_that_make_no_sense(tmp_path, flag, words):
   assert words in one_line(main(TOY, f"--workdir={tmp_path / 'run'}", flag))
 
 
+def test_steps_are_profiled_where_there_are_some(tmp_path):
+  flags = (f"--workdir={tmp_path / 'run'}", "--profile_steps=1:2")
+  error = one_line(main("--config=configs/eval/knn.py", *flags))
+  assert "task 'probe' trains no steps" in error
+
+
 def test_profiled_steps_leave_a_trace(toy_command, tmp_path):
   workdir = tmp_path / "run"
   done = run(*toy_command(workdir, *SHORT, "--profile_steps=2:3"))

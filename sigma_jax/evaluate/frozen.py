@@ -41,8 +41,12 @@ def evaluate(
 
   Raises:
     UserError: there is only one class among the training clips.
+    RunStopped: there are no training or no test clips.
   """
   y, truth = train_labels[train.rows], test_labels[test.rows]
+  for split, labels in (("training", y), ("test", truth)):
+    if not len(labels):
+      raise errors.RunStopped(f"no clip of the {split} split could be read")
   if len(np.unique(y)) == 1:
     raise errors.UserError(
       f"only one class in the {len(y)} training clips that could be read; any "

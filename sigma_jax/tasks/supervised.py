@@ -190,17 +190,17 @@ def _judge(
     compute,
     lambda line: metrics.say(f"{name}: {line}"),
   )
-  rows = [
-    verdicts.judge(
-      targets,
-      found,
-      head,
-      split.videos,
-      split.truth,
-      config.supervised.bootstrap,
-    )
-    for head in range(len(found.values))
-  ]
+  given = split.videos, split.truth, config.supervised.bootstrap
+  try:
+    rows = [
+      verdicts.judge(targets, found, head, *given)
+      for head in range(len(found.values))
+    ]
+  except ValueError as error:  # nothing was readable, or a prediction is NaN
+    raise errors.RunStopped(
+      f"{name} split {split.source.path}: {error}; see bad_files.jsonl in "
+      f"{workdir}"
+    ) from error
   return found, rows
 
 

@@ -116,6 +116,7 @@ def run(
     settings.train.batch_size, mesh, settings.train.accumulate
   )
   total = total_steps(settings, num_examples)
+  profiling.check(profile_steps, total)
   tx, schedule = optimizer.make(
     settings.optimizer,
     batch_size=settings.train.batch_size,

@@ -4,8 +4,21 @@ import os
 
 import jax
 
+from sigma_jax import errors
 from sigma_jax.train import metrics
 from sigma_jax.train import workdir as workdir_lib
+
+
+def check(steps: range, total: int) -> None:
+  """Refuses steps, counted from 1, that a run of so many never comes to.
+
+  Raises:
+    UserError: naming both.
+  """
+  if steps and steps[-1] > total:
+    raise errors.UserError(
+      f"--profile_steps={steps[0]}:{steps[-1]}: the run has {total} steps"
+    )
 
 
 class Profile:

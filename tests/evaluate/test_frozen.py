@@ -30,6 +30,15 @@ def rows():
   return found, np.mean(test_labels[test.rows] == most)
 
 
+def test_splits_of_which_nothing_was_read():
+  some = features.FeatureSet(np.zeros((2, 3), np.float32), np.arange(2))
+  none = features.FeatureSet(np.zeros((0, 3), np.float32), np.zeros(0, int))
+  labels = np.arange(2)
+  for pair, name in (((none, some), "training"), ((some, none), "test")):
+    with pytest.raises(errors.RunStopped, match=f"no clip of the {name} split"):
+      frozen.evaluate(settings_lib.Probe(), *pair, labels, labels, 2)
+
+
 def test_three_of_thirty_labels_are_wrong(rows):
   found, chance = rows
   assert [row["protocol"] for row in found] == ["linear", "knn"]

@@ -311,6 +311,38 @@ def test_tests_that_cannot_be_are_refused_before_training(
   assert not (workdir / "checkpoints").exists()
 
 
+def test_a_test_of_which_nothing_was_read_ends_in_a_line(
+  tuned, base, change, init, tmp_path, monkeypatch
+):
+  """As all files could be lost while it trained."""
+  copy = tmp_path / "copy"
+  shutil.copytree(tuned, copy)
+  none = np.zeros(0, np.int32)
+  empty = predictions.Predictions(np.zeros((1, 0, 4)), none, none)
+  monkeypatch.setattr(predictions, "in_parts", lambda *_, **__: empty)
+  with pytest.raises(errors.RunStopped, match=r"no clip could be read; see"):
+    supervised.run(change(base, init=str(init)), copy)
+
+
+def test_geometry_of_init_where_none_is_set(base, change, init, tmp_path):
+  geometry = {"num_frames": 0, "stride": 0, "size": 0}
+  config = change(base, **{f"data__{k}": v for k, v in geometry.items()})
+  with pytest.raises(errors.UserError, match=r"data\.num_frames is 0, which"):
+    supervised.run(config, tmp_path)
+  filled, _ = supervised._encoder(change(config, init=str(init)))
+  trained = settings_lib.Settings.from_config(
+    json.loads((init / "config.json").read_text())
+  )
+  for name in geometry:
+    assert getattr(filled.data, name) == getattr(trained.data, name)
+  # What is set stays.
+  config = change(config, init=str(init), data__size=32)
+  assert supervised._encoder(config)[0].data.size == 32
+  with pytest.raises(ValueError, match=r"data\.size must be positive"):
+    change(config, task="pretrain", data__num_frames=4, data__stride=1,
+           data__size=0)  # fmt: skip
+
+
 def test_positions_follow_the_clips(base, change, init, tmp_path):
   """More frames than were trained on: the position table is stretched."""
   config = change(base, init=str(init), data__num_frames=8, train__steps=1)

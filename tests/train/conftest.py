@@ -25,7 +25,14 @@ def pretrain():
   run sees no more batches. Returns the loop's result.
   """
 
-  def run(settings, workdir, stop_before=None, opened=None, initial=None):
+  def run(
+    settings,
+    workdir,
+    stop_before=None,
+    opened=None,
+    initial=None,
+    profile_steps=range(0),
+  ):
     data, rows = settings.data, settings.train.batch_size
     shape = (rows, data.num_frames, data.size, data.size, 3)
 
@@ -54,6 +61,7 @@ def pretrain():
         open_batches=open_batches,
         file_name=lambda row: f"clip{row}.mp4",
         initial=initial,
+        profile_steps=profile_steps,
       )
 
   return run

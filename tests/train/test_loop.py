@@ -162,6 +162,8 @@ def test_misfits_are_found_before_anything_is_written(
   ):
     with pytest.raises(errors.UserError):
       pretrain(bad, tmp_path)
+  with pytest.raises(errors.UserError, match="5:7: the run has 6 steps"):
+    pretrain(tiny, tmp_path, profile_steps=range(5, 8))
   assert not list(tmp_path.iterdir())
 
 
