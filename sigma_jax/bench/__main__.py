@@ -1,7 +1,7 @@
 """Command line: `python -m sigma_jax.bench loss|step|compile|scaling ...`.
 
-Each prints a table, or with --json one JSON object. Only `data` needs TensorFlow,
-and not with --no-pipeline.
+Each prints a table, or with --json one JSON object. Only `data` needs
+TensorFlow, and not with --no-pipeline.
 """
 
 import argparse
