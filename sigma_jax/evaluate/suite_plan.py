@@ -64,7 +64,8 @@ def plan(
 
   Raises:
     UserError: a pattern fits nothing, a config cannot be read, is of
-      pre-training or does not take the changes, or there is no checkpoint.
+      pre-training or does not take the changes, no config reads one of them, or
+      there is no checkpoint.
   """
   checkpoint = identity(init)
   trained = functools.cache(lambda: store.read(init).settings)
@@ -84,6 +85,13 @@ def plan(
         raise errors.UserError(f"{source} with --baseline: {error}") from error
       key = _key(config, None)
       runs.append(Run(f"{name}_random", stem, dense.RANDOM, config, key))
+  for key in changes:
+    reasons = [given.unread(run.config, key) for run in runs]
+    if reasons and all(reasons):
+      raise errors.UserError(
+        f"--set {key} would have no effect on any of these configs: "
+        f"{reasons[0]}"
+      )
   return runs, skipped
 
 

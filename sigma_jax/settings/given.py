@@ -18,14 +18,15 @@ def settle(tree: dict[str, Any], given: Collection[str]) -> None:
   Raises:
     ValueError: both of such a pair are given.
   """
-  if "train.epochs" not in given:
+  train = tree["train"]
+  if "train.epochs" not in given or not isinstance(train, dict):
     return
-  if "train.steps" in given and tree["train"]["steps"] > 0:
+  if "train.steps" in given and train["steps"]:
     raise ValueError(
       "train.epochs and train.steps both set the length of the run: give one "
       "of them"
     )
-  tree["train"]["steps"] = 0
+  train["steps"] = 0
 
 
 def check_read(settings, given: Collection[str]) -> None:
@@ -38,14 +39,21 @@ def check_read(settings, given: Collection[str]) -> None:
   Raises:
     ValueError: one line that names the first one and why it has no effect.
   """
-  rules = [*_of_task(settings), *_of_values(settings)]
   for key in given:
-    for names, why in rules:
-      for name in names.split():
-        if key == name or (name.endswith(".") and key.startswith(name)):
-          raise ValueError(
-            f"config.{key} would have no effect: {why}; leave it out"
-          )
+    why = unread(settings, key)
+    if why:
+      raise ValueError(
+        f"config.{key} would have no effect: {why}; leave it out"
+      )
+
+
+def unread(settings, key: str) -> str:
+  """Why a run does not read an option; "" where it does."""
+  for names, why in (*_of_task(settings), *_of_values(settings)):
+    for name in names.split():
+      if key == name or (name.endswith(".") and key.startswith(name)):
+        return why
+  return ""
 
 
 def _of_task(settings) -> Iterator[tuple[str, str]]:

@@ -316,6 +316,9 @@ def test_options_are_read_as_what_they_are(init, config):
   assert (found.data.root, found.train.steps, found.data.flip) == ("7", 7, True)
   assert found.supervised.rates == (1.0, 0.5)
   assert found.optimizer.base_lr == 1e-3
+  changes = {"train.epochs": "2"}
+  ((run,), _) = suite_plan.plan([path], str(init), changes, False)
+  assert (run.config.train.epochs, run.config.train.steps) == (2.0, 0)
 
 
 @pytest.mark.parametrize(
@@ -326,6 +329,9 @@ def test_options_are_read_as_what_they_are(init, config):
     (["--set=train.steps=many"], "'train.steps' must be int, got 'many'"),
     (["--set=train.steps.x=1"], "'steps' is no section"),
     (["--set=train=3"], "'train' is a section"),
+    (["--set=train.epochs=1", "--set=train=3"], "'train' is a section"),
+    (["--set=train.epochs=1", "--set=train.steps=3"], "give one of them"),
+    (["--set=loss.epsilon=3"], "no effect on any of these configs: task"),
     (["--set=train.steps"], "it is KEY=VALUE"),
     (["--set=init=x"], "--init sets it"),
     (["--set=probe.random_baseline=true"], "--baseline sets it"),
