@@ -11,6 +11,9 @@ import numpy as np
 from sigma_jax import errors
 from sigma_jax.data import storage
 
+# A split below this size is judged as if it had it: two missing files of
+# twenty are an accident.
+_LEAST = 150
 _REMOTE_TRIED = 32
 _THREADS = 16
 
@@ -76,19 +79,23 @@ def check_present(split: str, test: Rows, max_bad_share: float) -> None:
   Args:
     split: `train` or `val`, for the message.
     test: rows of a manifest (the files of records are inside their shards).
-    max_bad_share: data.max_bad_share, which the reader would stop at.
+    max_bad_share: data.max_bad_share, the share of bad files that a test goes
+      on with. 1: whatever is missing.
 
   Raises:
-    UserError: more than this share is missing.
+    UserError: more than this share is missing, or all are.
   """
+  if max_bad_share == 1:
+    return
   files = list(dict.fromkeys(test.files))
   if any(map(storage.is_remote, files)):
     files = files[:: -(-len(files) // _REMOTE_TRIED)]
-    max_bad_share = 1 - 0.5 / len(files)
+    max_bad_share = 1.0
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
     there = list(pool.map(storage.is_file, files))
   missing = [file for file, yes in zip(files, there, strict=True) if not yes]
-  if len(missing) > max_bad_share * len(files):
+  allowed = max_bad_share * max(len(files), _LEAST)
+  if len(missing) > allowed or len(missing) == len(files):
     raise errors.UserError(
       f"{len(missing)} of the {len(files)} files looked for of data.{split}, "
       f"{test.path}, are not there, the first is {missing[0]}; relative paths "

@@ -62,6 +62,8 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
   why = f"task {task!r} does not read it"
   if task == "pretrain":
     yield "augment. probe. supervised. segmentation.", why
+    if settings.init:
+      yield "model.init", "all weights are those of init"
     return
   yield "masking. loss.", why
   if task == "supervised":

@@ -1,5 +1,6 @@
 """Splits that share files or have one class are refused, by name."""
 
+import pathlib
 import types
 
 import numpy as np
@@ -53,20 +54,20 @@ def test_one_class_is_refused():
 
 
 def test_files_that_are_not_there_are_counted(tmp_path):
-  for number in range(3):
-    (tmp_path / f"{number}.mp4").touch()
-  files = [str(tmp_path / f"{number}.mp4") for number in range(4)]
-  splits.check_present("val", rows("val.csv", *files, files[0]), 0.25)
+  files = [str(tmp_path / f"{number}.mp4") for number in range(200)]
+  for file in files[4:]:
+    pathlib.Path(file).touch()
+  many = rows("val.csv", *files, files[0])
+  splits.check_present("val", many, 0.02)
   with pytest.raises(errors.UserError) as found:
-    splits.check_present("val", rows("val.csv", *files), 0.2)
-  for text in (
-    "1 of the 4 files",
-    "data.val",
-    "val.csv",
-    files[3],
-    "data.root",
-  ):
+    splits.check_present("val", many, 0.019)
+  for text in ("4 of the 200", "data.val", "val.csv", files[0], "data.root"):
     assert text in str(found.value)
+  # Of few files one may be missing, but not all.
+  splits.check_present("val", rows("val.csv", *files[3:7]), 0.02)
+  with pytest.raises(errors.UserError, match="4 of the 4 files"):
+    splits.check_present("val", rows("val.csv", *files[:4]), 0.02)
+  splits.check_present("val", rows("val.csv", *files[:4]), 1.0)
 
 
 def test_of_remote_files_a_few_are_looked_for(monkeypatch):
