@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
       batch_size=args.batch_size,
       part_size=args.part_size,
       stride=args.stride,
+      root=args.root,
     )
   except errors.RunStopped as error:
     return _fail(error, 1)
@@ -73,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
   )
   parser.add_argument("--init", required=True)
   parser.add_argument("--manifest", required=True)
+  parser.add_argument(
+    "--root", default="", help="folder of relative paths; the manifest's"
+  )
   parser.add_argument("--out", required=True)
   parser.add_argument("--batch-size", type=int, default=16, help="clips")
   parser.add_argument("--part-size", type=int, default=1024, help="clips")
@@ -88,6 +92,7 @@ def extract(
   batch_size: int = 16,
   part_size: int = 1024,
   stride: int = 0,
+  root: str = "",
 ) -> None:
   """Writes features, float32 [n, d], of all readable files.
 
@@ -99,6 +104,7 @@ def extract(
     batch_size: clips a step.
     part_size: clips after which a part is stored.
     stride: frames between two frames of a clip; 0: the run's.
+    root: folder that relative paths are taken from; empty: the manifest's.
 
   Raises:
     UserError, ValueError, OSError: the input has to change.
@@ -110,7 +116,7 @@ def extract(
   if batch_size <= 0 or part_size <= 0 or stride < 0:
     raise errors.UserError("sizes and --stride must not be negative")
   # Checked before the seconds that JAX takes to load.
-  rows, labelled = _list(manifest)
+  rows, labelled = _list(manifest, root)
   from sigma_jax import encoder as encoder_lib
 
   encoder = encoder_lib.load(init)
@@ -134,12 +140,12 @@ def extract(
   )
 
 
-def _list(path: str):
+def _list(path: str, root: str):
   """The videos, and whether they have labels: a folder's files have none."""
   from sigma_jax.data import manifest, sources
 
   if not os.path.isdir(path):
-    return sources.load(path), True
+    return sources.load(path, root), True
   files = sorted(
     str(file)
     for file in pathlib.Path(path).rglob("*")

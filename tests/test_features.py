@@ -93,6 +93,13 @@ def test_features_are_the_encoders(run, folder, tmp_path, tiny, capsys):
   )
 
 
+def test_relative_paths_start_at_the_root(run, folder, tmp_path):
+  (tmp_path / "list.txt").write_text("1.mp4 0\n")
+  out = tmp_path / "x.npz"
+  assert _main(run, tmp_path / "list.txt", out, f"--root={folder}") == 0
+  assert _load(out)["path"].tolist() == [str(folder / "1.mp4")]
+
+
 def test_killed_run_goes_on(run, folder, tmp_path, monkeypatch):
   whole = tmp_path / "whole.npz"
   assert _main(run, folder / "list.txt", whole) == 0

@@ -75,8 +75,12 @@ def load(settings: settings_lib.Settings, count: int) -> Clips:
 
 
 def _captions(manifest_lib, path: str, rows) -> list[str]:
-  """The classes' names of every row; empty where they cannot be read."""
+  """The classes' names of every row; empty where they cannot be read.
+
+  Their numbers, where the names are of other data.
+  """
   try:
+    path = path if manifest_lib.are_of(path, rows.path) else ""
     labels, names = manifest_lib.load_label_sets(path, rows)
   except (ValueError, OSError):  # names are an ornament here
     return [""] * len(rows)
