@@ -73,12 +73,12 @@ def test_missing_pieces_say_how_to_make_them(tmp_path, tiny_config, write_run):
 
 def test_moved_data_can_be_named(tmp_path, clip_folder, tiny_config, write_run):
   sets = tmp_path / "label_sets.json"
-  sets.write_text('{"m": {"names": ["wrong"], "of_label": [0, 0, 0, 0, 0, 0]}}')
+  sets.write_text('{"m": {"names": ["zebra"], "of_label": [0, 0, 0, 0, 0, 0]}}')
   write_run(tmp_path, tiny_config("/gone", **{"data.label_sets": str(sets)}))
   text = report(tmp_path, f"--val={clip_folder}/val.csv")
   assert "0.mp4" in text
   # The run's label sets are of other clips.
-  assert "label 3" in text and "wrong" not in text
+  assert "label 3" in text and "zebra" not in text
   assert "No prototypes to show: no complete checkpoint" in text
 
 
