@@ -51,6 +51,7 @@ def test_epochs_that_are_given_set_the_length():
     ({"task": "probe"}, "data.crop", "task 'probe' does not read it"),
     ({"task": "segmentation"}, "mesh.fsdp", "task 'segmentation'"),
     ({"task": "segmentation"}, "target.dtype", "teacher is not set"),
+    ({"task": "segmentation"}, "data.workers", "task 'segmentation'"),
     ({"task": "supervised"}, "loss.rounds", "task 'supervised'"),
     ({"task": "supervised"}, "model.decoder_dim", "task 'supervised'"),
     ({"task": "supervised"}, "supervised.holdout", "rates is one value"),

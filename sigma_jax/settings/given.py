@@ -82,6 +82,7 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
     yield clip, "probes cut clips as init's run did"
     return
   yield "probe. mesh. data.train data.label_sets data.root", why
+  yield _in("data", "workers prefetch max_bad_share file_timeout"), why
   yield "target.kind target.dim target.hidden target.weights", why
   yield "target.variant", "segmentation.teacher names it"
   if settings.segmentation.teacher:
