@@ -117,6 +117,7 @@ def test_fingerprint_changes_with_any_option():
     "data.sampling": "segments",
     "data.crop": "center",
     "augment.erase_fill": "const",
+    "model.init": "xavier",
     "model.dtype": "bfloat16",
     "model.remat": "full",
     "masking.kind": "random",
