@@ -99,11 +99,17 @@ class Classifier(Head):
   """
 
   def __init__(
-    self, model, num_tokens: int, num_classes: int, *, rngs: nnx.Rngs, **options
+    self,
+    model,
+    grid: tuple[int, int, int],
+    num_classes: int,
+    *,
+    rngs: nnx.Rngs,
+    **options,
   ):
-    """model: `settings.Model`; num_tokens: n of a full clip; rest as `Head`."""
+    """model, grid: as `vit.Encoder`; rest as `Head`."""
     self.tubelet, self.patch = model.tubelet, model.patch
-    self.encoder = vit.Encoder(model, num_tokens, final_norm=False, rngs=rngs)
+    self.encoder = vit.Encoder(model, grid, final_norm=False, rngs=rngs)
     super().__init__(model, num_classes, rngs=rngs, **options)
 
   def tokens(self, video: jax.Array, **options) -> jax.Array:

@@ -11,7 +11,6 @@ import numpy as np
 from sigma_jax import errors, settings
 from sigma_jax.evaluate import confusion, dense, frozen, predictions, verdicts
 from sigma_jax.interop import store
-from sigma_jax.models import vit
 from sigma_jax.tasks import reading
 from sigma_jax.train import checksums, loop, metrics, optimizer, supervised
 from sigma_jax.train import mesh as mesh_lib
@@ -37,11 +36,7 @@ def run(
   # What only the test needs is looked at now, and not after the training.
   train, val = labels.load_both(config)
   reading.check(config, val.source, samples=1, views=_views(config))
-  task = supervised.Task(
-    config,
-    train.num_outputs,
-    vit.positions(config.model.encoder_dim, model.settings.grid, config.grid),
-  )
+  task = supervised.Task(config, train.num_outputs)
   held = None
   if len(config.supervised.rates) > 1:
     kept, chosen = labels.held_out(
@@ -87,6 +82,7 @@ def _encoder(config) -> tuple[settings.Settings, store.Model]:
     model = store.read(config.init)
     if "encoder" not in model.params:
       raise errors.UserError(f"init {config.init!r} holds no encoder")
+    model = store.with_table(model, config.model.table_grid)
     trained = dataclasses.replace(
       model.settings.model, dtype=config.model.dtype, remat=config.model.remat
     )
