@@ -162,7 +162,7 @@ def attentive(dataset: str) -> ml_collections.ConfigDict:
   https://github.com/facebookresearch/jepa, evals/video_classification_frozen.
   """
   config = _supervised_on(dataset, "head")
-  config.supervised.pooling = "attention"
+  config.supervised.pooling = "attentive"
   config.supervised.head_scale = 1.0
   config.data.samples = 1
   config.data.min_area = 0.08
@@ -172,6 +172,7 @@ def attentive(dataset: str) -> ml_collections.ConfigDict:
   config.augment.label_smoothing = 0.0
   config.optimizer.min_lr = 0.0
   config.optimizer.weight_decay = 0.01
+  config.optimizer.weight_decay_end = 1e-6
   config.optimizer.warmup_epochs = 0.0
   config.optimizer.clip_norm = 1.0
   config.train.batch_size = 256

@@ -28,6 +28,7 @@ _MODEL_KEYS = (
   "supervised.pooling",
   "supervised.rates",
   "supervised.ema",
+  "optimizer.weight_decay_end",  # of a schedule, which keeps a state
 )
 # Options of sections above that change no parameter's name or shape.
 _FREE_KEYS = (

@@ -185,14 +185,15 @@ def test_a_probe_changes_nothing_but_heads(
     base,
     init=str(init),
     supervised__trains="head",
-    supervised__pooling="attention",
+    supervised__pooling="attentive",
+    optimizer__weight_decay_end=1e-6,
     supervised__rates=(0.5, 2.0),
     supervised__views=(1, 1),
   )
   supervised.run(config, tmp_path)
   assert contents(init) == before
   saved, _ = checkpoint.restore_params(tmp_path)
-  assert saved.keys() == {"pool", "norm", "head"}
+  assert saved.keys() == {"pool", "head"}
   found = results(tmp_path)
   rates = found["rates"]
   assert [entry["rate"] for entry in rates] == [0.5, 2.0]
@@ -204,6 +205,29 @@ def test_a_probe_changes_nothing_but_heads(
   assert "attentive, pretrained: top-1" in capsys.readouterr().out
   with pytest.raises(errors.UserError, match="holds heads alone"):
     supervised.run(change(base, init=str(tmp_path)), tmp_path / "next")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attentive"])
+def test_attentive_heads_alone_read_tokens_after_the_last_norm(
+  base, change, init, tuned, pooling
+):
+  config = change(base, supervised__trains="head", supervised__pooling=pooling)
+  fresh = train_supervised.Task(config, 4).fresh(jax.random.key(0))
+  given, _ = checkpoint.restore_params(init)
+  given["encoder"]["norm"]["scale"] = np.full(32, 3.0, np.float32)
+  found = supervised.starting_encoder(given, fresh["encoder"])
+  if pooling == "mean":
+    assert "norm" not in found
+    return
+  assert found["norm"]["scale"][0] == 3
+  # A fine-tuned model has none: LayerNorm without weights.
+  fine, _ = checkpoint.restore_params(tuned)
+  assert "norm" not in fine["encoder"]
+  found = supervised.starting_encoder(fine, fresh["encoder"])
+  assert (found["norm"]["scale"] == 1).all()
+  np.testing.assert_array_equal(
+    found["embed"]["kernel"], fine["encoder"]["embed"]["kernel"]
+  )
 
 
 def test_repetitions_are_counted_over_windows(
@@ -242,8 +266,10 @@ def test_repetitions_are_counted_over_windows(
     part.sum()
     for part in np.split(values.values[0, :, 0], np.cumsum(windows)[:-1])
   ]
-  wanted = np.mean(np.abs(np.subtract(sums, counts)) / counts)
+  wanted = np.mean(np.abs(np.subtract(np.rint(sums), counts)) / counts)
   assert row["error"] == pytest.approx(wanted, rel=1e-5)
+  wanted = np.mean(np.abs(np.subtract(sums, counts)) / counts)
+  assert row["error_unrounded"] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_several_labels_and_the_greatest_view(
