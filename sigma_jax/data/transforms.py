@@ -64,16 +64,23 @@ def _interpolate(video: np.ndarray, size: int) -> np.ndarray:
   (bilinear, align_corners=False) and OpenCV's INTER_LINEAR, but for rounding.
   """
   _, height, width, _ = video.shape
+  out = np.empty((len(video), size, size, 3), np.uint8)
   rows, columns = (_neighbours(old, size) for old in (height, width))
+  for number, frame in enumerate(video):
+    mixed = _between(frame, *rows, 0)
+    mixed = _between(mixed, *columns, 1)
+    out[number] = np.rint(mixed, out=mixed)
+  return out
 
-  def between(first, second, share):
-    return first + share * (second.astype(np.float32) - first)
 
-  left, right = (video[:, :, at] for at in columns[:2])
-  share = columns[2][:, None]
-  upper, lower = (between(left[:, at], right[:, at], share) for at in rows[:2])
-  mixed = between(upper, lower, rows[2][:, None, None])
-  return np.rint(mixed).astype(np.uint8)
+def _between(x: np.ndarray, first, second, share, axis: int) -> np.ndarray:
+  """x at `first`, `share` of the way to `second` along an axis: float32."""
+  start = x.take(first, axis).astype(np.float32)
+  way = x.take(second, axis).astype(np.float32)
+  way -= start
+  way *= share.reshape(-1, *[1] * (x.ndim - 1 - axis))
+  start += way
+  return start
 
 
 def _neighbours(old: int, new: int) -> tuple[np.ndarray, ...]:
