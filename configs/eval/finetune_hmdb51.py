@@ -13,5 +13,5 @@ from sigma_jax import recipes
 
 
 def get_config():
-  """Data, clips and views by SIGMA's code; epochs and batch are assumed."""
+  """Clips and views by SIGMA's code; epochs and batch are assumed."""
   return recipes.finetune("hmdb51")
