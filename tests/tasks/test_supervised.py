@@ -14,11 +14,9 @@ from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.data import toy_multilabel, toy_repetitions
 from sigma_jax.evaluate import predictions, verdicts
-from sigma_jax.interop import store
 from sigma_jax.models import sigma
 from sigma_jax.tasks import reading, supervised
 from sigma_jax.train import checkpoint, metrics
-from sigma_jax.train import supervised as train_supervised
 
 
 @pytest.fixture(autouse=True)
@@ -207,29 +205,6 @@ def test_a_probe_changes_nothing_but_heads(
     supervised.run(change(base, init=str(tmp_path)), tmp_path / "next")
 
 
-@pytest.mark.parametrize("pooling", ["mean", "attentive"])
-def test_attentive_heads_alone_read_tokens_after_the_last_norm(
-  base, change, init, tuned, pooling
-):
-  config = change(base, supervised__trains="head", supervised__pooling=pooling)
-  fresh = train_supervised.Task(config, 4).fresh(jax.random.key(0))
-  given, _ = checkpoint.restore_params(init)
-  given["encoder"]["norm"]["scale"] = np.full(32, 3.0, np.float32)
-  found = supervised.starting_encoder(given, fresh["encoder"])
-  if pooling == "mean":
-    assert "norm" not in found
-    return
-  assert found["norm"]["scale"][0] == 3
-  # A fine-tuned model has none: LayerNorm without weights.
-  fine, _ = checkpoint.restore_params(tuned)
-  assert "norm" not in fine["encoder"]
-  found = supervised.starting_encoder(fine, fresh["encoder"])
-  assert (found["norm"]["scale"] == 1).all()
-  np.testing.assert_array_equal(
-    found["embed"]["kernel"], fine["encoder"]["embed"]["kernel"]
-  )
-
-
 def test_repetitions_are_counted_over_windows(
   base, change, tmp_path_factory, tmp_path
 ):
@@ -369,53 +344,6 @@ def test_geometry_of_init_where_none_is_set(base, change, init, tmp_path):
   with pytest.raises(ValueError, match=r"data\.size must be positive"):
     change(config, task="pretrain", data__num_frames=4, data__stride=1,
            data__size=0)  # fmt: skip
-
-
-def same_as_trained(workdir, config):
-  """Whether the workdir's encoder, read back, is the one that was trained."""
-  run = supervised._encoder(config)[0]
-  trained, _ = checkpoint.restore_params(workdir)
-  task = train_supervised.Task(run, len(trained["head"]["bias"]))
-  shape = (2, run.data.num_frames, 16, 16, 3)
-  video = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-  logits = task.outputs(trained, {}, video)[0]
-  pooled = sigma_jax.load(workdir).encode(video).pooled
-  found = pooled @ trained["head"]["kernel"] + trained["head"]["bias"]
-  return np.abs(found - logits).max() < 1e-4
-
-
-def test_a_model_of_longer_clips_comes_back_with_its_table(
-  base, change, init, tmp_path
-):
-  """Fine-tuned on twice the frames of its pre-training."""
-  config = change(
-    base,
-    init=str(init),
-    data__num_frames=8,
-    train__steps=1,
-    model__table_grid=(2, 4, 4),
-  )
-  supervised.run(config, tmp_path)
-  assert results(tmp_path)["rows"][0]["num_test"] == 12
-  rows = change(config, model__table_grid=())
-  assert same_as_trained(tmp_path, config)
-  assert not same_as_trained(tmp_path, rows)
-  with pytest.raises(errors.UserError, match=r"table_grid .*there, .* here"):
-    supervised.run(rows, tmp_path)
-  with pytest.raises(errors.UserError, match="encoder was trained with the"):
-    supervised.run(change(config, model__table_grid=(2, 8, 8)), tmp_path)
-  with pytest.raises(errors.UserError, match="can say so"):
-    store.export(store.read(tmp_path), tmp_path / "x.pth", "pth", print)
-  file = tmp_path / "config.json"
-  stored = json.loads(file.read_text())
-  # A run from before the option: its table was interpolated from init's.
-  assert stored["model"].pop("table_grid") == [2, 4, 4]
-  file.write_text(json.dumps(stored))
-  assert same_as_trained(tmp_path, config)
-  # And one of today that asks for nothing has the formula's rows.
-  stored["model"]["table_grid"] = []
-  file.write_text(json.dumps(stored))
-  assert same_as_trained(tmp_path, rows)
 
 
 def test_settings_are_checked():
