@@ -5,7 +5,6 @@ tokens, pooled = encoder.encode(video)
 """
 
 import hashlib
-import math
 import pathlib
 from typing import NamedTuple
 
@@ -64,8 +63,8 @@ class VideoEncoder:
   def encode(self, video: jax.Array) -> Encoding:
     """Tokens of all tubes and one vector a clip; nothing is masked.
 
-    Clips of another resolution or length than trained with get position
-    tables by `vit.interpolate_positions`.
+    Clips of another resolution or length than trained with get the rows of the
+    position table's formula, or interpolated ones: see `load`.
 
     Args:
       video: uint8 [b, t, h, w, 3], t, h and w multiples of a tube's sides.
@@ -143,23 +142,18 @@ class VideoEncoder:
     return video
 
   def _encoding(self, params: dict, video: jax.Array) -> Encoding:
-    model, trained = self.settings.model, self.settings.grid
-    num_tokens = math.prod(trained)
+    model = self.settings.model
     _, time, height, width, _ = video.shape
     grid = (time // model.tubelet, height // model.patch, width // model.patch)
-    positions = vit.positions(self.dim, trained, grid)
     tubes = vit.split_tubes(video, model.tubelet, model.patch)
-    options = {"final_norm": False, "positions": positions}
     if self._layout.num_classes:
       classifier = layout_lib.assemble(
-        params, heads.Classifier, model, num_tokens, self._layout.num_classes
+        params, heads.Classifier, model, grid, self._layout.num_classes
       )
-      tokens = classifier.encoder(tubes, **options)
+      tokens = classifier.encoder(tubes)
       return Encoding(tokens, classifier.norm(jnp.mean(tokens, axis=1)))
-    encoder = layout_lib.assemble(
-      params["encoder"], vit.Encoder, model, num_tokens
-    )
-    tokens = encoder(tubes, **options)
+    encoder = layout_lib.assemble(params["encoder"], vit.Encoder, model, grid)
+    tokens = encoder(tubes, final_norm=False)
     return Encoding(encoder.norm(tokens), jnp.mean(tokens, axis=1))
 
   def _assignment(self, params: dict, frozen: dict, video) -> Assignment:
@@ -180,12 +174,19 @@ class VideoEncoder:
     return Assignment(jnp.argmax(scores, axis=-1).astype(jnp.int32), soft)
 
 
-def load(path: str | pathlib.Path, **options) -> VideoEncoder:
+def load(
+  path: str | pathlib.Path, *, interpolate: bool = False, **options
+) -> VideoEncoder:
   """The encoder of a checkpoint.
 
   Args:
     path: workdir of a run, published .pth (SIGMA, VideoMAE; pre-trained or
       fine-tuned) or folder of transformers.
+    interpolate: clips of another geometry than trained with get the table of
+      training, interpolated, in place of the formula's rows for their own
+      tubes. Rows are what published models have, and all that a change of
+      length needs; but where frames are more or fewer tubes wide, a row stands
+      for another place than it did in training, an interpolated one does not.
     **options: of `interop.store.read`: num_frames, size, encoder_heads,
       decoder_heads, config, note. Files do not tell clip geometry: a .pth is
       taken to be 16 x 224.
@@ -193,4 +194,8 @@ def load(path: str | pathlib.Path, **options) -> VideoEncoder:
   Raises:
     UserError: nothing there, or not such a checkpoint.
   """
-  return VideoEncoder(store.read(path, **options))
+  model = store.read(path, **options)
+  if interpolate:
+    run = model.settings
+    model = store.with_table(model, run.model.table_grid or run.grid)
+  return VideoEncoder(model)

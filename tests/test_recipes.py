@@ -9,6 +9,18 @@ import pytest
 from sigma_jax import settings as settings_lib
 from sigma_jax.models import sigma
 
+# Of SIGMA's scripts_finetune at 9876f09 and the defaults of its
+# run_class_finetuning.py; HMDB51's and Diving48's epochs and batch are ours.
+FINETUNED = {
+  "finetune_k400": (100, 32, "dense", (5, 3), True),
+  "finetune_ssv2": (40, 32, "segments", (2, 3), False),
+  "finetune_ucf101": (100, 32, "dense", (5, 3), True),
+  "finetune_diving48": (100, 32, "dense", (5, 3), True),
+  "severe_gym99": (100, 32, "dense", (5, 3), True),
+  "severe_fx_s1": (100, 32, "dense", (5, 3), True),
+  "severe_charades": (100, 32, "dense", (10, 3), True),
+}
+
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 RECIPES = [
   "k400_vitb",
@@ -44,6 +56,31 @@ def test_published_numbers(name, stride, batch, epochs, epsilon):
   assert settings.loss.epsilon == epsilon
   assert settings.loss.num_prototypes == 3000
   assert settings.target.kind == "mlp"
+
+
+@pytest.mark.parametrize("name", FINETUNED)
+def test_fine_tuning_is_that_of_the_scripts(name):
+  run = load(f"eval/{name}")
+  epochs, batch, sampling, views, flip = FINETUNED[name]
+  assert (run.train.epochs, run.train.batch_size) == (epochs, batch)
+  # 1e-3 for 256 videos: 1.25e-4 a step.
+  assert run.optimizer.base_lr * batch / 256 == pytest.approx(1.25e-4)
+  assert (run.optimizer.min_lr, run.optimizer.warmup_epochs) == (1e-6, 5)
+  assert (run.data.sampling, run.data.stride) == (sampling, 4)
+  assert (run.data.num_frames, run.data.samples) == (16, 1)
+  assert (run.supervised.views, run.data.flip) == (views, flip)
+  assert not run.data.antialias
+  assert load("k400_vitb").data.antialias  # pre-training scales with Pillow
+
+
+def test_the_attentive_probe_is_v_jepas():
+  run = load("eval/attentive_k400")
+  assert run.supervised.pooling == "attentive"
+  assert run.optimizer.weight_decay == 0.01
+  assert run.optimizer.weight_decay_end == 1e-6
+  assert run.optimizer.base_lr * run.train.batch_size / 256 == 1e-3
+  assert (run.optimizer.min_lr, run.optimizer.clip_norm) == (0, 1)
+  assert (run.train.epochs, run.supervised.views) == (20, (8, 3))
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -57,6 +57,10 @@ def test_grid():
       "model.encoder_dim must be divisible by model.encoder_heads, got 768 "
       "and 7",
     ),
+    (
+      {"model": {"table_grid": [8, 14]}},
+      "model.table_grid must be three numbers from 1 up",
+    ),
     ({"data": {"size": 100}}, "data.size must be divisible by model.patch"),
     (
       {"data": {"num_frames": 7}},
@@ -118,6 +122,7 @@ def test_fingerprint_changes_with_any_option():
     "data.crop": "center",
     "augment.erase_fill": "const",
     "model.init": "xavier",
+    "model.table_grid": (8, 14, 14),
     "model.dtype": "bfloat16",
     "model.remat": "full",
     "masking.kind": "random",

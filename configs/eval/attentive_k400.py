@@ -12,7 +12,7 @@ from sigma_jax import recipes
 
 
 def get_config():
-  """8 x 3 test views, as V-JEPA tests."""
+  """V-JEPA's probe and its 8 x 3 test views, but each view by itself."""
   config = recipes.attentive("k400")
   config.supervised.views = (8, 3)
   return config

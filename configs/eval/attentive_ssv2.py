@@ -12,5 +12,6 @@ from sigma_jax import recipes
 
 
 def get_config():
-  """2 x 3 test views, as V-JEPA tests; frames of segments, as SIGMA takes."""
+  """V-JEPA's probe and its 2 x 3 test views, but each view by itself, and with
+  frames of segments, as SIGMA takes."""
   return recipes.attentive("ssv2")

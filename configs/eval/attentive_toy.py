@@ -13,7 +13,7 @@ from sigma_jax import recipes
 def get_config(label_set: str = "motion"):
   """Chosen by the experiments in docs/LOG.md."""
   config = recipes.toy_supervised(label_set, trains="head")
-  config.supervised.pooling = "attention"
+  config.supervised.pooling = "attentive"
   config.supervised.head_scale = 1.0
   config.supervised.rates = (0.3, 1.0)
   return config

@@ -12,5 +12,5 @@ from sigma_jax import recipes
 
 
 def get_config():
-  """All is assumed: frames from the whole dive, 2 x 3 test views."""
+  """Data, clips and views by SIGMA's code; epochs and batch are assumed."""
   return recipes.finetune("diving48")

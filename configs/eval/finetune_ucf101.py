@@ -13,5 +13,5 @@ from sigma_jax import recipes
 
 
 def get_config():
-  """Epochs and batch are assumed; sampling and views as on Kinetics-400."""
+  """Data, clips and views by SIGMA's code; epochs and batch are assumed."""
   return recipes.finetune("ucf101")

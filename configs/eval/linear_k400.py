@@ -12,5 +12,5 @@ from sigma_jax import recipes
 
 
 def get_config():
-  """As published: dense clips of 16 x 4 frames, 5 x 3 test views."""
+  """Training as published on SSv2; dense clips of 16 x 4, 5 x 3 test views."""
   return recipes.linear("k400")

@@ -13,5 +13,5 @@ from sigma_jax import recipes
 
 
 def get_config():
-  """Data, metric and views are published; the training is assumed."""
+  """Data, targets, metric and views are published; the training is assumed."""
   return recipes.finetune("charades")

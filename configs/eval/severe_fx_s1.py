@@ -13,5 +13,5 @@ from sigma_jax import recipes
 
 
 def get_config():
-  """Data and metric are published; training and views are assumed."""
+  """Data, clips and views by SIGMA's code; epochs and batch are assumed."""
   return recipes.finetune("gym99_fx_s1")

@@ -16,5 +16,5 @@ from sigma_jax import recipes
 
 
 def get_config():
-  """Data and metric are published; how is counted is ours."""
+  """Data and metric are published; how repetitions are counted is ours."""
   return recipes.finetune("ucfrep")

@@ -30,12 +30,12 @@ def read(sequence: sequences.Sequence, data: settings_lib.Data) -> Clip:
 
   Args:
     sequence: what to read.
-    data: num_frames, size, sampling and stride are used; a clip lies in the
-      middle of the sequence (dense) or takes the middle of each segment.
+    data: num_frames, size, antialias, sampling and stride are used; a clip lies
+      in the middle of the sequence (dense) or takes the middle of each segment.
 
   Returns:
-    Frames scaled bilinearly (antialiased) and masks by the nearest pixel, both
-    without keeping the aspect ratio.
+    Frames scaled bilinearly and masks by the nearest pixel, both without
+    keeping the aspect ratio.
 
   Raises:
     UserError: there is no mask, or a file cannot be read. One line.
@@ -54,18 +54,19 @@ def read(sequence: sequences.Sequence, data: settings_lib.Data) -> Clip:
       len(pairs), data.num_frames, data.stride
     )
   chosen, place = np.unique(index, return_inverse=True)
-  frames = [_frame(pairs[i][0], data.size) for i in chosen]
+  frames = [_frame(pairs[i][0], data) for i in chosen]
   masks = [_mask(pairs[i][1], data.size) for i in chosen]
   distinct = np.diff(index, prepend=-1) > 0
   return Clip(np.stack(frames)[place], np.stack(masks)[place], distinct)
 
 
-def _frame(path: str, size: int) -> np.ndarray:
+def _frame(path: str, data: settings_lib.Data) -> np.ndarray:
   try:
     with stills.Still(path) as still:
-      return still.read([0], lambda width, height: (0, 0, width, height), size)[
-        0
-      ]
+      return still.read(
+        *([0], lambda width, height: (0, 0, width, height)),
+        *(data.size, data.antialias),
+      )[0]
   except DecodeError as error:
     raise errors.UserError(f"cannot read frame {path}: {error}") from error
 

@@ -101,6 +101,7 @@ class Clip:
     indices: np.ndarray,
     box_of: BoxOf | Sequence[BoxOf] | None = None,
     size: int = 0,
+    antialias: bool = True,
   ) -> np.ndarray:
     """Decodes frames: as `sources.Video.read`.
 
@@ -109,6 +110,7 @@ class Clip:
       box_of: width, height -> x, y, width, height; or several of these; None:
         the whole frame.
       size: side of the square that a box is scaled to, pixels.
+      antialias: of `settings.Data`.
 
     Returns:
       uint8 [n, h, w, 3], [n, size, size, 3] or [boxes, n, size, size, 3], RGB,
@@ -128,7 +130,7 @@ class Clip:
         self.path, f"frame {indices.max()} wanted of {self.num_frames}"
       )
     places, order = np.unique(indices, return_inverse=True)
-    pixels = Pixels(self.path, len(places), box_of, size)
+    pixels = Pixels(self.path, len(places), box_of, size, antialias)
     self._bounded(lambda: self._read(places.tolist(), pixels))
     return arranged(pixels.frames, order, box_of)
 

@@ -189,6 +189,7 @@ class Examples:
 
   def _cut(self, video: Video, indices: np.ndarray, boxes: list) -> np.ndarray:
     """Boxes of the same frames, decoded once: [boxes, n, size, size, 3]."""
+    options = (self._data.size, self._data.antialias)
     if len(boxes) == 1:
-      return video.read(indices, boxes[0], self._data.size)[None]
-    return video.read(indices, boxes, self._data.size)
+      return video.read(indices, boxes[0], *options)[None]
+    return video.read(indices, boxes, *options)

@@ -56,11 +56,12 @@ class Pixels:
     count: int,
     box_of: BoxOf | Sequence[BoxOf] | None,
     size: int,
+    antialias: bool,
   ):
     """For `count` frames; path for messages, the rest as `Clip.read`."""
     self.frames = None
     self._path, self._count = path, count
-    self._box_of, self._size = box_of, size
+    self._box_of, self._size, self._antialias = box_of, size, antialias
     self._form, self._taken = None, set()
 
   def pick(self, frames: Iterable[tuple[int, av.VideoFrame]], keys: list[int]):
@@ -110,7 +111,7 @@ class Pixels:
       transforms.turned_box(box, turns, width, height)
       for box in boxes_of(self._box_of, width, height)
     ]
-    return transforms.FrameCutter(boxes, self._size)
+    return transforms.FrameCutter(boxes, self._size, self._antialias)
 
 
 def check_size(path: str, width: int, height: int) -> None:

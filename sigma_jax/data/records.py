@@ -163,7 +163,9 @@ class Record:
   def _one_error(self, problem: str):
     return one_error(self._name, f"shard {self._shard} {problem}")
 
-  def read(self, indices, box_of=None, size: int = 0) -> np.ndarray:
+  def read(
+    self, indices, box_of=None, size: int = 0, antialias: bool = True
+  ) -> np.ndarray:
     """As `sources.Video.read`."""
     places, order = np.unique(indices, return_inverse=True)
     if places[0] < 0 or places[-1] >= self.num_frames:
@@ -172,7 +174,10 @@ class Record:
       )
     with self._one_error("damaged"):
       images = [self._image(place) for place in places.tolist()]
-      frames = _cut(images, box_of, size) if box_of else _whole(images)[None]
+      if box_of:
+        frames = _cut(images, box_of, size, antialias)
+      else:
+        frames = _whole(images)[None]
     return pixels.arranged(frames, order, box_of)
 
   def times(self, indices: np.ndarray) -> np.ndarray:
@@ -206,7 +211,7 @@ def _whole(images: list) -> np.ndarray:
   return np.stack([transforms.to_rgb(frame, reformatter) for frame in frames])
 
 
-def _cut(images: list, box_of, size: int) -> np.ndarray:
+def _cut(images: list, box_of, size: int, antialias: bool) -> np.ndarray:
   images = [jpeg.Tiled(image) for image in images]
   boxes = pixels.boxes_of(box_of, images[0].width, images[0].height)
   around = _around(boxes)
@@ -215,7 +220,7 @@ def _cut(images: list, box_of, size: int) -> np.ndarray:
     raise ValueError("frames of several sizes")
   left, top = corners[0]
   inner = [(x - left, y - top, *sides) for x, y, *sides in boxes]
-  cutter = transforms.FrameCutter(inner, size)
+  cutter = transforms.FrameCutter(inner, size, antialias)
   frames = np.empty((len(boxes), len(parts), size, size, 3), np.uint8)
   for number, frame in enumerate(jpeg.decode(parts)):
     for place, cut in enumerate(cutter(frame)):

@@ -28,6 +28,7 @@ class Video(Protocol):
     indices: np.ndarray,
     box_of: BoxOf | Sequence[BoxOf] | None = None,
     size: int = 0,
+    antialias: bool = True,
   ) -> np.ndarray:
     """Frames, whole or cut.
 
@@ -37,11 +38,11 @@ class Video(Protocol):
         called once. Several: from one decoding, as each by itself would give.
         None: all of it, not resized.
       size: side of the square that a box is scaled to, pixels.
+      antialias: of `settings.Data`.
 
     Returns:
-      uint8 RGB, upright: [n, size, size, 3], bilinear and antialiased; of
-      several boxes [boxes, n, size, size, 3]; without box_of
-      [n, height, width, 3].
+      uint8 RGB, upright: [n, size, size, 3], bilinear; of several boxes
+      [boxes, n, size, size, 3]; without box_of [n, height, width, 3].
 
     Raises:
       DecodeError: any of these frames cannot be had.

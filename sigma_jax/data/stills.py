@@ -51,7 +51,9 @@ class Still:
   def __exit__(self, *_) -> None:
     pass
 
-  def read(self, indices, box_of=None, size: int = 0) -> np.ndarray:
+  def read(
+    self, indices, box_of=None, size: int = 0, antialias: bool = True
+  ) -> np.ndarray:
     """As `sources.Video.read`."""
     if np.max(indices) > 0:
       raise DecodeError(self._path, f"frame {np.max(indices)} wanted of 1")
@@ -60,7 +62,7 @@ class Still:
       height, width = self._frame.shape[:2]
       frames = np.stack(
         [
-          transforms.crop_resize(frames[0], box, size)
+          transforms.crop_resize(frames[0], box, size, antialias)
           for box in pixels.boxes_of(box_of, width, height)
         ]
       )

@@ -23,22 +23,27 @@ _QUARTER_COLOUR = ("yuv420p", "yuvj420p")
 _UNKNOWN = 2  # of colour primaries and transfer: ITU-T H.273
 
 
-def crop_resize(video: np.ndarray, box: Box, size: int) -> np.ndarray:
+def crop_resize(
+  video: np.ndarray, box: Box, size: int, antialias: bool = True
+) -> np.ndarray:
   """Cuts a box out of every frame and scales it to a square.
 
   Args:
     video: uint8 [t, h, w, 3], RGB.
     box: inside the frames.
     size: side of the result, pixels.
+    antialias: of `settings.Data`.
 
   Returns:
-    uint8 [t, size, size, 3]; bilinear, antialiased, rounded. Where the box has
+    uint8 [t, size, size, 3]; bilinear, rounded. Where the box has
     that size already, a view of the input.
   """
   x, y, width, height = box
   video = video[:, y : y + height, x : x + width]
   if (width, height) == (size, size):
     return video
+  if not antialias:
+    return _interpolate(video, size)
   scaler = VideoReformatter()
   out = np.empty((len(video), size, size, 3), np.uint8)
   for number, frame in enumerate(video):
@@ -52,6 +57,41 @@ def crop_resize(video: np.ndarray, box: Box, size: int) -> np.ndarray:
   return out
 
 
+def _interpolate(video: np.ndarray, size: int) -> np.ndarray:
+  """Between the nearest two pixels each way, however much it shrinks.
+
+  Pixel centres are aligned and borders repeated: PyTorch's `interpolate`
+  (bilinear, align_corners=False) and OpenCV's INTER_LINEAR, but for rounding.
+  """
+  _, height, width, _ = video.shape
+  out = np.empty((len(video), size, size, 3), np.uint8)
+  rows, columns = (_neighbours(old, size) for old in (height, width))
+  for number, frame in enumerate(video):
+    mixed = _between(frame, *rows, 0)
+    mixed = _between(mixed, *columns, 1)
+    out[number] = np.rint(mixed, out=mixed)
+  return out
+
+
+def _between(x: np.ndarray, first, second, share, axis: int) -> np.ndarray:
+  """x at `first`, `share` of the way to `second` along an axis: float32."""
+  start = x.take(first, axis).astype(np.float32)
+  way = x.take(second, axis).astype(np.float32)
+  way -= start
+  way *= share.reshape(-1, *[1] * (x.ndim - 1 - axis))
+  start += way
+  return start
+
+
+def _neighbours(old: int, new: int) -> tuple[np.ndarray, ...]:
+  """Of each new sample the two old ones around it, and the second's share."""
+  centre = (np.arange(new) + 0.5) * (old / new) - 0.5
+  centre = centre.clip(0, old - 1)
+  first = centre.astype(np.int64)
+  share = (centre - first).astype(np.float32)
+  return first, np.minimum(first + 1, old - 1), share
+
+
 class FrameCutter:
   """Does crop_resize's work on decoded frames, without whole frames in RGB.
 
@@ -61,12 +101,12 @@ class FrameCutter:
   which cuts off what it should round and repeats each colour sample over 2 x 2
   pixels where this one interpolates. Both take a sample to lie in the middle
   of the four. Boxes of odd sides go through crop_resize: swscale would
-  stretch their colour.
+  stretch their colour. So do all boxes where nothing is to be antialiased.
   """
 
-  def __init__(self, boxes: Sequence[Box], size: int):
+  def __init__(self, boxes: Sequence[Box], size: int, antialias: bool = True):
     """Prepares to cut boxes and scale each to a square of `size` pixels."""
-    self._boxes, self._size = boxes, size
+    self._boxes, self._size, self._antialias = boxes, size, antialias
     self._reformatter = VideoReformatter()
     self._format, self._graphs = None, {}
 
@@ -82,13 +122,15 @@ class FrameCutter:
         cuts.append(self._scaled(frame, box))
         continue
       rgb = to_rgb(frame, self._reformatter) if rgb is None else rgb
-      cuts.append(crop_resize(rgb[None], box, self._size)[0])
+      cut = crop_resize(rgb[None], box, self._size, self._antialias)
+      cuts.append(cut[0])
     return cuts
 
   def _in_one_pass(self, frame: av.VideoFrame, box: Box) -> bool:
     sides = box[2:]
     return (
-      frame.format.name in _QUARTER_COLOUR
+      self._antialias
+      and frame.format.name in _QUARTER_COLOUR
       and sides != (self._size, self._size)
       and not any(side % 2 for side in sides)
     )

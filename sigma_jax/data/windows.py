@@ -140,9 +140,9 @@ class _Window:
   def __exit__(self, *error) -> None:
     self._video.__exit__(*error)
 
-  def read(self, indices, box_of=None, size: int = 0) -> np.ndarray:
+  def read(self, indices, *options) -> np.ndarray:
     """As `sources.Video.read`."""
-    return self._video.read(self._frames[indices], box_of, size)
+    return self._video.read(self._frames[indices], *options)
 
   def times(self, indices) -> np.ndarray:
     """As `sources.Video.times`: of the whole video."""

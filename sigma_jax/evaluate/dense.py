@@ -68,6 +68,8 @@ def _video_models(config: settings_lib.Settings) -> dict[str, Encoder]:
       raise errors.UserError(
         f"init: {error} (an image model's weights need segmentation.teacher)"
       ) from error
+    table = config.model.table_grid
+    models[PRETRAINED] = store.with_table(models[PRETRAINED], table)
     settings = models[PRETRAINED].settings
   _check_divides(config.data, settings.model.tubelet, settings.model.patch)
   draw = jax.jit(lambda key: sigma.init_params(settings, key)["encoder"])

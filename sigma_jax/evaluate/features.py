@@ -1,7 +1,6 @@
 """Mean-pooled features of a frozen encoder, each clip exactly once."""
 
 import functools
-import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -71,11 +70,9 @@ def extract(
 
 @functools.lru_cache(maxsize=4)  # compiled once for all parts of a data set
 def _pooler(settings: settings_lib.Settings, mesh, layer: int):
-  num_tokens = math.prod(settings.grid)
-
   def make():
     return vit.Encoder(
-      settings.model, num_tokens, final_norm=False, rngs=nnx.Rngs(0)
+      settings.model, settings.grid, final_norm=False, rngs=nnx.Rngs(0)
     )
 
   graph = nnx.split(nnx.eval_shape(make))[0]

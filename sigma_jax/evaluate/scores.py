@@ -122,30 +122,25 @@ def mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
   return float(np.nanmean(average_precision(scores, targets)))
 
 
-def repetition_error(
-  predicted: np.ndarray, counts: np.ndarray
-) -> tuple[float, float]:
-  """How far counts of repetitions are off.
+def repetition_errors(
+  predicted: np.ndarray, counts: np.ndarray, *, rounded: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+  """How far counts of repetitions are off, clip by clip.
 
   Args:
-    predicted: float [m], not rounded.
+    predicted: float [m].
     counts: [m], the truth, above 0.
+    rounded: to whole counts first, halves to the even one, as SEVERE's code
+      does before both figures (`val_2stream.py`, which is that of
+      https://github.com/Xiaodomgdomg/Deep-Temporal-Repetition-Counting).
 
   Returns:
-    Mean of |predicted - count| / count, and the share of clips that are off by
-    at most one.
+    |predicted - count| / count, float64 [m], and whether it is off by at most
+    one, bool [m].
 
   Raises:
     ValueError: a count is not above 0.
   """
-  relative, near = repetition_errors(predicted, counts)
-  return float(relative.mean()), float(near.mean())
-
-
-def repetition_errors(
-  predicted: np.ndarray, counts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """As `repetition_error`, clip by clip: float64 [m] and bool [m]."""
   counts = np.asarray(counts, np.float64)
   if not (counts > 0).all():
     row = int(np.flatnonzero(~(counts > 0))[0])
@@ -153,7 +148,8 @@ def repetition_errors(
       f"row {row} has {counts[row]:g} repetitions; an error relative to them "
       "needs at least one"
     )
-  off = np.abs(np.asarray(predicted, np.float64) - counts)
+  predicted = np.asarray(predicted, np.float64)
+  off = np.abs((np.rint(predicted) if rounded else predicted) - counts)
   return off / counts, off <= 1
 
 

@@ -36,8 +36,9 @@ def judge(
     interval of the first metric). classes: top1, top5 (None up to 5 classes, of
     which any five are right), mean_per_class with its own mean_per_class_low
     and _high, chance (the share of the most frequent class among the test
-    videos) and the spread over views. multilabel: map. count: error,
-    off_by_one.
+    videos) and the spread over views. multilabel: map. count: error and
+    off_by_one, of rounded counts as published, and both with _unrounded behind
+    their names.
 
   Raises:
     ValueError: no clip could be read.
@@ -98,13 +99,17 @@ def _counts(values, rows, videos, truth, resamples) -> Row:
   judged = np.flatnonzero((read == windows) & (windows > 0))
   if not len(judged):
     raise ValueError("no video could be read to its end")
-  relative, near = scores.repetition_errors(sums[judged], truth[judged])
+  sums, truth = sums[judged], truth[judged]
+  relative, near = scores.repetition_errors(sums, truth)
+  exact, close = scores.repetition_errors(sums, truth, rounded=False)
   low, high = scores.bootstrap_mean(relative, resamples)
   return {
     "error": float(relative.mean()),
     "low": low,
     "high": high,
     "off_by_one": float(near.mean()),
+    "error_unrounded": float(exact.mean()),
+    "off_by_one_unrounded": float(close.mean()),
     "num_test": len(judged),
     "num_clips": len(values),
   }

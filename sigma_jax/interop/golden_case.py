@@ -141,11 +141,11 @@ def _check_video(arrays: dict, layout: layout_lib.Layout) -> None:
     raise ValueError(f"video {video.shape} does not divide into tubes {sides}")
 
 
-def num_tubes(case: Case) -> int:
-  """n, tubes of one clip."""
+def grid(case: Case) -> tuple[int, int, int]:
+  """Tubes along time, height and width of the case's clips."""
   model = case.layout.model
   _, time, height, width, _ = case.arrays["video"].shape
-  return time // model.tubelet * (height * width // model.patch**2)
+  return time // model.tubelet, height // model.patch, width // model.patch
 
 
 def _check_mask(arrays: dict, layout: layout_lib.Layout) -> None:

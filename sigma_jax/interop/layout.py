@@ -15,6 +15,7 @@ from sigma_jax.models import heads, targets, variants, vit
 
 # Published widths whose heads are not dim / 64: both are ViT-H's.
 _HEADS = {("encoder", 1280): 16, ("decoder", 640): 8}
+_ANY_GRID = (1, 1, 1)  # no parameter's shape depends on it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,11 +106,11 @@ def shapes(layout: Layout) -> dict:
   classes, dim = layout.num_classes, layout.target_dim
   pixels = model.tubelet * model.patch**2 * 3
   if classes:
-    return _shapes(heads.Classifier, model, 1, classes)
-  params = {"encoder": _shapes(vit.Encoder, model, 1)}
+    return _shapes(heads.Classifier, model, _ANY_GRID, classes)
+  params = {"encoder": _shapes(vit.Encoder, model, _ANY_GRID)}
   if not dim:
     return params
-  params["decoder"] = _shapes(vit.Decoder, model, 1, dim)
+  params["decoder"] = _shapes(vit.Decoder, model, _ANY_GRID, dim)
   if layout.hidden is not None:
     params["target"] = _shapes(
       targets.MlpTarget,

@@ -65,16 +65,16 @@ def pretrain(case: Case, labels: dict[str, np.ndarray] | None = None):
 
 def _features(case: Case, params: dict) -> dict[str, jax.Array]:
   """Encoder, decoder and target outputs under the case's mask."""
-  layout, tubes = case.layout, golden_case.num_tubes(case)
+  layout, grid = case.layout, golden_case.grid(case)
   model = layout.model
   given = jnp.asarray(case.arrays["mask"].astype(bool))
   mask = masking.from_bool(given, int(case.arrays["mask"][0].sum()))
   pixels = vit.split_tubes(
     jnp.asarray(case.arrays["video"]), model.tubelet, model.patch
   )
-  encoder = layout_lib.assemble(params["encoder"], vit.Encoder, model, tubes)
+  encoder = layout_lib.assemble(params["encoder"], vit.Encoder, model, grid)
   decoder = layout_lib.assemble(
-    params["decoder"], vit.Decoder, model, tubes, layout.target_dim
+    params["decoder"], vit.Decoder, model, grid, layout.target_dim
   )
   encoded = encoder(pixels, mask.visible)
   decoded = decoder(encoded, mask.visible, mask.masked)
@@ -106,6 +106,7 @@ def _project(case: Case, params: dict, pixels, masked) -> jax.Array:
     pixels.shape[-1],
     layout.hidden,
     layout.target_dim,
+    init=layout.model.init,
     dtype=jnp.float32,
   )
   return target(pixels, masked)
@@ -149,7 +150,7 @@ def finetune(case: Case) -> dict[str, np.ndarray]:
       params,
       heads.Classifier,
       layout.model,
-      golden_case.num_tubes(case),
+      golden_case.grid(case),
       layout.num_classes,
     )
     video = jnp.asarray(case.arrays["video"])

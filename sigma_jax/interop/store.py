@@ -1,5 +1,6 @@
 """Checkpoints as workdirs: reading any of the formats, writing any of them."""
 
+import dataclasses
 import json
 import pathlib
 import runpy
@@ -89,6 +90,31 @@ def read(
   return Model(layout, params, _settings(layout, config, geometry))
 
 
+def with_table(model: Model, grid: tuple[int, ...]) -> Model:
+  """The model for clips whose position table is interpolated.
+
+  Args:
+    model: as read.
+    grid: `settings.Model.table_grid`, the grid whose table its encoder was
+      trained with; empty: the model as it is, whose own run may interpolate.
+
+  Raises:
+    UserError: its encoder was trained with another table.
+  """
+  if not grid:
+    return model
+  run = model.settings
+  trained = run.model.table_grid or run.grid
+  if grid != trained:
+    raise errors.UserError(
+      f"model.table_grid is {grid}, but the encoder was trained with the "
+      f"position table of {trained}; give that, or leave it out for the "
+      "formula's own rows"
+    )
+  changed = dataclasses.replace(run.model, table_grid=grid)
+  return model._replace(settings=dataclasses.replace(run, model=changed))
+
+
 def write_workdir(
   workdir: str | pathlib.Path, model: Model, source: str, note: Note
 ) -> None:
@@ -117,7 +143,18 @@ def write_workdir(
 def export(
   model: Model, out: str | pathlib.Path, kind: str, note: Note
 ) -> None:
-  """Writes a checkpoint for PyTorch ("pth") or transformers ("hf")."""
+  """Writes a checkpoint for PyTorch ("pth") or transformers ("hf").
+
+  Raises:
+    UserError: its encoder's position table is an interpolated one.
+  """
+  table = model.settings.model.table_grid
+  if table and table != model.settings.grid:
+    raise errors.UserError(
+      f"this encoder was trained with the position table of {table}, "
+      f"interpolated to {model.settings.grid} (model.table_grid): no format "
+      "but a run's own can say so, and the formula's rows would be others"
+    )
   if kind == "pth":
     tensors = published.from_params(model.params, model.layout)
     pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -218,7 +255,8 @@ def _settings(layout, config, geometry) -> settings_lib.Settings:
     fields += ("encoder_dim", "encoder_depth", "encoder_heads")
   else:
     wanted, given = layout_lib.of_settings(config), layout
-    fields = [f for f in vars(config.model) if f not in ("dtype", "remat")]
+    free = ("dtype", "remat", "table_grid")
+    fields = [f for f in vars(config.model) if f not in free]
   differing = [
     f"model.{name} ({getattr(given.model, name)} in the checkpoint, "
     f"{getattr(wanted.model, name)} in the config)"

@@ -5,14 +5,50 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
 
-from sigma_jax.models import attention, layers, vit
+from sigma_jax.models import attention, initial, layers, vit
+
+# Of V-JEPA's attentive probe.
+_PROBE_EPSILON, _PROBE_STD = 1e-5, 0.02
 
 
 class AttentivePool(nnx.Module):
-  """One block of cross-attention whose query is learnt: tokens to one vector.
+  """V-JEPA's: one block of cross-attention whose query is learnt.
 
-  The probe of V-JEPA (https://arxiv.org/abs/2404.08471): the query attends to
-  the normalised tokens, the result is added to it, an MLP follows.
+  https://github.com/facebookresearch/jepa, src/models/attentive_pooler.py at
+  51c59d5: the query attends to the normalised tokens, what it finds is added to
+  it as it is (the code's output projection is not applied), an MLP follows.
+  Weights are normal of deviation 0.02, the MLP's last ones divided by sqrt(2),
+  biases zero; LayerNorm's epsilon is 1e-5.
+  """
+
+  def __init__(self, dim: int, heads: int, *, mlp_ratio, rngs: nnx.Rngs):
+    """Widths as of a block of the encoder."""
+    self.heads = heads
+    draw, last = (
+      jax.nn.initializers.normal(_PROBE_STD / scale) for scale in (1, 2**0.5)
+    )
+    query = draw(rngs.params(), (1, dim), jnp.float32)
+    self.query_tokens = nnx.Param(query)
+    self.norm1 = layers.layer_norm(dim, _PROBE_EPSILON, rngs=rngs)
+    self.q = layers.Linear(dim, dim, kernel_init=draw, rngs=rngs)
+    self.kv = layers.Linear(dim, 2 * dim, kernel_init=draw, rngs=rngs)
+    self.norm2 = layers.layer_norm(dim, _PROBE_EPSILON, rngs=rngs)
+    self.mlp = layers.Mlp(
+      dim, mlp_ratio * dim, inits=(draw, last), dtype=jnp.float32, rngs=rngs
+    )
+
+  def __call__(self, tokens: jax.Array) -> jax.Array:
+    """tokens: float32 [b, n, d] -> [b, d]."""
+    query = self.query_tokens[...]
+    x = query + _attend(self, query, tokens)
+    return x + self.mlp(self.norm2(x))
+
+
+class ProjectedPool(nnx.Module):
+  """`AttentivePool` as it was here at first, for runs that were trained so.
+
+  What the query finds goes through a linear map; weights are xavier-uniform,
+  the query is not decayed, LayerNorm's epsilon is the encoder's.
   """
 
   def __init__(self, dim, heads, *, mlp_ratio, norm_epsilon, rngs: nnx.Rngs):
@@ -29,19 +65,22 @@ class AttentivePool(nnx.Module):
 
   def __call__(self, tokens: jax.Array) -> jax.Array:
     """tokens: float32 [b, n, d] -> [b, d]."""
-    batch = len(tokens)
-    query = jnp.broadcast_to(
-      self.q(self.query[...]), (batch, 1, self.q.out_features)
-    )
-    parts = (query, *jnp.split(self.kv(self.norm1(tokens)), 2, axis=-1))
-    split = (rearrange(x, "b n (h d) -> b n h d", h=self.heads) for x in parts)
-    found = rearrange(attention.attend(*split), "b 1 h d -> b (h d)")
-    x = self.query[...] + self.proj(found)
+    query = self.query[...]
+    x = query + self.proj(_attend(self, query, tokens))
     return x + self.mlp(self.norm2(x))
 
 
+def _attend(pool, query: jax.Array, tokens: jax.Array) -> jax.Array:
+  """What a pool's query, float32 [1, d], finds in tokens [b, n, d]: [b, d]."""
+  asked = pool.q(query)
+  asked = jnp.broadcast_to(asked, (len(tokens), *asked.shape))
+  parts = (asked, *jnp.split(pool.kv(pool.norm1(tokens)), 2, axis=-1))
+  split = (rearrange(x, "b n (h d) -> b n h d", h=pool.heads) for x in parts)
+  return rearrange(attention.attend(*split), "b 1 h d -> b (h d)")
+
+
 class Head(nnx.Module):
-  """The tokens of a clip to the outputs of a task: pooled, normalised, mapped.
+  """The tokens of a clip to the outputs of a task: pooled and mapped.
 
   Of mean pooling, parameters are named as in the published fine-tuned models.
   """
@@ -60,30 +99,32 @@ class Head(nnx.Module):
     Args:
       model: `settings.Model` of the encoder.
       num_outputs: c, such as classes.
-      pooling: mean or attention, see `settings.Supervised`.
-      scale: of the linear map's initial weights, normal of deviation 0.02.
+      pooling: mean, attentive or attention, see `settings.Supervised`.
+      scale: of the linear map's initial weights, normal of deviation 0.02; of
+        attentive pooling, whose map PyTorch's default initialises, of those.
       rngs: of the weights.
     """
     dim, epsilon = model.encoder_dim, model.norm_epsilon
-    if pooling == "attention":
-      self.pool = AttentivePool(
-        dim,
-        model.encoder_heads,
-        mlp_ratio=model.mlp_ratio,
-        norm_epsilon=epsilon,
-        rngs=rngs,
-      )
+    sizes = {"mlp_ratio": model.mlp_ratio, "rngs": rngs}
     self.pooling = pooling
-    self.norm = layers.layer_norm(dim, epsilon, rngs=rngs)
-    init = jax.nn.initializers.truncated_normal(0.02 * scale)
-    self.head = layers.Linear(dim, num_outputs, kernel_init=init, rngs=rngs)
+    init = {"kernel_init": jax.nn.initializers.truncated_normal(0.02 * scale)}
+    if pooling == "attentive":
+      self.pool = AttentivePool(dim, model.encoder_heads, **sizes)
+      init = initial.torch_default(dim, scale)
+    else:
+      if pooling == "attention":
+        self.pool = ProjectedPool(
+          dim, model.encoder_heads, norm_epsilon=epsilon, **sizes
+        )
+      self.norm = layers.layer_norm(dim, epsilon, rngs=rngs)
+    self.head = layers.Linear(dim, num_outputs, rngs=rngs, **init)
 
   def pooled(self, tokens: jax.Array) -> jax.Array:
     """float32 [b, n, d] -> float32 [b, d], what the linear map reads."""
-    attentive = self.pooling == "attention"
-    return self.norm(
-      self.pool(tokens) if attentive else jnp.mean(tokens, axis=1)
-    )
+    if self.pooling == "attentive":
+      return self.pool(tokens)
+    attends = self.pooling == "attention"
+    return self.norm(self.pool(tokens) if attends else jnp.mean(tokens, axis=1))
 
   def outputs(self, tokens: jax.Array) -> jax.Array:
     """float32 [b, n, d] -> float32 [b, c]."""
@@ -95,15 +136,24 @@ class Classifier(Head):
 
   With mean pooling it is what VideoMAE and SIGMA publish: the tokens of all
   tubes, without the encoder's own last norm, are averaged, normalised and
-  mapped to classes.
+  mapped to classes. Attentive pooling reads tokens after that norm, as in
+  V-JEPA's code.
   """
 
   def __init__(
-    self, model, num_tokens: int, num_classes: int, *, rngs: nnx.Rngs, **options
+    self,
+    model,
+    grid: tuple[int, int, int],
+    num_classes: int,
+    *,
+    rngs: nnx.Rngs,
+    **options,
   ):
-    """model: `settings.Model`; num_tokens: n of a full clip; rest as `Head`."""
+    """model, grid: as `vit.Encoder`; rest as `Head`."""
     self.tubelet, self.patch = model.tubelet, model.patch
-    self.encoder = vit.Encoder(model, num_tokens, final_norm=False, rngs=rngs)
+    self.encoder = vit.Encoder(
+      model, grid, final_norm=options.get("pooling") == "attentive", rngs=rngs
+    )
     super().__init__(model, num_classes, rngs=rngs, **options)
 
   def tokens(self, video: jax.Array, **options) -> jax.Array:

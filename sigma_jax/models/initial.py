@@ -14,10 +14,23 @@ import jax
 import jax.numpy as jnp
 
 _xavier = jax.nn.initializers.xavier_uniform()
-# Uniform with variance 1 / (3 inputs), that is within 1 / sqrt(inputs).
-_torch_default = jax.nn.initializers.variance_scaling(
-  1 / 3, "fan_in", "uniform"
-)
+
+
+def torch_default(inputs: int, scale: float = 1.0) -> dict:
+  """PyTorch's own, for `layers.Linear`: uniform within scale / sqrt(inputs).
+
+  Args:
+    inputs: values that the map reads.
+    scale: of weights and biases.
+  """
+  # A variance of 1 / (3 inputs).
+  draw = jax.nn.initializers.variance_scaling(scale**2 / 3, "fan_in", "uniform")
+
+  def bias(key, shape, dtype):
+    bound = scale * inputs**-0.5
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+  return {"kernel_init": draw, "bias_init": bias}
 
 
 def outside_blocks(name: str, inputs: int) -> dict:
@@ -29,12 +42,7 @@ def outside_blocks(name: str, inputs: int) -> dict:
   """
   if name == "xavier":
     return {"kernel_init": _xavier}
-
-  def bias(key, shape, dtype):
-    bound = inputs**-0.5
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-  return {"kernel_init": _torch_default, "bias_init": bias}
+  return torch_default(inputs)
 
 
 def mask_token(name: str, key: jax.Array, dim: int) -> jax.Array:

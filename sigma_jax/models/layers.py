@@ -89,9 +89,19 @@ class Attention(nnx.Module):
 class Mlp(nnx.Module):
   """Two linear maps with an exact (erf) GELU between."""
 
-  def __init__(self, dim: int, hidden: int, *, dtype, rngs: nnx.Rngs):
-    self.fc1 = Linear(dim, hidden, dtype=dtype, rngs=rngs)
-    self.fc2 = Linear(hidden, dim, dtype=dtype, rngs=rngs)
+  def __init__(
+    self,
+    dim: int,
+    hidden: int,
+    *,
+    inits: tuple = (xavier_uniform, xavier_uniform),
+    dtype,
+    rngs: nnx.Rngs,
+  ):
+    """`inits`: of the two maps' weights."""
+    first, second = inits
+    self.fc1 = Linear(dim, hidden, kernel_init=first, dtype=dtype, rngs=rngs)
+    self.fc2 = Linear(hidden, dim, kernel_init=second, dtype=dtype, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """x: float [..., d] -> [..., d]."""

@@ -26,12 +26,10 @@ class Sigma(nnx.Module):
 
   def __init__(self, settings: settings_lib.Settings, *, rngs: nnx.Rngs):
     model = settings.model
-    time, height, width = settings.grid
     self.tubelet, self.patch = model.tubelet, model.patch
-    num_tokens = time * height * width
-    self.encoder = vit.Encoder(model, num_tokens, rngs=rngs)
+    self.encoder = vit.Encoder(model, settings.grid, rngs=rngs)
     self.target = targets.build(settings, rngs=rngs)
-    self.decoder = vit.Decoder(model, num_tokens, self.target.dim, rngs=rngs)
+    self.decoder = vit.Decoder(model, settings.grid, self.target.dim, rngs=rngs)
     if settings.loss.kind == "assignment":
       shape = (settings.loss.num_prototypes, self.target.dim)
       self.prototypes = nnx.Param(

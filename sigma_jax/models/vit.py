@@ -75,8 +75,8 @@ def interpolate_positions(
   """A position table for another number of frames or another resolution.
 
   Linear along time and bicubic (a = -0.75, half-pixel centres, borders
-  repeated) along rows and columns: what fine-tuning code around VideoMAE does
-  with `torch.nn.functional.interpolate`.
+  repeated) along rows and columns: what fine-tuning code around VideoMAE would
+  do with `torch.nn.functional.interpolate`, were a table in its checkpoints.
 
   Args:
     table: float [n, d], one row a tube, ordered (time, row, column).
@@ -95,42 +95,55 @@ def interpolate_positions(
   return x.reshape(-1, x.shape[-1])
 
 
-def positions(
-  dim: int, trained: tuple[int, int, int], grid: tuple[int, int, int]
-) -> np.ndarray | None:
-  """The table of an encoder that was trained on another grid.
+@functools.lru_cache
+def position_table(
+  dim: int, grid: tuple[int, int, int], given: tuple[int, ...] = ()
+) -> np.ndarray:
+  """What an encoder adds to the tokens of a clip.
+
+  By default the formula's rows, as in the published code (SIGMA, VideoMAE),
+  whose models hold no table but make one for the clips that they are built for:
+  a clip of fewer frames has the first rows of that of more, and tubes of
+  another resolution have other rows than their place had. `given` keeps each
+  place's meaning instead, at the price of rows that lie between the formula's.
 
   Args:
-    dim: of its tokens.
-    trained: tubes along time, height and width of the clips it was trained on.
-    grid: of the clips it is to see.
+    dim: of the tokens.
+    grid: tubes along time, height and width of the clip.
+    given: `settings.Model.table_grid`: a grid whose table is interpolated to
+      `grid`; empty: none is.
 
   Returns:
-    float32 [n, dim], or None where the grids are the same.
+    float32 [n, dim], ordered (time, row, column); not to be written to.
   """
-  if grid == trained:
-    return None
-  table = sinusoid_table(math.prod(trained), dim)
-  return interpolate_positions(table, trained, grid)
+  table = sinusoid_table(math.prod(given or grid), dim)
+  if not given or given == grid:
+    return table
+  return interpolate_positions(table, given, grid)
 
 
 class Encoder(nnx.Module):
   """Embeds tubes, adds positions, runs the blocks and a final LayerNorm."""
 
   def __init__(
-    self, model, num_tokens: int, *, final_norm: bool = True, rngs: nnx.Rngs
+    self,
+    model,
+    grid: tuple[int, int, int],
+    *,
+    final_norm: bool = True,
+    rngs: nnx.Rngs,
   ):
-    """An encoder of clips with `num_tokens` tubes.
+    """An encoder of clips of one geometry.
 
     Args:
       model: `settings.Model`.
-      num_tokens: n of a full clip.
+      grid: tubes along time, height and width of a full clip.
       final_norm: whether there is a last LayerNorm; fine-tuned models have
         one behind their pooling instead.
       rngs: of the weights.
     """
     dim = model.encoder_dim
-    self.positions = num_tokens
+    self.grid, self.table_grid = tuple(grid), tuple(model.table_grid)
     self.dtype = jnp.dtype(model.dtype)
     values = model.tubelet * model.patch**2 * 3
     self.embed = layers.Linear(
@@ -161,7 +174,6 @@ class Encoder(nnx.Module):
     *,
     num_blocks: int | None = None,
     final_norm: bool = True,
-    positions: jax.Array | None = None,
     drop: layers.DropPath | None = None,
   ) -> jax.Array:
     """Encodes all tubes of a clip or the visible ones.
@@ -171,16 +183,14 @@ class Encoder(nnx.Module):
       index: int32 [b, v], the tubes to encode; None encodes all n.
       num_blocks: how many blocks to run; None runs all.
       final_norm: whether the encoder's own LayerNorm, if any, ends it.
-      positions: float32 [n, d] to add instead of the sinusoid table of the
-        grid that it was made for: see `interpolate_positions`.
       drop: stochastic depth, in fine-tuning.
 
     Returns:
       float32 tokens [b, v or n, d].
     """
-    if positions is None:
-      positions = sinusoid_table(self.positions, self.embed.out_features)
-    table = jnp.asarray(positions, jnp.float32)
+    table = jnp.asarray(
+      position_table(self.embed.out_features, self.grid, self.table_grid)
+    )
     if index is None:
       position = table[None]
     else:
@@ -195,9 +205,17 @@ class Encoder(nnx.Module):
 class Decoder(nnx.Module):
   """Predicts a p-vector for every masked tube from the visible tokens."""
 
-  def __init__(self, model, num_tokens: int, out_dim: int, *, rngs: nnx.Rngs):
+  def __init__(
+    self,
+    model,
+    grid: tuple[int, int, int],
+    out_dim: int,
+    *,
+    rngs: nnx.Rngs,
+  ):
+    """model, grid: as `Encoder`; out_dim: p."""
     dim = model.decoder_dim
-    self.positions = num_tokens
+    self.grid = tuple(grid)
     self.dim = dim
     dtype = jnp.dtype(model.dtype)
     self.embed = layers.Linear(
@@ -234,7 +252,7 @@ class Decoder(nnx.Module):
     Returns:
       float32 [b, m, p].
     """
-    table = jnp.asarray(sinusoid_table(self.positions, self.dim))
+    table = jnp.asarray(position_table(self.dim, self.grid))
     seen = self.embed(tokens).astype(jnp.float32) + table[visible]
     hidden = self.mask_token[...] + table[masked]
     x = self.stack(jnp.concatenate([seen, hidden], axis=1))

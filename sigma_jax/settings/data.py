@@ -34,6 +34,11 @@ class Data:
   crop: str = "multiscale"
   scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # of multiscale
   min_area: float = 0.08  # of random_resized, as a share of the frame
+  # How boxes that become smaller are scaled. True: each pixel is the mean of
+  # all that it covers, as in Pillow and the published pre-training. False: of
+  # the nearest two each way, as in the published fine-tuning (PyTorch's
+  # `interpolate`) and tests (OpenCV); whole frames become RGB first.
+  antialias: bool = True
   # Training clips are mirrored at random, on the device. Never where classes
   # tell left from right, nor in pre-training for such.
   flip: bool = False

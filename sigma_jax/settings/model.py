@@ -30,6 +30,11 @@ class Model:
   # Fresh weights: published, as the published code draws them; xavier, every
   # linear map xavier-uniform with zero biases: see models/initial.py.
   init: str = "published"
+  # Of fine-tuning and evaluation: tubes along time, height and width, such as
+  # (8, 14, 14), whose position table is interpolated to that of the clips.
+  # Empty: the formula's own rows for the clips' tubes, as published. A run that
+  # interpolates has it here, and what it leaves is read with the same table.
+  table_grid: tuple[int, ...] = ()
   dtype: str = "float32"  # of matrix products; all else stays float32
   # What the backward pass computes again to save memory: none; light, norms,
   # GELU and sums; dots, all but products with weights; full, every block.
@@ -39,6 +44,13 @@ class Model:
     freeze.choice("model.init", self.init, ("published", "xavier"))
     freeze.choice("model.dtype", self.dtype, ("float32", "bfloat16"))
     freeze.choice("model.remat", self.remat, ("none", "light", "dots", "full"))
+    if self.table_grid and (
+      len(self.table_grid) != 3 or min(self.table_grid) < 1
+    ):
+      raise ValueError(
+        "model.table_grid must be three numbers from 1 up, tubes along time, "
+        f"height and width, or empty; got {self.table_grid}"
+      )
     freeze.positive(
       "model", self, "tubelet", "patch", "mlp_ratio", "norm_epsilon"
     )

@@ -14,8 +14,10 @@ class Supervised:
   """
 
   trains: str = "all"  # all: fine-tuning; head: the encoder stays frozen
-  # mean: LayerNorm of the mean token, then a linear map. attention: a block of
-  # cross-attention whose query is learnt (V-JEPA's attentive probe) before it.
+  # mean: LayerNorm of the mean token, then a linear map. attentive: V-JEPA's
+  # attentive probe, a block of cross-attention whose query is learnt, then a
+  # linear map. attention: such a block with an output projection, and a
+  # LayerNorm behind it, as ours was at first.
   pooling: str = "mean"
   # classes: one a video, by the manifest. multilabel: several. count: how
   # often an action repeats.
@@ -43,7 +45,9 @@ class Supervised:
 
   def __post_init__(self):
     freeze.choice("supervised.trains", self.trains, ("all", "head"))
-    freeze.choice("supervised.pooling", self.pooling, ("mean", "attention"))
+    freeze.choice(
+      "supervised.pooling", self.pooling, ("mean", "attentive", "attention")
+    )
     freeze.choice(
       "supervised.targets", self.targets, ("classes", "multilabel", "count")
     )

@@ -14,6 +14,8 @@ class Optimizer:
   b1: float = 0.9
   b2: float = 0.95
   weight_decay: float = 0.05
+  # Where not negative, weight decay goes there by a cosine over the run.
+  weight_decay_end: float = -1.0
   warmup_epochs: float = 40.0
   clip_norm: float = 0.0  # global gradient norm; 0 switches clipping off
 

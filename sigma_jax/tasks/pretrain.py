@@ -2,7 +2,7 @@
 
 import pathlib
 
-from sigma_jax import settings
+from sigma_jax import errors, settings
 from sigma_jax.interop import teacher
 from sigma_jax.tasks import reading
 from sigma_jax.train import checkpoint, loop
@@ -16,9 +16,17 @@ def run(
   """Pre-trains on `data.train`; resumes what the workdir holds.
 
   A fresh run starts from `init`'s parameters where that is set.
+
+  Raises:
+    UserError: the input has to change.
   """
   from sigma_jax.data import sources
 
+  if config.model.table_grid:
+    raise errors.UserError(
+      "model.table_grid is for fine-tuning and evaluation: pre-training has "
+      "the formula's own rows; leave it out"
+    )
   frozen = teacher.load(config)
   initial = checkpoint.restore_params(config.init)[0] if config.init else None
   source = sources.load(config.data.train, config.data.root)

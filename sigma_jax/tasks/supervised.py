@@ -11,10 +11,16 @@ import numpy as np
 from sigma_jax import errors, settings
 from sigma_jax.evaluate import confusion, dense, frozen, predictions, verdicts
 from sigma_jax.interop import store
-from sigma_jax.models import vit
 from sigma_jax.tasks import reading
 from sigma_jax.train import checksums, loop, metrics, optimizer, supervised
 from sigma_jax.train import mesh as mesh_lib
+
+# Protocols of frozen encoders, by `supervised.pooling`.
+_PROBES = {
+  "mean": "linear, augmented",
+  "attentive": "attentive",
+  "attention": "attentive, projected",
+}
 
 
 def run(
@@ -37,11 +43,7 @@ def run(
   # What only the test needs is looked at now, and not after the training.
   train, val = labels.load_both(config)
   reading.check(config, val.source, samples=1, views=_views(config))
-  task = supervised.Task(
-    config,
-    train.num_outputs,
-    vit.positions(config.model.encoder_dim, model.settings.grid, config.grid),
-  )
+  task = supervised.Task(config, train.num_outputs)
   held = None
   if len(config.supervised.rates) > 1:
     kept, chosen = labels.held_out(
@@ -87,6 +89,7 @@ def _encoder(config) -> tuple[settings.Settings, store.Model]:
     model = store.read(config.init)
     if "encoder" not in model.params:
       raise errors.UserError(f"init {config.init!r} holds no encoder")
+    model = store.with_table(model, config.model.table_grid)
     trained = dataclasses.replace(
       model.settings.model, dtype=config.model.dtype, remat=config.model.remat
     )
@@ -108,18 +111,14 @@ def _encoder(config) -> tuple[settings.Settings, store.Model]:
 def _train(task, model, train, workdir, profile_steps) -> tuple[dict, dict]:
   """Trained parameters, averaged where that is wanted, and frozen ones."""
   config = task.settings
-  encoder = {
-    name: part
-    for name, part in model.params.get("encoder", {}).items()
-    if name != "norm"  # heads read the tokens before it
-  }
   fresh = jax.jit(lambda key: task.fresh(key))(jax.random.key(config.seed))
-  encoder = encoder or jax.device_get(fresh["encoder"])
+  fresh = jax.device_get(fresh)
+  encoder = starting_encoder(model.params, fresh["encoder"])
   initial, frozen_params = None, {}
   if task.frozen_encoder:
     frozen_params = {"encoder": encoder}
   else:
-    initial = jax.device_get(fresh) | {"encoder": encoder}
+    initial = fresh | {"encoder": encoder}
   open_batches = reading.train(config, workdir, train.source)
   state, _ = loop.run(
     config,
@@ -133,6 +132,20 @@ def _train(task, model, train, workdir, profile_steps) -> tuple[dict, dict]:
     profile_steps=profile_steps,
   )
   return optimizer.averaged(state.opt_state) or state.params, frozen_params
+
+
+def starting_encoder(given: dict, fresh: dict) -> dict:
+  """The encoder that heads stand on.
+
+  Most read tokens before the encoder's last norm, the attentive one after it;
+  a fine-tuned `init` has none and gets one of no effect.
+
+  Args:
+    given: parameters of `init`; {} without one.
+    fresh: of a random encoder with the parts that are wanted.
+  """
+  there = given.get("encoder", {})
+  return {name: there.get(name, part) for name, part in fresh.items()}
 
 
 class _WithTargets:
@@ -213,7 +226,7 @@ def _views(config) -> tuple[int, int]:
 def _protocol(options: settings.Supervised) -> str:
   if options.trains == "all":
     return "finetune"
-  return "attentive" if options.pooling == "attention" else "linear, augmented"
+  return _PROBES[options.pooling]
 
 
 def _write(config, workdir, row, by_rate, rows) -> None:

@@ -40,6 +40,8 @@ def cosine_schedule(
 def decay_mask(params: dict) -> dict:
   """True where weight decay applies: matrices; not biases, norms, mask token.
 
+  The query of V-JEPA's probe, [1, d], counts as a matrix there and here.
+
   Blocks are stacked along a leading depth axis, so the rule goes by name and
   not by the number of axes; an index behind it is a block's, see `layout`.
   """
@@ -47,7 +49,7 @@ def decay_mask(params: dict) -> dict:
   def rule(path, leaf):
     del leaf
     names = [entry.key for entry in path if hasattr(entry, "key")]
-    return names[-1] in ("kernel", "prototypes")
+    return names[-1] in ("kernel", "prototypes", "query_tokens")
 
   return jax.tree_util.tree_map_with_path(rule, params)
 
@@ -88,8 +90,8 @@ def layer_decay(params: dict, decay: float) -> dict:
   """Factor of each parameter's rate: decay^(L + 1 - i) for a depth of L.
 
   i is 0 for the embedding, the number from 1 of a block, L + 1 for the head
-  and norm (https://arxiv.org/abs/2106.08254). Stacked blocks have a factor a
-  block, shaped to multiply their leaves.
+  and the last norm (https://arxiv.org/abs/2106.08254). Stacked blocks have a
+  factor a block, shaped to multiply their leaves.
 
   Args:
     params: of `models.heads.Classifier`.
@@ -101,7 +103,7 @@ def layer_decay(params: dict, decay: float) -> dict:
 
   def factor(path, leaf):
     names = [entry.key for entry in path if hasattr(entry, "key")]
-    if names[0] != "encoder":
+    if names[0] != "encoder" or names[1] == "norm":
       return 1.0
     if "blocks" not in names:
       return decay ** (depth + 1)
@@ -170,11 +172,15 @@ def make(
   schedule = cosine_schedule(
     optimizer.base_lr * scale, optimizer.min_lr * scale, total_steps, warmup
   )
+  decay = optimizer.weight_decay
+  if optimizer.weight_decay_end >= 0:
+    end = optimizer.weight_decay_end
+    decay = cosine_schedule(decay, end, total_steps, 0)
   adamw = optax.adamw(
     schedule,
     b1=optimizer.b1,
     b2=optimizer.b2,
-    weight_decay=optimizer.weight_decay,
+    weight_decay=decay,
     mask=decay_mask,
   )
   if optimizer.clip_norm > 0:

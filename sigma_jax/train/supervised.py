@@ -24,13 +24,11 @@ class Task(NamedTuple):
   """A training with labels.
 
   settings: the run; its `model` is `init`'s. num_outputs: c: classes, or 1 for
-  counting. positions: float32 [n, d] where clips are of another grid than the
-  encoder was trained on; None: the sinusoid table.
+  counting.
   """
 
   settings: settings_lib.Settings
   num_outputs: int
-  positions: np.ndarray | None = None
 
   @property
   def frozen_encoder(self) -> bool:
@@ -42,7 +40,7 @@ class Task(NamedTuple):
     options = self.settings.supervised
     return heads.Classifier(
       self.settings.model,
-      int(np.prod(self.settings.grid)),
+      self.settings.grid,
       self.num_outputs,
       pooling=options.pooling,
       scale=options.head_scale,
@@ -87,7 +85,7 @@ class Task(NamedTuple):
     graph = nnx.split(nnx.eval_shape(lambda: self.module(nnx.Rngs(0))))[0]
     if not self.frozen_encoder:
       model = nnx.merge(graph, params)
-      return model(video, positions=self.positions, drop=drop)[None]
+      return model(video, drop=drop)[None]
 
     def merged(head):
       return nnx.merge(graph, {**head, "encoder": frozen["encoder"]})
@@ -95,7 +93,7 @@ class Task(NamedTuple):
     first = jax.tree.map(lambda leaf: leaf[0], params)
     # Nothing random: the published probes leave stochastic depth on in the
     # frozen encoder, an oversight.
-    tokens = merged(first).tokens(video, positions=self.positions)
+    tokens = merged(first).tokens(video)
     tokens = jax.lax.stop_gradient(tokens)
     return jax.vmap(lambda head: merged(head).outputs(tokens))(params)
 

@@ -3,6 +3,7 @@
 Local or remote alike: a workdir may be `gs://bucket/run`.
 """
 
+import dataclasses
 import json
 import os
 from typing import Any
@@ -27,6 +28,7 @@ _MODEL_KEYS = (
   "supervised.pooling",
   "supervised.rates",
   "supervised.ema",
+  "optimizer.weight_decay_end",  # of a schedule, which keeps a state
 )
 # Options of sections above that change no parameter's name or shape.
 _FREE_KEYS = (
@@ -116,9 +118,34 @@ def read_config(workdir: str | os.PathLike) -> settings_lib.Settings:
     for key, value in _BEFORE.items():
       section, name = key.split(".")
       stored.setdefault(section, {}).setdefault(name, value)
-    return settings_lib.Settings.from_config(stored)
+    settings = settings_lib.Settings.from_config(stored)
+    if "table_grid" not in stored["model"]:
+      settings = _with_table_before(settings)
+    return settings
   except ValueError as error:
     raise errors.UserError(f"{file}: {error}") from error
+
+
+def _with_table_before(run: settings_lib.Settings) -> settings_lib.Settings:
+  """A run from before `model.table_grid`, with the table that it had.
+
+  Fine-tuning and probes at another geometry than `init`'s interpolated its
+  table then. Where `init` is no longer there it is taken to be of the same.
+  """
+  if run.task != "supervised" or not run.init:
+    return run
+  try:
+    trained = read_config(run.init).grid
+  except errors.UserError:
+    if not path(run.init).is_file():
+      return run
+    # A .pth, which is taken to be of 16 x 224.
+    side = 224 // run.model.patch
+    trained = (16 // run.model.tubelet, side, side)
+  if trained == run.grid:
+    return run
+  model = dataclasses.replace(run.model, table_grid=trained)
+  return dataclasses.replace(run, model=model)
 
 
 def _differences(old: Any, new: Any, prefix: str = ""):

@@ -32,14 +32,14 @@ class Recorded:
     video = self._source.open(row, timeout)
     read = video.read
 
-    def coded(indices, box_of, size):
+    def coded(indices, box_of, size, antialias):
       boxes = []
 
       def noted(width, height):
         boxes.append(box_of(width, height))
         return boxes[0]
 
-      clip = read(indices, noted, size).copy()
+      clip = read(indices, noted, size, antialias).copy()
       code = np.asarray([row, *indices, *boxes[0]], np.int32)
       clip.reshape(-1)[: 4 * CODE] = code.view(np.uint8)
       return clip

@@ -100,7 +100,7 @@ class Numbers:
   def open(self, row, timeout):
     return self
 
-  def read(self, indices, box_of=None, size=0):
+  def read(self, indices, box_of=None, size=0, antialias=True):
     box_of(60, 50)
     return np.zeros((len(indices), size, size, 3), np.uint8)
 

@@ -2,10 +2,12 @@
 
 import av
 import numpy as np
+import PIL.Image
 import pytest
 from av.video.reformatter import VideoReformatter
 
-from sigma_jax.data import transforms
+from sigma_jax import settings as settings_lib
+from sigma_jax.data import examples, prepare, sources, transforms
 
 
 def test_a_box_of_the_right_size_is_copied_exactly():
@@ -35,6 +37,93 @@ def test_resizing_is_bilinear_antialiased_and_keeps_colour():
     assert out.dtype == np.uint8 and out.shape == (1, size, size, 3)
     error = np.abs(out[0] - expected)[2:-2, 2:-2]
     assert error.mean() < 0.5 and error.max() < 6
+
+
+def line(*values):
+  """One clip of two equal rows of grey pixels."""
+  return (
+    np.asarray(values, np.uint8)[None, None, :, None].repeat(2, 1).repeat(3, 3)
+  )
+
+
+def test_without_antialiasing_by_hand():
+  # Centres fall half-way between 0 and 100, and between 200 and 50.
+  cut = transforms.crop_resize(line(0, 100, 200, 50), (0, 0, 4, 2), 2, False)
+  assert cut[0, 0, :, 0].tolist() == [50, 125]
+  # To a quarter: of four pixels the middle two, whatever the others are.
+  eight = line(255, 10, 30, 255, 255, 0, 7, 255)
+  cut = transforms.crop_resize(eight, (0, 0, 8, 2), 2, False)
+  assert cut[0, 0, :, 0].tolist() == [20, 4]  # 3.5 to the even one
+  # Enlarged: a quarter and three quarters of the way; borders repeat.
+  cut = transforms.crop_resize(line(0, 100), (0, 0, 2, 2), 4, False)
+  assert cut[0, 0, :, 0].tolist() == [0, 25, 75, 100]
+
+
+@pytest.mark.parametrize("box", [(5, 3, 64, 56), (0, 0, 20, 33), (1, 2, 33, 7)])
+def test_without_antialiasing_is_pytorchs(box):
+  """What the published fine-tuning calls, on float frames."""
+  torch = pytest.importorskip("torch", reason="compares with PyTorch")
+  video = np.random.default_rng(0).integers(0, 256, (2, 70, 90, 3), np.uint8)
+  x, y, w, h = box
+  theirs = torch.nn.functional.interpolate(
+    torch.tensor(video[:, y : y + h, x : x + w]).permute(0, 3, 1, 2).float(),
+    size=(32, 32),
+    mode="bilinear",
+    align_corners=False,
+  )
+  theirs = theirs.permute(0, 2, 3, 1).numpy()
+  ours = transforms.crop_resize(video, box, 32, False)
+  assert np.abs(ours - theirs).max() <= 0.5 + 1e-3
+  other = transforms.crop_resize(video, box, 32)
+  if w > 40:  # noise that is averaged is another picture
+    assert np.abs(other - theirs).mean() > 10
+
+
+def test_frames_are_cut_without_antialiasing_too():
+  frame, _ = yuv_frame(90, 70)
+  whole = transforms.to_rgb(frame, VideoReformatter())
+  box = (10, 4, 60, 62)
+  cutter = transforms.FrameCutter([box], 24, False)
+  np.testing.assert_array_equal(
+    cutter(frame)[0], transforms.crop_resize(whole[None], box, 24, False)[0]
+  )
+
+
+@pytest.mark.parametrize("kind", ["image", "video", "record"])
+def test_the_option_reaches_every_kind_of_file(tmp_path, write_video, kind):
+  """Of black and white columns one way makes grey, the other the near ones."""
+  stripes = np.zeros((64, 64, 3), np.uint8)
+  stripes[:, ::4] = stripes[:, 3::4] = 255  # white, black, black, white
+  path = tmp_path / "a.png"
+  PIL.Image.fromarray(stripes).save(path)
+  if kind != "image":
+    path = tmp_path / "a.mp4"
+    frames = [av.VideoFrame.from_ndarray(stripes, "rgb24")] * 2
+    with av.open(str(path), "w") as container:
+      stream = container.add_stream("libx264", 10, {"qp": "0"})
+      stream.width = stream.height = 64
+      stream.pix_fmt = "yuv444p"
+      for frame in frames:
+        container.mux(stream.encode(frame.reformat(format="yuv444p")))
+      container.mux(stream.encode(None))
+  listed = tmp_path / "list.csv"
+  listed.write_text(f"{path} 0\n")
+  if kind == "record":
+    out = str(tmp_path / "records")
+    command = ["--manifest", str(listed), "--out", out, "--workers=1"]
+    assert prepare.main(command) == 0
+    listed = out
+  source = sources.load(str(listed))
+  found = {}
+  for antialias in (True, False):
+    run = settings_lib.Settings(
+      data=settings_lib.Data(num_frames=2, size=16, antialias=antialias),
+      model=settings_lib.Model(patch=4),
+    )
+    clips, *_ = examples.Examples(run, source, None).evaluate(0, 1, (1, 1))
+    found[antialias] = clips.astype(int)
+  assert 110 < found[True].mean() < 145
+  assert found[False].mean() < 40
 
 
 def test_flat_colour_is_kept():

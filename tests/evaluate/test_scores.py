@@ -139,15 +139,20 @@ def test_no_positives_is_an_error():
 
 
 def test_repetitions_by_hand():
-  predicted, counts = np.asarray([4.0, 3.0, 12.5]), np.asarray([5, 3, 10])
-  error, near = scores.repetition_error(predicted, counts)
-  assert error == pytest.approx((1 / 5 + 0 + 2.5 / 10) / 3)
-  assert near == pytest.approx(2 / 3)
-  relative, close = scores.repetition_errors(predicted, counts)
-  np.testing.assert_allclose(relative, [0.2, 0, 0.25])
-  np.testing.assert_array_equal(close, [True, True, False])
+  """Rounded first: 4.4 is 4, 6.5 is 6 (to the even one), 3.5 is 4, 11.6 12."""
+  predicted = np.asarray([4.4, 6.5, 3.5, 11.6])
+  counts = np.asarray([5, 5, 3, 10])
+  relative, near = scores.repetition_errors(predicted, counts)
+  np.testing.assert_allclose(relative, [1 / 5, 1 / 5, 1 / 3, 2 / 10])
+  assert near.tolist() == [True, True, True, False]
+  exact, close = scores.repetition_errors(predicted, counts, rounded=False)
+  np.testing.assert_allclose(exact, [0.12, 0.3, 0.5 / 3, 0.16])
+  assert close.tolist() == [True, False, True, False]
+  # 1.4 off is one off, 1.6 is two.
+  for value, right in ((6.4, True), (6.6, False), (3.6, True), (3.4, False)):
+    assert scores.repetition_errors([value], [5])[1][0] == right
   with pytest.raises(ValueError, match="row 1 has 0 repetitions"):
-    scores.repetition_error(predicted, np.asarray([5, 0, 10]))
+    scores.repetition_errors(predicted, np.asarray([5, 0, 10, 1]))
 
 
 @pytest.mark.parametrize(("right", "total"), [(300, 1000), (20, 40)])

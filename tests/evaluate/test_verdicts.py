@@ -95,11 +95,18 @@ COUNTED = [(i, 0, (c,)) for i, c in enumerate((1.5, 2.0, 4.0, 3.0, 3.0))]
 def test_a_count_is_the_sum_over_windows():
   truth = np.array([5.0, 4.0, 8.0])
   row = judge("count", predictions(COUNTED), truth, WINDOWS)
-  # Sums 3.5, 4, 6: off by 1.5 of 5, 0 of 4, 2 of 8.
-  assert row["error"] == pytest.approx((0.3 + 0 + 0.25) / 3)
-  assert row["off_by_one"] == pytest.approx(1 / 3)
-  assert 0 <= row["low"] < row["error"] < row["high"] <= 0.3
+  # Sums 3.5, 4, 6, the first rounded to 4: off by 1 of 5, 0 of 4, 2 of 8. The
+  # sum is rounded and not each window's count (2 + 2, 4, 6 here, but 1.4 + 1.4
+  # is 3 and not 2).
+  assert row["error"] == pytest.approx((0.2 + 0 + 0.25) / 3)
+  assert row["off_by_one"] == pytest.approx(2 / 3)
+  assert row["error_unrounded"] == pytest.approx((0.3 + 0 + 0.25) / 3)
+  assert row["off_by_one_unrounded"] == pytest.approx(1 / 3)
+  assert 0 <= row["low"] < row["error"] < row["high"] <= 0.25
   assert (row["num_test"], row["num_clips"]) == (3, 5)
+  halves = [(0, 0, (1.4,)), (1, 0, (1.4,))]
+  row = judge("count", predictions(halves), np.array([3.0]), [0, 0])
+  assert row["error"] == 0 and row["off_by_one"] == 1
 
 
 def test_a_video_that_lacks_a_window_is_not_counted():
@@ -107,7 +114,7 @@ def test_a_video_that_lacks_a_window_is_not_counted():
   clips = [clip for clip in COUNTED if clip[0] != 3]
   row = judge("count", predictions(clips), truth, WINDOWS)
   assert (row["num_test"], row["num_clips"]) == (2, 4)
-  assert row["error"] == pytest.approx(0.15)
+  assert row["error"] == pytest.approx(0.1)
   with pytest.raises(ValueError, match="no video could be read to its end"):
     judge("count", predictions(COUNTED[:1]), truth, WINDOWS)
 

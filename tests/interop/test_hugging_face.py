@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from sigma_jax import encoder as encoder_lib
 from sigma_jax import errors, masking
 from sigma_jax import settings as settings_lib
-from sigma_jax.interop import hugging_face, published
+from sigma_jax.interop import hugging_face, published, store
 from sigma_jax.interop import layout as layout_lib
 from sigma_jax.models import heads, vit
 
@@ -24,7 +25,7 @@ MODEL = settings_lib.Model(
   decoder_depth=1,
   decoder_heads=2,
 )
-TUBES = 2 * 4 * 4
+GRID = (2, 4, 4)  # of the clips
 MEAN, STD = np.array(vit.IMAGE_MEAN), np.array(vit.IMAGE_STD)
 
 
@@ -59,7 +60,7 @@ def _random_params(layout):
 
 def _merge(module, params, *args, **kwargs):
   made = nnx.eval_shape(
-    lambda: module(MODEL, TUBES, *args, rngs=nnx.Rngs(0), **kwargs)
+    lambda: module(MODEL, GRID, *args, rngs=nnx.Rngs(0), **kwargs)
   )
   return nnx.merge(nnx.split(made)[0], params)
 
@@ -110,6 +111,24 @@ def test_features_of_pretrained_models(library, video, tmp_path, kind):
   with torch.no_grad():
     theirs = model(_pixels(torch, video)).last_hidden_state.numpy()
   ours = _merge(vit.Encoder, params["encoder"])(_tubes(video))
+  np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_half_the_frames_have_the_tables_first_rows(library, video, tmp_path):
+  """transformers makes a table for the clip, as the published code does."""
+  torch, _ = library
+  layout = published.Layout(MODEL)
+  params = _random_params(layout)
+  hugging_face.write(tmp_path, params, layout, num_frames=FRAMES, size=SIZE)
+  model, _ = _load(library, "VideoMAEModel", tmp_path)
+  config = type(model.config)(**{**model.config.to_dict(), "num_frames": 2})
+  short = type(model)(config).eval()
+  short.load_state_dict(model.state_dict())
+  with torch.no_grad():
+    theirs = short(_pixels(torch, video[:, :2])).last_hidden_state.numpy()
+  run = layout_lib.to_settings(layout, num_frames=FRAMES, size=SIZE)
+  encoder = encoder_lib.VideoEncoder(store.Model(layout, params, run))
+  ours = encoder.encode(video[:, :2]).tokens
   np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 

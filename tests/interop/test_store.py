@@ -1,5 +1,6 @@
 """Checkpoints through the command line, as workdirs, and as encoders."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import sigma_jax
+from sigma_jax import encoder as encoder_lib
 from sigma_jax import errors
 from sigma_jax.interop import __main__ as cli
 from sigma_jax.interop import golden_case, hugging_face, store, torch_writer
@@ -243,12 +245,39 @@ def test_interpolated_positions_are_pytorchs():
     vit.interpolate_positions(table, new, grid)
 
 
-def test_encoder_takes_given_positions(workdir, mlp):
-  settings = workdir_lib.read_config(workdir)
-  params, _ = checkpoint.restore_params(workdir)
-  model = sigma.merge(sigma.abstract(settings).graph, params)
-  video = mlp[1].arrays["video"]
-  table = vit.sinusoid_table(128, 48)
-  given = model.encode(video, positions=table)
-  np.testing.assert_array_equal(given, model.encode(video))
-  assert not np.allclose(model.encode(video, positions=table[::-1]), given)
+def test_a_table_other_than_the_encoders_is_refused(workdir):
+  model = store.read(workdir)
+  grid = model.settings.grid
+  assert store.with_table(model, ()) is model
+  told = store.with_table(model, grid)
+  assert told.settings.model.table_grid == grid
+  with pytest.raises(errors.UserError, match=r"table_grid is .2, 4, 4., but"):
+    store.with_table(model, (2, 4, 4))
+
+
+def test_clips_of_another_length(workdir, mlp):
+  """By default the formula's rows; on request the interpolated table."""
+  video = mlp[1].arrays["video"][:, :4]
+  model = store.read(workdir)
+  found = sigma_jax.load(workdir).encode(video).tokens
+  data = dataclasses.replace(model.settings.data, num_frames=4)
+  short = model._replace(
+    settings=dataclasses.replace(model.settings, data=data)
+  )
+  made_for_it = encoder_lib.VideoEncoder(short).encode(video).tokens
+  np.testing.assert_array_equal(found, made_for_it)
+  other = sigma_jax.load(workdir, interpolate=True).encode(video).tokens
+  assert np.abs(other - found).max() > 1e-3
+
+
+def test_an_interpolated_table_is_not_exported(workdir, tmp_path, capsys):
+  model = store.read(workdir)
+  grid = model.settings.grid
+  model = store.with_table(model, grid)
+  store.export(model, tmp_path / "same.pth", "pth", print)
+  data = dataclasses.replace(model.settings.data, num_frames=4)
+  other = model._replace(
+    settings=dataclasses.replace(model.settings, data=data)
+  )
+  with pytest.raises(errors.UserError, match="formula's rows would be others"):
+    store.export(other, tmp_path / "other.pth", "pth", print)

@@ -16,7 +16,7 @@ TUBELET, PATCH = 2, 4
 
 @pytest.fixture(scope="module")
 def encoder(tiny):
-  return vit.Encoder(tiny.model, num_tokens=32, rngs=nnx.Rngs(0))
+  return vit.Encoder(tiny.model, (2, 4, 4), rngs=nnx.Rngs(0))
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,38 @@ def test_position_table():
       angle = position / 10000 ** (2 * (i // 2) / 6)
       wanted = math.cos(angle) if i % 2 else math.sin(angle)
       assert table[position, i] == pytest.approx(wanted, abs=1e-7)
+
+
+def test_a_shorter_clip_has_the_first_rows():
+  """No published table is interpolated: 4 frames have rows 0 to 391 of 16."""
+  whole = vit.position_table(768, (8, 14, 14))
+  short = vit.position_table(768, (2, 14, 14))
+  np.testing.assert_array_equal(short, whole[:392])
+  assert short[391, 6] == pytest.approx(math.sin(391 / 10000 ** (6 / 768)))
+  np.testing.assert_array_equal(  # of another resolution it is the formula too
+    vit.position_table(6, (2, 3, 5)), vit.sinusoid_table(30, 6)
+  )
+
+
+def test_a_given_grid_is_interpolated(tiny, tubes):
+  given = (4, 2, 2)
+  table = vit.position_table(32, (2, 4, 4), given)
+  wanted = vit.interpolate_positions(
+    vit.sinusoid_table(16, 32), given, (2, 4, 4)
+  )
+  np.testing.assert_array_equal(table, wanted)
+  rows = vit.position_table(32, (2, 4, 4))
+  np.testing.assert_array_equal(
+    vit.position_table(32, (2, 4, 4), (2, 4, 4)), rows
+  )
+  model = dataclasses.replace(tiny.model, table_grid=given)
+  encoder = vit.Encoder(model, (2, 4, 4), rngs=nnx.Rngs(0))
+  plain = vit.Encoder(tiny.model, (2, 4, 4), rngs=nnx.Rngs(0))
+  # Of no blocks, tokens differ by the tables alone.
+  differ = encoder(tubes, num_blocks=0, final_norm=False) - plain(
+    tubes, num_blocks=0, final_norm=False
+  )
+  np.testing.assert_allclose(differ[0], table - rows, atol=1e-5)
 
 
 def test_split_tubes_order():
@@ -147,7 +179,7 @@ def test_blocks_of_a_stack_start_differently(encoder):
 
 
 def test_decoder_returns_the_masked_tubes_in_their_order(tiny):
-  decoder = vit.Decoder(tiny.model, 32, 16, rngs=nnx.Rngs(0))
+  decoder = vit.Decoder(tiny.model, (2, 4, 4), 16, rngs=nnx.Rngs(0))
   rng = np.random.default_rng(0)
   tokens = jnp.asarray(rng.normal(size=(1, 3, 32)), jnp.float32)
   visible = jnp.asarray([[0, 5, 9]], jnp.int32)
@@ -164,7 +196,7 @@ def test_decoder_returns_the_masked_tubes_in_their_order(tiny):
 
 def test_bfloat16_is_used_in_products_alone(tiny, usual_promotion):
   model = dataclasses.replace(tiny.model, dtype="bfloat16")
-  encoder = vit.Encoder(model, num_tokens=32, rngs=nnx.Rngs(0))
+  encoder = vit.Encoder(model, (2, 4, 4), rngs=nnx.Rngs(0))
   assert {x.dtype for x in jax.tree.leaves(encoder)} == {jnp.dtype("float32")}
   tubes = jnp.zeros((1, 32, 96), jnp.uint8)
   jaxpr = str(jax.make_jaxpr(lambda x: encoder(x))(tubes))

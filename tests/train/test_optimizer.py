@@ -65,6 +65,34 @@ def test_decay_falls_on_matrices_alone(tiny):
     assert (name in decayed) == matrix, name
 
 
+def test_decay_falls_by_a_cosine():
+  """V-JEPA's probe: from .01 to 1e-6; half-way at half the steps."""
+  params = {"kernel": jnp.ones((2, 2)), "query_tokens": jnp.ones((1, 2))}
+  params["bias"] = jnp.ones(2)
+  tx, _ = optimizer.make(
+    settings_lib.Optimizer(
+      base_lr=1.0,
+      min_lr=1.0,
+      warmup_epochs=0,
+      weight_decay=0.01,
+      weight_decay_end=1e-6,
+    ),
+    batch_size=256,
+    total_steps=4,
+    steps_per_epoch=1.0,
+  )
+  state, found = tx.init(params), []
+  for _ in range(5):
+    grads = jax.tree.map(jnp.zeros_like, params)
+    updates, state = tx.update(grads, state, params)
+    found.append(-updates["kernel"][0, 0])
+    np.testing.assert_array_equal(updates["query_tokens"], -found[-1])
+    np.testing.assert_array_equal(updates["bias"], 0)
+  # 1e-6 + (.01 - 1e-6) (1 + cos(pi i / 4)) / 2, cosines 1, .70711, 0, ...
+  wanted = [0.01, 0.008535680, 0.0050005, 0.0014653203, 1e-6]
+  np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
 def test_decay_and_clipping_reach_the_update():
   params = {"kernel": jnp.full((2, 2), 3.0), "bias": jnp.full((2,), 3.0)}
   grads = jax.tree.map(jnp.zeros_like, params)

@@ -116,7 +116,7 @@ def test_fine_tuning_learns_a_batch(task, batch):
   assert after < 0.7 * before
 
 
-@pytest.mark.parametrize("pooling", ["mean", "attention"])
+@pytest.mark.parametrize("pooling", ["mean", "attentive"])
 def test_a_probe_leaves_the_encoder_alone(task, batch, pooling):
   """It is not in the state, and what the heads say has no gradient by it."""
   made = task(trains="head", pooling=pooling, head_scale=1.0)
