@@ -37,7 +37,8 @@ def collect(
   Args:
     forward: uint8 [b, t, h, w, 3] -> float32 [r, b, c], on every device alike.
     batches: this process's {"video", "index", "view", "valid"}, see
-      `data.pipeline.eval_batches`; rows that are not valid are dropped.
+      `data.pipeline.eval_batches`, in any order; rows that are not valid are
+      dropped.
     mesh: devices; their number divides the global batch.
 
   Returns:
@@ -45,11 +46,13 @@ def collect(
   """
   values, rows, views = [], [], []
   for batch in batches:
-    video = mesh_lib.put_batch({"video": batch["video"]}, mesh)["video"]
-    found = np.asarray(forward(video))
-    valid, row, view = mesh_lib.gather(
-      (batch["valid"], batch["index"], batch["view"])
-    )
+    names = ("video", "valid", "index", "view")
+    placed = mesh_lib.put_batch({name: batch[name] for name in names}, mesh)
+    found = np.asarray(forward(placed.pop("video")))
+    # By way of the devices: processes do not know in what order the mesh has
+    # their rows.
+    marks = mesh_lib.everywhere(placed, mesh)
+    valid, row, view = (marks[name] for name in names[1:])
     values.append(found[:, valid])
     rows.append(row[valid])
     views.append(view[valid])
