@@ -55,27 +55,29 @@ def make(mesh: settings_lib.Mesh, devices=None) -> jax.sharding.Mesh:
 def _laid_out(sizes: tuple[int, int], devices) -> jax.sharding.Mesh:
   """The grid in which neighbours along `fsdp` are close to each other."""
   types = (AxisType.Auto,) * 2
-  slices = len({getattr(device, "slice_index", 0) for device in devices})
-  try:
-    if slices == 1:
+
+  def slice_of(device):
+    return getattr(device, "slice_index", 0)
+
+  slices = len(set(map(slice_of, devices)))
+  if slices == 1:
+    try:
       return jax.make_mesh(sizes, BATCH_AXES, axis_types=types, devices=devices)
-  except NotImplementedError:
-    # No sides of the torus multiply to these sizes, as 8 of 4 x 4 x 4.
-    grid = mesh_utils.create_device_mesh(
-      sizes, devices, allow_split_physical_axes=True
+    except NotImplementedError:
+      # No sides of the torus multiply to these sizes, as 8 of 4 x 4 x 4.
+      grid = mesh_utils.create_device_mesh(
+        sizes, devices, allow_split_physical_axes=True
+      )
+  elif sizes[0] % slices == 0:
+    # Parameters stay within a slice: between them the network is slow.
+    grid = mesh_utils.create_hybrid_device_mesh(
+      (sizes[0] // slices, sizes[1]),
+      (slices, 1),
+      devices,
+      allow_split_physical_axes=True,
     )
-    return jax.sharding.Mesh(grid, BATCH_AXES, axis_types=types)
-  if sizes[0] % slices:
-    raise errors.UserError(
-      f"mesh.data must be a multiple of the {slices} slices, which only "
-      f"batches can be split over, got {sizes[0]} x {sizes[1]}"
-    )
-  grid = mesh_utils.create_hybrid_device_mesh(
-    (sizes[0] // slices, sizes[1]),
-    (slices, 1),
-    devices,
-    allow_split_physical_axes=True,
-  )
+  else:
+    grid = np.asarray(sorted(devices, key=slice_of)).reshape(sizes)
   return jax.sharding.Mesh(grid, BATCH_AXES, axis_types=types)
 
 
