@@ -49,7 +49,7 @@ def used(monkeypatch):
     wrapped = wrap(name, getattr(jax.random, name))
     monkeypatch.setattr(jax.random, name, wrapped)
   # What is drawn counts here; its pictures take seconds to compile.
-  monkeypatch.setattr(randaugment, "apply", lambda frames, draws: frames)
+  monkeypatch.setattr(randaugment, "apply_each", lambda video, draws: video)
   return found
 
 

@@ -64,22 +64,16 @@ def clips(
 
   def local(axes, by_ops, by_box, video):
     del axes
-    # One after the other, so that only what is drawn is computed.
-    return jax.lax.map(
-      lambda one: _clip(*one, options), (by_ops, by_box, video)
-    )
+    if options.num_ops:
+      draws = jax.vmap(lambda key: randaugment.draw(key, options))(by_ops)
+      video = randaugment.apply_each(video, draws)
+    if options.erase_prob:
+      video = erasing.erase_each(
+        by_box, video, options.erase_prob, options.erase_fill
+      )
+    return video
 
   run = functools.partial(local, ())
   if spread is not None:
     run = spread(local, split_in=(True, True, True), split_out=True)
   return run(by_ops, by_box, video)
-
-
-def _clip(by_ops, by_box, frames, options):
-  if options.num_ops:
-    frames = randaugment.apply(frames, randaugment.draw(by_ops, options))
-  if options.erase_prob:
-    frames = erasing.erase(
-      by_box, frames, options.erase_prob, options.erase_fill
-    )
-  return frames
