@@ -2,9 +2,10 @@
 
 Under `vmap` a `switch` computes every branch for every clip, and clip after
 clip a large device waits for small work. Here clips are sorted by what is done
-with them: only that is computed, of a group of clips at a time.
+with them: only that is computed, on accelerators of a group of clips at a time.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,14 +19,16 @@ _MOST = 8
 # those as functions.
 _GROUPS = 16
 
+Functions = Sequence[Callable[[jax.Array, Any], jax.Array]]
+
 
 def apply(
-  video: jax.Array,
-  which: jax.Array,
-  functions: Sequence[Callable[[jax.Array, Any], jax.Array]],
-  arguments: Any,
+  video: jax.Array, which: jax.Array, functions: Functions, arguments: Any
 ) -> jax.Array:
   """Changes each clip by the function that is chosen for it.
+
+  A CPU takes clips one by one: more gain nothing there (measured: 64 clips of
+  224 pixels in the same time four by four, and a clip's values stay in cache).
 
   Args:
     video: uint8 [b, t, h, w, 3], of one device.
@@ -36,8 +39,25 @@ def apply(
   Returns:
     uint8 [b, t, h, w, 3].
   """
+  size = min(_MOST, -(-len(video) // _GROUPS))
+  one = functools.partial(in_groups, functions, 1)
+  if size == 1:
+    return one(video, which, arguments)
+  several = functools.partial(in_groups, functions, size)
+  return jax.lax.platform_dependent(
+    video, which, arguments, cpu=one, default=several
+  )
+
+
+def in_groups(
+  functions: Functions,
+  size: int,
+  video: jax.Array,
+  which: jax.Array,
+  arguments: Any,
+) -> jax.Array:
+  """As `apply`, `size` clips of the same function at a time."""
   b = len(video)
-  size = min(_MOST, -(-b // _GROUPS))
   order = jnp.argsort(which, stable=True)
   kinds = jnp.arange(1, len(functions) + 1)
   counts = jnp.sum(which == kinds[:, None], axis=1)

@@ -2,11 +2,8 @@
 
 import dataclasses
 import json
-<<<<<<< HEAD
 import pathlib
-=======
 import shutil
->>>>>>> f03b2bc (What is kept of a part is keyed by its rows, their sizes and times)
 
 import jax
 import numpy as np
@@ -68,7 +65,6 @@ def test_one_class_is_refused(config_of, tmp_path):
     probe.open_splits(config)
 
 
-<<<<<<< HEAD
 def test_what_only_the_test_needs_is_looked_at_first(config_of, tmp_path):
   """Test files that are not there, before features of all training clips."""
   config = config_of(["a.mp4 0", "b.mp4 1"], ["c.mp4 0"], max_bad_share=0.02)
@@ -124,14 +120,9 @@ def test_a_workdir_that_nothing_can_be_written_to(tmp_path, monkeypatch):
     tasks.run(settings.Settings(task="probe"), tmp_path)
 
 
-def test_an_interrupted_probe_goes_on(
-  tiny, change, toy_clips, tmp_path, monkeypatch
-):
-=======
 @pytest.fixture(name="config")
 def config_fixture(tiny, change, toy_clips, tmp_path, monkeypatch):
   """A probe whose manifests may be written anew; a part has 16 rows."""
->>>>>>> f03b2bc (What is kept of a part is keyed by its rows, their sizes and times)
   init = tmp_path / "init"
   params = sigma.init_params(tiny, jax.random.key(5))
   checkpoint.write_params(init, tiny, params, step=7)
@@ -206,7 +197,7 @@ def test_features_are_those_of_the_rows_and_not_of_a_manifests_name(
   assert read == [8]
 
 
-def test_an_interrupted_probe_goes_on(config, tmp_path, monkeypatch):
+def test_an_interrupted_probe_goes_on(config, change, tmp_path, monkeypatch):
   real, read = reading.evaluate, []
 
   def interrupted(config, workdir, source, **options):
