@@ -202,19 +202,27 @@ class _Progress:
 
 def _fill(parts, rows, encoder, settings, batch_size, part_size) -> None:
   """Computes the parts that are not there yet."""
-  from sigma_jax.data import bad_files
+  from sigma_jax.data import bad_files, sources
 
   # Every file gets its try: what is bad is listed, not fatal.
   bad = bad_files.BadFiles(str(parts), 1.0, len(rows))
   progress = _Progress(len(rows))
   for first in range(0, len(rows), part_size):
     path = _part(parts, first, part_size)
-    if not path.exists():
-      last = min(first + part_size, len(rows))
+    last = min(first + part_size, len(rows))
+    # A video that was written anew since is another one.
+    rows_key = sources.identify(rows, first, last)
+    if not path.exists() or _key_of(path) != rows_key:
       arrays = _compute(
         rows, first, last, encoder, settings, batch_size, bad, progress
       )
+      arrays["key"] = np.array(rows_key)
       _replace(path, lambda file, arrays=arrays: np.savez(file, **arrays))
+
+
+def _key_of(path: pathlib.Path) -> str:
+  with np.load(path) as arrays:
+    return str(arrays["key"]) if "key" in arrays else ""
 
 
 def _compute(

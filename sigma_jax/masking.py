@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sigma_jax import errors
+from sigma_jax import errors, keys
 
 
 class Mask(NamedTuple):
@@ -53,10 +53,10 @@ def sample(
   grid: tuple[int, int, int],
   ratio: float,
 ) -> Mask:
-  """Draws one mask a clip: a pure function of the key.
+  """Draws one mask a clip: a pure function of the key and the clip's place.
 
   Args:
-    key: `jax.random.key`.
+    key: of this step's masks.
     batch: clips, b.
     kind: "tube" or "random".
     grid: tubes along time, height, width.
@@ -64,11 +64,14 @@ def sample(
   """
   time, positions = grid[0], grid[1] * grid[2]
   masked = num_masked(kind, grid, ratio)
+  of_clips = keys.each(key, jnp.arange(batch))
+
+  def scores(count):
+    return jax.vmap(lambda key: jax.random.uniform(key, (count,)))(of_clips)
+
   if kind == "random":
-    scores = jax.random.uniform(key, (batch, time * positions))
-    return _split_by_rank(scores, masked)
-  scores = jax.random.uniform(key, (batch, positions))
-  spatial = _split_by_rank(scores, masked // time)
+    return _split_by_rank(scores(time * positions), masked)
+  spatial = _split_by_rank(scores(positions), masked // time)
   return Mask(*(_repeat_over_time(ids, time, positions) for ids in spatial))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -130,6 +131,31 @@ def test_killed_run_goes_on(run, folder, tmp_path, monkeypatch):
   for name, array in a.items():
     np.testing.assert_array_equal(array, b[name])
   assert out.with_name("x.npz.bad.jsonl").exists()
+
+
+def test_a_video_written_anew_is_another_one(
+  run, folder, tmp_path, monkeypatch
+):
+  """Between two runs, under its old name; the other parts are kept."""
+  copy = tmp_path / "copy"
+  shutil.copytree(folder, copy)
+  out, computed = tmp_path / "x.npz", []
+  compute = features._compute
+
+  def killed(rows, first, *rest):
+    computed.append(first)
+    if first >= 4 and len(computed) == 3:
+      raise KeyboardInterrupt
+    return compute(rows, first, *rest)
+
+  monkeypatch.setattr(features, "_compute", killed)
+  with pytest.raises(KeyboardInterrupt):
+    _main(run, copy / "list.txt", out)
+  shutil.copyfile(copy / "6.mp4", copy / "1.mp4")
+  assert _main(run, copy / "list.txt", out) == 0
+  assert computed == [0, 2, 4, 0, 4, 6]
+  found = _load(out)["features"]
+  np.testing.assert_allclose(found[1], found[-1], atol=1e-5)
 
 
 def test_parts_of_another_job_are_not_used(

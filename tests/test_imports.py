@@ -12,13 +12,15 @@ PACKAGE = ROOT / "sigma_jax"
 # Parts that may import only these; others may import anything but data.
 ALLOWED = {
   "errors": set(),
-  "masking": {"errors"},
+  "keys": set(),
+  "masking": {"errors", "keys"},
   "losses": {"errors", "losses"},
-  "models": {"errors", "settings", "masking", "models"},
+  "models": {"errors", "keys", "settings", "masking", "models"},
   "data": {"errors", "settings", "data"},
-  "augment": {"errors", "settings", "models", "augment"},
+  "augment": {"errors", "keys", "settings", "models", "augment"},
   "train": {
-    *("errors", "settings", "masking", "models", "losses", "augment", "train"),
+    *("errors", "keys", "settings", "masking", "models", "losses", "augment"),
+    "train",
   },
 }
 # They read videos too.

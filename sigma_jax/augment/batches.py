@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from sigma_jax import keys
 from sigma_jax import settings as settings_lib
 from sigma_jax.augment import erasing, mixing, randaugment
 
@@ -22,11 +23,11 @@ def batch(
 ) -> tuple[jax.Array, jax.Array]:
   """RandAugment, erasing, label smoothing and mixing of a global batch.
 
-  A pure function of the key, whatever the number of devices. To be jitted,
-  as a part of the step.
+  A pure function of the key and the clips' places in the batch, whatever the
+  devices. To be jitted, as a part of the step.
 
   Args:
-    key: of this step, such as fold_in(key, step).
+    key: of this step, see `keys.of_step`.
     video: uint8 [b, t, h, w, 3], cropped and flipped; over all devices.
     labels: int32 [b].
     num_classes: of the task.
@@ -42,10 +43,10 @@ def batch(
   Raises:
     UserError: mixing is on and the batch has an odd number of videos.
   """
-  by_clip, by_pair = jax.random.split(key)
-  video = clips(by_clip, video, options, spread)
+  video = clips(key, video, options, spread)
   targets = mixing.smooth_labels(labels, num_classes, options.label_smoothing)
-  return mixing.mix(by_pair, video, targets, options, samples)
+  of_mixing = keys.of(key, keys.Use.MIX)
+  return mixing.mix(of_mixing, video, targets, options, samples)
 
 
 def clips(
@@ -56,25 +57,23 @@ def clips(
 ) -> jax.Array:
   """The part that changes each clip by itself; arguments as for `batch`."""
   count = jnp.arange(video.shape[0])
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, count)
+  by_ops, by_box = (
+    keys.each(keys.of(key, use), count)
+    for use in (keys.Use.OPERATIONS, keys.Use.ERASE)
+  )
 
-  def local(axes, keys, video):
+  def local(axes, by_ops, by_box, video):
     del axes
-    # One after the other, so that only what is drawn is computed.
-    return jax.lax.map(lambda one: _clip(*one, options), (keys, video))
+    if options.num_ops:
+      draws = jax.vmap(lambda key: randaugment.draw(key, options))(by_ops)
+      video = randaugment.apply_each(video, draws)
+    if options.erase_prob:
+      video = erasing.erase_each(
+        by_box, video, options.erase_prob, options.erase_fill
+      )
+    return video
 
   run = functools.partial(local, ())
   if spread is not None:
-    run = spread(local, split_in=(True, True), split_out=True)
-  return run(keys, video)
-
-
-def _clip(key, frames, options):
-  by_ops, by_box = jax.random.split(key)
-  if options.num_ops:
-    frames = randaugment.apply(frames, randaugment.draw(by_ops, options))
-  if options.erase_prob:
-    frames = erasing.erase(
-      by_box, frames, options.erase_prob, options.erase_fill
-    )
-  return frames
+    run = spread(local, split_in=(True, True, True), split_out=True)
+  return run(by_ops, by_box, video)

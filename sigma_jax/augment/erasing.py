@@ -10,6 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from sigma_jax.augment import grouped
 from sigma_jax.models.vit import IMAGE_MEAN, IMAGE_STD
 
 _MIN_AREA, _MAX_AREA = 0.02, 1 / 3
@@ -42,14 +43,14 @@ def draw_box(key: jax.Array, h: int, w: int) -> jax.Array:
   return jnp.where(jnp.any(fits), box, 0)
 
 
-def erase(
-  key: jax.Array, frames: jax.Array, prob: float, fill: str
+def erase_each(
+  of_clips: jax.Array, video: jax.Array, prob: float, fill: str
 ) -> jax.Array:
-  """Fills one box of a clip with probability `prob`.
+  """Fills one box of each clip with probability `prob`.
 
   Args:
-    key: of this clip.
-    frames: uint8 [t, h, w, 3].
+    of_clips: keys [b], one a clip.
+    video: uint8 [b, t, h, w, 3], of one device.
     prob: in [0, 1].
     fill: "pixel": normal noise, of which ImageNet's mean and deviation make
       pixels (what lies outside 0 .. 255 is cut off); "const": that mean.
@@ -57,11 +58,13 @@ def erase(
   Returns:
     uint8 of the same shape.
   """
-  by_chance, by_box, by_fill = jax.random.split(key, 3)
+  split = jax.vmap(lambda key: jax.random.split(key, 3))(of_clips)
+  by_chance, by_box, by_fill = split[:, 0], split[:, 1], split[:, 2]
   mean = 255 * jnp.asarray(IMAGE_MEAN, jnp.float32)
   std = 255 * jnp.asarray(IMAGE_STD, jnp.float32)
 
-  def erased(frames):
+  def erased(frames, of_clip):
+    by_box, by_fill = of_clip
     _, h, w, _ = frames.shape
     top, left, height, width = draw_box(by_box, h, w)
     y, x = jnp.mgrid[:h, :w]
@@ -72,5 +75,13 @@ def erase(
     filling = jnp.round(jnp.clip(filling, 0, 255)).astype(jnp.uint8)
     return jnp.where(inside[..., None], filling, frames)
 
-  chosen = jax.random.bernoulli(by_chance, prob)
-  return jax.lax.cond(chosen, erased, lambda frames: frames, frames)
+  chosen = jax.vmap(lambda key: jax.random.bernoulli(key, prob))(by_chance)
+  which = chosen.astype(jnp.int32)
+  return grouped.apply(video, which, [erased], (by_box, by_fill))
+
+
+def erase(
+  key: jax.Array, frames: jax.Array, prob: float, fill: str
+) -> jax.Array:
+  """As `erase_each`, one clip: its key and uint8 [t, h, w, 3]."""
+  return erase_each(key[None], frames[None], prob, fill)[0]

@@ -4,8 +4,10 @@ From Zhang et al., "mixup", 2017, https://arxiv.org/abs/1710.09412, and Yun et
 al., "CutMix", 2019, https://arxiv.org/abs/1905.04899, with timm's switch
 between them. timm mixes each clip with the one at the other end of its
 device's batch and draws once for all. Here each pair of neighbouring videos
-has a draw of its own: the result does not depend on the number of devices, and
-as long as each device has an even number of videos no pixel leaves it.
+of the global batch has a draw of its own. Rows on the mesh are in the order of
+the global batch (see `train.mesh.rows`), so who meets whom does not depend on
+devices or hosts; and as long as each device has an even number of videos no
+pixel leaves it. Where it has one, neighbours on the mesh exchange theirs.
 """
 
 from typing import NamedTuple
@@ -14,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from sigma_jax import errors
+from sigma_jax import errors, keys
 from sigma_jax import settings as settings_lib
 
 
@@ -86,7 +88,7 @@ def mix(
   """Mixes neighbours: videos 0 and 1, 2 and 3, each sample with its like.
 
   Args:
-    key: of the step.
+    key: of this step's mixing.
     video: uint8 [b, t, h, w, 3].
     targets: float32 [b, classes].
     options: `mixup`, `cutmix` and `switch_prob` are read.
@@ -106,8 +108,8 @@ def mix(
       "mixup and cutmix need an even number of videos in train.batch_size, got "
       f"{b // samples}"
     )
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(b // 2))
-  draws = jax.vmap(lambda key: draw(key, options, h, w))(keys)
+  of_pairs = keys.each(key, jnp.arange(b // 2))
+  draws = jax.vmap(lambda key: draw(key, options, h, w))(of_pairs)
   weight = jax.vmap(lambda one: _weights(one, h, w))(draws)
   mixed = _blend(video, weight[:, None, :, :, None], samples)
   labels = _blend(targets, draws.label[:, None], samples)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.augment import color, geometry
+from sigma_jax.augment import color, geometry, grouped
 
 OPS = (
   *("AutoContrast", "Equalize", "Invert", "Rotate", "PosterizeIncreasing"),
@@ -55,23 +55,29 @@ def draw(key: jax.Array, options: settings_lib.Augment) -> Draws:
   )
 
 
-def apply(frames: jax.Array, draws: Draws) -> jax.Array:
-  """Changes one clip, one operation after the other.
+def apply_each(video: jax.Array, draws: Draws) -> jax.Array:
+  """Changes clips, one operation after the other.
 
   Args:
-    frames: uint8 [t, h, w, 3]. Under vmap every operation would be computed
-      for every clip: use lax.map.
-    draws: from `draw`.
+    video: uint8 [b, t, h, w, 3], of one device.
+    draws: of each clip: as from `draw`, of shape [b, n].
 
   Returns:
     uint8 of the same shape.
   """
 
-  def step(frames, one):
-    branch = jnp.where(one.applied, jnp.asarray(_BRANCH_OF)[one.op], 0)
-    return jax.lax.switch(branch, _BRANCHES, frames, one), None
+  def step(video, one):
+    which = jnp.where(one.applied, jnp.asarray(_BRANCH_OF)[one.op], 0)
+    return grouped.apply(video, which, _BRANCHES, one), None
 
-  return jax.lax.scan(step, frames, draws)[0]
+  by_step = jax.tree.map(lambda x: x.swapaxes(0, 1), draws)
+  return jax.lax.scan(step, video, by_step)[0]
+
+
+def apply(frames: jax.Array, draws: Draws) -> jax.Array:
+  """As `apply_each`, one clip: uint8 [t, h, w, 3] and draws of shape [n]."""
+  alone = jax.tree.map(lambda x: x[None], (frames, draws))
+  return apply_each(*alone)[0]
 
 
 def _plain(function):
@@ -101,19 +107,30 @@ def _solarize_add(frames, one):
   return color.solarize_add(frames, _whole(110, one))
 
 
-def _move(frames, one):
+def _rotate(frames, one):
   _, h, w, _ = frames.shape
   amount = one.sign * one.level / _MAX_LEVEL
-  none = jnp.zeros_like(amount)
-  matrices = {
-    "Rotate": geometry.rotation(30 * amount, h, w),
-    "ShearX": geometry.shear_x(0.3 * amount),
-    "ShearY": geometry.shear_y(0.3 * amount),
-    "TranslateXRel": geometry.translation(0.45 * w * amount, none),
-    "TranslateYRel": geometry.translation(none, 0.45 * h * amount),
-  }
-  table = jnp.stack([matrices.get(name, jnp.eye(2, 3)) for name in OPS])
-  return geometry.affine(frames, table[one.op])
+  return geometry.affine(frames, geometry.rotation(30 * amount, h, w))
+
+
+def _move_x(frames, one):
+  amount = one.sign * one.level / _MAX_LEVEL
+  matrix = jnp.where(
+    one.op == OPS.index("ShearX"),
+    geometry.shear_x(0.3 * amount),
+    geometry.translation(0.45 * frames.shape[2] * amount, 0.0),
+  )
+  return geometry.affine(frames, matrix, along="x")
+
+
+def _move_y(frames, one):
+  amount = one.sign * one.level / _MAX_LEVEL
+  matrix = jnp.where(
+    one.op == OPS.index("ShearY"),
+    geometry.shear_y(0.3 * amount),
+    geometry.translation(0.0, 0.45 * frames.shape[1] * amount),
+  )
+  return geometry.affine(frames, matrix, along="y")
 
 
 _FUNCTIONS = {
@@ -127,9 +144,11 @@ _FUNCTIONS = {
   "ContrastIncreasing": _enhance(color.contrast),
   "BrightnessIncreasing": _enhance(color.brightness),
   "SharpnessIncreasing": _enhance(color.sharpness),
+  "Rotate": _rotate,
+  "ShearX": _move_x,
+  "TranslateXRel": _move_x,
+  "ShearY": _move_y,
+  "TranslateYRel": _move_y,
 }
-# What is no operation on colours moves pixels: one branch, compiled once.
-_BRANCHES = (lambda frames, one: frames, _move, *_FUNCTIONS.values())
-_BRANCH_OF = tuple(
-  2 + list(_FUNCTIONS).index(name) if name in _FUNCTIONS else 1 for name in OPS
-)
+_BRANCHES = tuple(dict.fromkeys(_FUNCTIONS.values()))  # compiled once each
+_BRANCH_OF = tuple(1 + _BRANCHES.index(_FUNCTIONS[name]) for name in OPS)

@@ -8,7 +8,7 @@ order of threads changes nothing.
 import math
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -156,15 +156,17 @@ def train_batches(
   on_bad: OnBad,
   on_tried: OnTried | None = None,
   start_step: int = 0,
+  slots: Sequence[int] | np.ndarray | None = None,
   process_index: int = 0,
   process_count: int = 1,
 ) -> Batches:
   """Endless training batches; a step's is a pure function of seed and step.
 
-  Host p of P reads slots p b .. (p + 1) b - 1 of each global batch of
-  `settings.train.batch_size` = P b videos, so the global batch does not depend
-  on P, nor on workers, nor on where a run was resumed. Each video gives
-  `settings.data.samples` = k clips, which lie next to each other.
+  A host reads some slots of each global batch of `settings.train.batch_size`
+  videos: those of its devices, or, of P hosts, the p-th of P equal shares in
+  order. So the global batch does not depend on P, nor on workers, nor on where
+  a run was resumed. Each video gives `settings.data.samples` = k clips, which
+  lie next to each other.
 
   Args:
     settings: `data`, `seed` and `train.batch_size` are read.
@@ -174,6 +176,8 @@ def train_batches(
       iterator: see bad_files.BadFiles.report.
     on_tried: called with every row before its file is opened.
     start_step: step of the first batch.
+    slots: b places in the global batch that this host reads, in their order
+      here, see `train.mesh.rows`; None: its share.
     process_index: this host, p.
     process_count: hosts, P.
 
@@ -189,17 +193,18 @@ def train_batches(
   """
   batch_size = settings.train.batch_size
   clips = settings.data.samples
-  host_batch = _host_batch(batch_size, process_count)
+  if slots is None:
+    host_batch = _host_batch(batch_size, process_count)
+    slots = process_index * host_batch + np.arange(host_batch)
   examples = Examples(settings, source, on_bad, on_tried)
-  offset = process_index * host_batch
 
   def make(number: int) -> Element:
-    step, slot = divmod(number, host_batch)
-    number = (start_step + step) * batch_size + offset + slot
-    return _element(*examples.train(number))
+    step, place = divmod(number, len(slots))
+    slot = int(slots[place])
+    return _element(*examples.train((start_step + step) * batch_size + slot))
 
   blank = _element(examples.blank(clips), 0, 0, 0.0)
-  return Batches(make, blank, _ENDLESS, host_batch * clips, settings.data)
+  return Batches(make, blank, _ENDLESS, len(slots) * clips, settings.data)
 
 
 def eval_batches(

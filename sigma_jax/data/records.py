@@ -52,6 +52,7 @@ class Records:
     shards = len(self._index.shards)
     self._first = np.cumsum(segments) - segments
     self._shard = np.repeat(np.arange(shards), self._index.videos)
+    self._stamps: dict[int, list] = {}
 
   def __len__(self) -> int:
     return len(self.files)
@@ -64,6 +65,15 @@ class Records:
     shard = os.path.join(self.path, shard)
     fps = float(self._index.fps[row])
     return Record(self.files[row], shard, places, frames, fps, timeout)
+
+  def identify(self, row: int) -> list:
+    """As `sources.Source.identify`: its place in a shard, and the shard's."""
+    number = int(self._shard[row])
+    if number not in self._stamps:
+      shard = os.path.join(self.path, self._index.shards[number])
+      self._stamps[number] = [shard, storage.stamp(shard)]
+    place = int(self._first[row]), int(self._index.frames[row])
+    return [self.files[row], *place, *self._stamps[number]]
 
 
 def _load_index(folder: str) -> Index:

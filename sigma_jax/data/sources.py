@@ -4,13 +4,15 @@ What a row is read from is decided here and nowhere else; sampling, cropping
 and augmentation do not know.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.data import decode, manifest, records, stills
+from sigma_jax.data import decode, manifest, records, stills, storage
 from sigma_jax.data.pixels import BoxOf
 
 
@@ -85,6 +87,13 @@ class Source(Protocol):
       DecodeError: it cannot be read.
     """
 
+  def identify(self, row: int) -> list:
+    """JSON-able: differs for another video, or one that was written anew.
+
+    What is computed of a row is kept under this, and not under the row's
+    number, which means another video as soon as the manifest is changed.
+    """
+
 
 class Files:
   """The files of a manifest as a Source."""
@@ -100,6 +109,11 @@ class Files:
     if stills.is_still(path):
       return stills.Still(path)
     return decode.Clip(path, timeout)
+
+  def identify(self, row: int) -> list:
+    """As `Source.identify`; looks at the local file."""
+    path = self.files[row]
+    return [path, storage.stamp(path)]
 
 
 def load(path: str, root: str = "") -> Source:
@@ -138,6 +152,9 @@ class _Part:
   def open(self, row: int, timeout: float) -> Video:
     return self._source.open(self._first + row, timeout)
 
+  def identify(self, row: int) -> list:
+    return self._source.identify(self._first + row)
+
 
 def take(source: Source, rows: np.ndarray) -> Source:
   """Some rows, int [m], as a source of their own, in this order."""
@@ -156,3 +173,12 @@ class _Rows:
 
   def open(self, row: int, timeout: float) -> Video:
     return self._source.open(int(self._rows[row]), timeout)
+
+  def identify(self, row: int) -> list:
+    return self._source.identify(int(self._rows[row]))
+
+
+def identify(source: Source, first: int, last: int) -> str:
+  """Rows first .. last - 1, who they are and their order, as hex digits."""
+  found = [source.identify(row) for row in range(first, last)]
+  return hashlib.sha256(json.dumps(found).encode()).hexdigest()

@@ -32,6 +32,20 @@ def is_dir(path: str) -> bool:
   return os.path.isdir(path)
 
 
+def stamp(path: str) -> tuple[int, int] | None:
+  """Size in bytes and time of change in ns: another, and it was written anew.
+
+  None of a file that is missing, and of remote ones: each would be a request.
+  """
+  if is_remote(path):
+    return None
+  try:
+    found = os.stat(path)
+  except OSError:
+    return None
+  return found.st_size, found.st_mtime_ns
+
+
 def sizes(folder: str) -> dict[str, int]:
   """Names and sizes in bytes of a folder's files.
 

@@ -125,6 +125,12 @@ class Windows:
     # Frames of annotations count from 1.
     return _Window(opened, np.clip(frames, 1, opened.num_frames) - 1)
 
+  def identify(self, row: int) -> list:
+    """As `sources.Source.identify`: the video's, and which frames of it."""
+    video = int(self.videos[row])
+    frames = int(self._starts[row]), self._length, *self._parts[video]
+    return [*self._source.identify(video), *frames]
+
 
 class _Window:
   """Some frames of a video as a `sources.Video`."""

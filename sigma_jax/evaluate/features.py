@@ -38,7 +38,8 @@ def extract(
     encoders: name -> parameters of the encoder; all see each clip, decoded
       once.
     batches: this process's {"video": uint8 [b, t, h, w, 3], "index": int32
-      [b], "valid": bool [b]}; rows that are not valid are dropped.
+      [b], "valid": bool [b]}, in any order; rows that are not valid are
+      dropped.
     mesh: devices; their number divides the global batch.
     layer: blocks to run before pooling; 0 runs all.
 
@@ -55,11 +56,12 @@ def extract(
   features: dict[str, list] = {name: [] for name in encoders}
   rows = []
   for batch in batches:
-    video = mesh_lib.put_batch({"video": batch["video"]}, mesh)["video"]
-    valid, index = mesh_lib.gather((batch["valid"], batch["index"]))
-    rows.append(index[valid])
+    names = ("video", "index", "valid")
+    placed = mesh_lib.put_batch({name: batch[name] for name in names}, mesh)
     for name, params in encoders.items():
-      features[name].append(np.asarray(pool(params, video))[valid])
+      found, index, valid = map(np.asarray, pool(params, placed))
+      features[name].append(found[valid])
+    rows.append(index[valid])
   row = np.concatenate(rows)
   order = np.argsort(row, kind="stable")
   return {
@@ -78,11 +80,13 @@ def _pooler(settings: settings_lib.Settings, mesh, layer: int):
   graph = nnx.split(nnx.eval_shape(make))[0]
 
   @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
-  def pool(params, video):
+  def pool(params, batch):
     model = settings.model
-    tubes = vit.split_tubes(video, model.tubelet, model.patch)
+    tubes = vit.split_tubes(batch["video"], model.tubelet, model.patch)
     tokens = nnx.merge(graph, params)(tubes, num_blocks=layer or None)
-    return jnp.mean(tokens, axis=1)
+    # Which clips they are comes back with them: processes do not know in what
+    # order the mesh has their rows.
+    return jnp.mean(tokens, axis=1), batch["index"], batch["valid"]
 
   return pool
 

@@ -37,7 +37,8 @@ def collect(
   Args:
     forward: uint8 [b, t, h, w, 3] -> float32 [r, b, c], on every device alike.
     batches: this process's {"video", "index", "view", "valid"}, see
-      `data.pipeline.eval_batches`; rows that are not valid are dropped.
+      `data.pipeline.eval_batches`, in any order; rows that are not valid are
+      dropped.
     mesh: devices; their number divides the global batch.
 
   Returns:
@@ -45,11 +46,13 @@ def collect(
   """
   values, rows, views = [], [], []
   for batch in batches:
-    video = mesh_lib.put_batch({"video": batch["video"]}, mesh)["video"]
-    found = np.asarray(forward(video))
-    valid, row, view = mesh_lib.gather(
-      (batch["valid"], batch["index"], batch["view"])
-    )
+    names = ("video", "valid", "index", "view")
+    placed = mesh_lib.put_batch({name: batch[name] for name in names}, mesh)
+    found = np.asarray(forward(placed.pop("video")))
+    # By way of the devices: processes do not know in what order the mesh has
+    # their rows.
+    marks = mesh_lib.everywhere(placed, mesh)
+    valid, row, view = (marks[name] for name in names[1:])
     values.append(found[:, valid])
     rows.append(row[valid])
     views.append(view[valid])
@@ -66,6 +69,7 @@ def in_parts(
   compute: Callable[[int, int], Predictions],
   say: Callable[[str], None] = lambda line: None,
   part_rows: int | None = None,
+  identify: Callable[[int, int], str] = lambda first, last: "",
 ) -> Predictions:
   """All rows' predictions, taking those that an interrupted run has left.
 
@@ -77,6 +81,8 @@ def in_parts(
     compute: (first, last) -> predictions of rows first .. last - 1.
     say: told of progress.
     part_rows: rows of a part; None: PART_ROWS.
+    identify: (first, last) -> what rows first .. last - 1 are. A manifest's
+      name does not tell: it may list others today, or in another order.
   """
   folder = workdir_lib.path(folder)
   if jax.process_index() == 0:
@@ -86,13 +92,13 @@ def in_parts(
   for first in range(0, num_rows, part_rows):
     last = min(first + part_rows, num_rows)
     file = folder / f"{first:08d}.npz"
-    key = hashlib.sha256(json.dumps([identity, first, last]).encode())
-    part = _read(file, key.hexdigest())
+    key = _key([identity, first, last, identify(first, last)])
+    part = _read(file, key)
     # One process without the file makes all of them compute it together.
     if not np.all(mesh_lib.gather(np.array([part is not None]))):
       part = compute(first, last)
       if jax.process_index() == 0:
-        _write(file, key.hexdigest(), part)
+        _write(file, key, part)
     parts.append(part)
     say(f"{last}/{num_rows} videos")
   return Predictions(
@@ -100,6 +106,13 @@ def in_parts(
     np.concatenate([part.rows for part in parts]),
     np.concatenate([part.views for part in parts]),
   )
+
+
+def _key(identity) -> str:
+  """Hex digits of the first process: files may have been copied to others."""
+  own = hashlib.sha256(json.dumps(identity).encode()).digest()
+  gathered = mesh_lib.gather(np.frombuffer(own, np.uint8)[None])
+  return gathered[0].tobytes().hex()
 
 
 def _write(file, key: str, part: Predictions) -> None:

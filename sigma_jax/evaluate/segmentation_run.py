@@ -33,13 +33,14 @@ Row = dict[str, Any]
 class Source(NamedTuple):
   """One clip to be read.
 
-  name: shown. files: that it consists of. read: gives an object with video
+  name: shown. stamps: gives what changes when its files do, JSON-able. read:
+  gives an object with video
   (uint8 [t, h, h, 3]), masks (uint8 [t, h, h], label ids) and distinct (bool
   [t], the frames that count).
   """
 
   name: str
-  files: tuple[str | None, ...]
+  stamps: Callable[[], list]
   read: Callable[[], Any]
 
 
@@ -70,7 +71,7 @@ def run(
   rows = []
   for number, source in enumerate(sources):
     file = workdir / "clips" / f"{number:05d}.json"
-    key = _hash([identity, source.name, source.files])
+    key = _hash([identity, source.name, source.stamps()])
     found = _finished(file, key)
     if found is None:
       found = _judge(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
+from sigma_jax import keys
 from sigma_jax.models import attention
 
 xavier_uniform = jax.nn.initializers.xavier_uniform()
@@ -112,17 +113,22 @@ class DropPath(NamedTuple):
   """Stochastic depth (https://arxiv.org/abs/1603.09382) of one block or all.
 
   key: of the draws, one a clip and branch. rate: float32, the probability that
-  a branch is left out; what is kept is divided by 1 - rate.
+  a branch is left out; what is kept is divided by 1 - rate. clips: int32 [b],
+  places of the clips in the global batch; None: all of it, in order.
   """
 
   key: jax.Array
   rate: jax.Array
+  clips: jax.Array | None = None
 
   def __call__(self, branch: jax.Array, number: int) -> jax.Array:
     """A residual branch, float [b, ...], without the clips that are dropped."""
-    shape = (branch.shape[0],) + (1,) * (branch.ndim - 1)
-    key = jax.random.fold_in(self.key, number)
-    kept = jax.random.bernoulli(key, 1 - self.rate, shape)
+    clips = jnp.arange(len(branch)) if self.clips is None else self.clips
+    of_clips = keys.each(jax.random.fold_in(self.key, number), clips)
+    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate))(
+      of_clips
+    )
+    kept = kept.reshape(-1, *[1] * (branch.ndim - 1))
     return jnp.where(kept, branch / (1 - self.rate), 0.0)
 
 
@@ -159,8 +165,10 @@ class Stack(nnx.Module):
 
   def __init__(self, depth: int, *, remat: str, rngs: nnx.Rngs, **block):
     self.remat, self.depth = remat, depth
-    keys = jax.random.split(rngs.params(), depth)
-    self.blocks = jax.vmap(lambda key: Block(rngs=nnx.Rngs(key), **block))(keys)
+    of_blocks = jax.random.split(rngs.params(), depth)
+    self.blocks = jax.vmap(lambda key: Block(rngs=nnx.Rngs(key), **block))(
+      of_blocks
+    )
 
   def __call__(
     self,
@@ -198,11 +206,14 @@ class Stack(nnx.Module):
 
 
 def _by_block(drop: DropPath | None, depth: int) -> DropPath | None:
-  """One key and rate a block, stacked."""
+  """Key, rate and clips of each block, stacked."""
   if drop is None:
     return None
   rates = jnp.linspace(0.0, drop.rate, depth, dtype=jnp.float32)
-  return DropPath(jax.random.split(drop.key, depth), rates)
+  clips = drop.clips
+  if clips is not None:
+    clips = jnp.broadcast_to(clips, (depth, len(clips)))
+  return DropPath(keys.each(drop.key, jnp.arange(depth)), rates, clips)
 
 
 def _one_by_one(blocks: Block) -> list[Block] | None:

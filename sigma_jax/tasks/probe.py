@@ -1,6 +1,7 @@
 """Linear probe and kNN on the cached features of a frozen encoder."""
 
 import dataclasses
+import functools
 import pathlib
 
 import jax
@@ -114,11 +115,12 @@ def _features(
 
   found = predictions.in_parts(
     workdir / "features" / split,
-    [config.fingerprint(), checksums.of(encoders), source.path, samples],
+    [config.fingerprint(), checksums.of(encoders), samples],
     len(source),
     compute,
     lambda line: metrics.say(f"features of {split}: {line}"),
     part_rows=8 * predictions.PART_ROWS,  # one view each
+    identify=functools.partial(sources.identify, source),
   )
   return {
     name: features.FeatureSet(values, found.rows)

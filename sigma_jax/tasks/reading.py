@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from sigma_jax import errors, settings
+from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import metrics
 
 _NAMED = 5  # classes shown of many
@@ -17,8 +18,11 @@ def train(config: settings.Settings, workdir, source):
   bad = _account(config, workdir, source)
 
   def open_batches(start_step: int):
+    # The clips of this process's own devices, wherever the mesh has them.
+    mesh = mesh_lib.make(config.mesh)
+    slots = mesh_lib.rows(mesh, config.train.batch_size)
     return pipeline.train_batches(
-      config, source, start_step=start_step, **_share(), **bad
+      config, source, start_step=start_step, slots=slots, **bad
     )
 
   return open_batches
@@ -38,7 +42,13 @@ def evaluate(
   bad = _account(config, workdir, source)
   batch_size = -(-batch_size // jax.device_count()) * jax.device_count()
   return pipeline.eval_batches(
-    config, source, batch_size=batch_size, **options, **_share(), **bad
+    config,
+    source,
+    batch_size=batch_size,
+    **options,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+    **bad,
   )
 
 
@@ -80,13 +90,6 @@ def warn_unseen(path: str, train, test, names) -> None:
       f"warning: {len(found)} of the {len(names)} classes are in {path} but in "
       f"no training row, so they will never be told: {shown}"
     )
-
-
-def _share() -> dict:
-  return {
-    "process_index": jax.process_index(),
-    "process_count": jax.process_count(),
-  }
 
 
 def _account(config, workdir, source) -> dict:

@@ -15,7 +15,10 @@ def run(
   profile_steps: range = range(0),
 ) -> None:
   """Segments the sequences of `data.val` by clustering features of `init`."""
-  from sigma_jax.data import annotated, mp4, sequences
+  from sigma_jax.data import annotated, mp4, sequences, storage
+
+  def stamps(files):
+    return [[file, file and storage.stamp(file)] for file in files]
 
   del profile_steps  # nothing is trained
   if jax.process_count() > 1:
@@ -25,7 +28,7 @@ def run(
   sources = [
     segmentation_run.Source(
       sequence.name,
-      sequence.frames + sequence.masks,
+      functools.partial(stamps, sequence.frames + sequence.masks),
       functools.partial(annotated.read, sequence, config.data),
     )
     for sequence in sequences.load(config.data.val)

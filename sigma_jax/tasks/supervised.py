@@ -198,10 +198,11 @@ def _judge(
 
   found = predictions.in_parts(
     workdir / name,
-    [config.fingerprint(), checksums.of(arrays), split.source.path, views],
+    [config.fingerprint(), checksums.of(arrays), views],
     len(split.source),
     compute,
     lambda line: metrics.say(f"{name}: {line}"),
+    identify=functools.partial(sources.identify, split.source),
   )
   given = split.videos, split.truth, config.supervised.bootstrap
   try:

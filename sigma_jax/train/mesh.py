@@ -1,5 +1,10 @@
 """Devices as a grid, and which array lives where: the only place that knows.
 
+Row i of a batch on the devices is clip i of the global batch, on every grid:
+`jax.make_mesh` orders devices by how they are wired and not by process, so each
+process provides the clips of its own devices, see `rows`. What comes back is in
+that order too, and not in that of processes, see `everywhere`.
+
 Two axes: the batch is split over `data` x `fsdp`, parameters and optimiser
 state over `fsdp`. One device is the special case 1 x 1. XLA inserts the
 collectives (axis type Auto), so the same step runs on all of them.
@@ -12,7 +17,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from sigma_jax import errors
@@ -44,12 +49,36 @@ def make(mesh: settings_lib.Mesh, devices=None) -> jax.sharding.Mesh:
       f"mesh.data x mesh.fsdp must be the number of devices, {len(devices)}, "
       f"got {mesh.data} x {mesh.fsdp} (-1 in one of them: what is left)"
     )
-  return jax.make_mesh(
-    tuple(sizes),
-    BATCH_AXES,
-    axis_types=(AxisType.Auto,) * 2,
-    devices=devices,
-  )
+  return _laid_out(tuple(sizes), devices)
+
+
+def _laid_out(sizes: tuple[int, int], devices) -> jax.sharding.Mesh:
+  """The grid in which neighbours along `fsdp` are close to each other."""
+  types = (AxisType.Auto,) * 2
+
+  def slice_of(device):
+    return getattr(device, "slice_index", 0)
+
+  slices = len(set(map(slice_of, devices)))
+  if slices == 1:
+    try:
+      return jax.make_mesh(sizes, BATCH_AXES, axis_types=types, devices=devices)
+    except NotImplementedError:
+      # No sides of the torus multiply to these sizes, as 8 of 4 x 4 x 4.
+      grid = mesh_utils.create_device_mesh(
+        sizes, devices, allow_split_physical_axes=True
+      )
+  elif sizes[0] % slices == 0:
+    # Parameters stay within a slice: between them the network is slow.
+    grid = mesh_utils.create_hybrid_device_mesh(
+      (sizes[0] // slices, sizes[1]),
+      (slices, 1),
+      devices,
+      allow_split_physical_axes=True,
+    )
+  else:
+    grid = np.asarray(sorted(devices, key=slice_of)).reshape(sizes)
+  return jax.sharding.Mesh(grid, BATCH_AXES, axis_types=types)
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
@@ -163,8 +192,28 @@ def host_batch(
   return batch_size // jax.process_count()
 
 
+def rows(mesh: jax.sharding.Mesh, batch_size: int) -> np.ndarray:
+  """Places in the global batch that this process's devices hold.
+
+  Args:
+    mesh: of the run.
+    batch_size: b, over all devices; they divide it.
+
+  Returns:
+    int64, ascending: what this process is to provide to `put_batch`. The
+    processes' places together are 0 .. b - 1, each once.
+  """
+  places = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+  return np.sort(
+    np.concatenate([np.arange(batch_size)[index] for index in places.values()])
+  )
+
+
 def put_batch(batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict:
-  """This process's rows of a batch as global arrays on the mesh."""
+  """This process's rows of a batch as global arrays on the mesh.
+
+  They are those of `rows`, in this order, wherever the order matters.
+  """
   sharding = batch_sharding(mesh)
   return {
     name: jax.make_array_from_process_local_data(sharding, value)
@@ -172,8 +221,32 @@ def put_batch(batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict:
   }
 
 
+@functools.lru_cache(maxsize=4)  # compiled once
+def _copies(mesh: jax.sharding.Mesh) -> Callable:
+  return jax.jit(lambda arrays: arrays, out_shardings=replicated(mesh))
+
+
+def everywhere(arrays: Any, mesh: jax.sharding.Mesh) -> Any:
+  """What is split over the devices, whole on every process.
+
+  To tell which clip each row of a result is of: only what went to the devices
+  together stays in one order.
+
+  Args:
+    arrays: from `put_batch`, or computed from it.
+    mesh: of the run.
+
+  Returns:
+    NumPy arrays, their rows in the order of the mesh.
+  """
+  return jax.tree.map(np.asarray, _copies(mesh)(arrays))
+
+
 def gather(arrays: Any) -> Any:
-  """All processes' rows of host arrays, on every process, in their order."""
+  """All processes' rows of host arrays, on every process, process by process.
+
+  Never of what belongs to clips: the mesh has its own order.
+  """
   if jax.process_count() == 1:
     return arrays
   return multihost_utils.process_allgather(arrays, tiled=True)

@@ -1,7 +1,7 @@
 """The training step of each task, pure: state and batch -> state and metrics.
 
-Randomness comes from the step number: `fold_in(key, step)`, no stored keys, so
-that a resumed run draws what the unbroken one would have drawn.
+Randomness comes from the step number, see `keys`, and no key is stored: a
+resumed run draws what the unbroken one would have drawn.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from sigma_jax import masking
+from sigma_jax import keys, masking
 from sigma_jax import settings as settings_lib
 from sigma_jax.augment import flips
 from sigma_jax.losses import assignment, health, plans, tiled
@@ -54,7 +54,7 @@ def pretrain_step(
     gradients = jax.value_and_grad(pretrain_loss, has_aux=True)
 
   def step(state, frozen, batch):
-    key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
+    key = keys.of_step(settings.seed, state.step)
     params = project_prototypes(state.params)
     whole = mesh_lib.whole(params, mesh)
     video = mirrored(settings, key, batch["video"], mesh)
@@ -78,8 +78,7 @@ def mirrored(
   if not settings.data.flip:
     return video
   spread = mesh_lib.over_batch(mesh) if mesh is not None else None
-  # The mask takes the key itself.
-  return flips.flip(jax.random.fold_in(key, 1), video, spread)
+  return flips.flip(keys.of(key, keys.Use.MIRROR), video, spread)
 
 
 def advance(
@@ -153,7 +152,7 @@ def pretrain_loss(
   key: jax.Array,
   mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[jax.Array, Metrics]:
-  """Loss of one batch under the mask that `key` draws.
+  """Loss of one batch under the masks of a step.
 
   Args:
     params: nested dict of float32, prototypes already on the sphere.
@@ -161,10 +160,10 @@ def pretrain_loss(
     graph: static part of the model, from `sigma.abstract`.
     settings: the run.
     video: uint8 [b, t, h, w, 3].
-    key: `jax.random.key` of this step.
+    key: of this step, see `keys.of_step`.
     mesh: as for `pretrain_step`.
   """
-  mask = _mask(settings, video.shape[0], key)
+  mask = masks(settings, video.shape[0], key)
   features = sigma.merge(graph, params, frozen)(video, mask)
   return _judge(features, params.get("prototypes"), settings, mesh)
 
@@ -189,7 +188,7 @@ def _accumulated(params, frozen, graph, settings, video, key, mesh=None):
   def features_of(params, part):
     return sigma.merge(graph, params, frozen)(*part)
 
-  batch = jax.tree.map(cut, (video, _mask(settings, video.shape[0], key)))
+  batch = jax.tree.map(cut, (video, masks(settings, video.shape[0], key)))
   _, features = jax.lax.scan(
     lambda _, part: (None, features_of(params, part)), None, batch
   )
@@ -213,9 +212,12 @@ def _accumulated(params, frozen, graph, settings, video, key, mesh=None):
   return judged, grads
 
 
-def _mask(settings, batch_size: int, key: jax.Array) -> masking.Mask:
+def masks(
+  settings: settings_lib.Settings, batch_size: int, key: jax.Array
+) -> masking.Mask:
+  """Those of the step that `key` is of, for the clips of its global batch."""
   return masking.sample(
-    key,
+    keys.of(key, keys.Use.MASK),
     batch_size,
     kind=settings.masking.kind,
     grid=settings.grid,

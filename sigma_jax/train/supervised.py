@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from sigma_jax import keys
 from sigma_jax import settings as settings_lib
 from sigma_jax.augment import batches
 from sigma_jax.models import attention, heads, layers
@@ -132,7 +133,8 @@ def make_step(
 
   The batch is {"video": uint8 [b, t, h, w, 3], "target": int32 [b] classes,
   float32 [b, c] of several or float32 [b] counts}, over all devices.
-  Augmentation is a pure function of seed and step, whatever the devices.
+  What is drawn is a function of seed, step and the clip's place in the batch,
+  whatever the devices and the parts.
 
   Returns:
     The step: (state, frozen, batch) -> (state, metrics). Metrics are float32
@@ -142,13 +144,12 @@ def make_step(
   spread = mesh_lib.over_batch(mesh) if mesh is not None else None
 
   def step(state: state_lib.TrainState, frozen, batch):
-    key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
-    by_clip, by_path = jax.random.split(key)
+    key = keys.of_step(settings.seed, state.step)
     video = steps.mirrored(settings, key, batch["video"], mesh)
-    video, target = _augmented(task, by_clip, video, batch["target"], spread)
+    video, target = _augmented(task, key, video, batch["target"], spread)
     whole = mesh_lib.whole(state.params, mesh)
     with attention.on_platform(steps.platform_of(mesh)):
-      loss, grads = _gradients(task, whole, frozen, video, target, by_path)
+      loss, grads = _gradients(task, whole, frozen, video, target, key)
     metrics = {
       # The gradient is of the sum, so that each head has its own.
       "loss": loss / len(settings.supervised.rates),
@@ -179,15 +180,17 @@ def _gradients(task: Task, params, frozen, video, target, key):
   """Loss and gradients of a batch, in `train.accumulate` parts."""
   parts = task.settings.train.accumulate
   rate = task.settings.supervised.drop_path
+  of_drops = keys.of(key, keys.Use.DROP_PATH)
+  clips = jnp.arange(len(video))
 
-  def loss_of(params, video, target, key):
-    drop = layers.DropPath(key, rate) if rate else None
+  def loss_of(params, video, target, clips):
+    drop = layers.DropPath(of_drops, rate, clips) if rate else None
     outputs = task.outputs(params, frozen, video, drop)
     return jnp.sum(losses(task.settings.supervised.targets, outputs, target))
 
   gradients = jax.value_and_grad(loss_of)
   if parts == 1:
-    return gradients(params, video, target, key)
+    return gradients(params, video, target, clips)
 
   # Every device keeps its own clips: a part takes each parts-th one.
   def cut(x):
@@ -197,7 +200,7 @@ def _gradients(task: Task, params, frozen, video, target, key):
     return jax.tree.map(jnp.add, sums, gradients(params, *item)), None
 
   start = (jnp.float32(0), jax.tree.map(jnp.zeros_like, params))
-  items = (cut(video), cut(target), jax.random.split(key, parts))
+  items = (cut(video), cut(target), cut(clips))
   sums = jax.lax.scan(body, start, items)[0]
   return jax.tree.map(lambda leaf: leaf / parts, sums)
 

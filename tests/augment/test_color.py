@@ -46,6 +46,26 @@ def test_as_pillow(frames, by_pillow, assert_close, function, argument, pillow):
   assert_close(found, by_pillow(pillow, frames), share)
 
 
+def test_accelerators_count_and_look_up_without_scatter(frames):
+  """The same numbers; and what is compiled for TPUs has none."""
+  counts = color.count_by_comparing(frames)
+  np.testing.assert_array_equal(counts, color.count_one_by_one(frames))
+  for number, frame in enumerate(frames):
+    wanted = np.bincount(frame[..., 1].reshape(-1), minlength=256)
+    np.testing.assert_array_equal(counts[3 * number + 1], wanted)
+  levels = np.random.default_rng(0).integers(0, 256, (12, 256), np.uint8)
+  looked_up = color.look_up_one_by_one(frames, jnp.asarray(levels))
+  found = color.look_up_by_comparing(frames, levels)
+  np.testing.assert_array_equal(found, looked_up)
+  np.testing.assert_array_equal(
+    found[2, ..., 0], levels[6][frames[2, ..., 0].astype(int)]
+  )
+  traced = jax.jit(color.equalize).trace(frames)
+  for platform, scatters in (("cpu", True), ("tpu", False), ("cuda", False)):
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert ("stablehlo.scatter" in text) == scatters
+
+
 def test_auto_contrast_by_hand():
   frames = np.zeros((1, 1, 3, 3), np.uint8)
   frames[0, 0, :, 0] = 50, 60, 100

@@ -65,6 +65,18 @@ def test_by_hand(frames):
     )
 
 
+def test_along_one_axis_is_the_same_bit_by_bit(frames):
+  along = jax.jit(geometry.affine, static_argnames="along")
+  for axis, matrices in (
+    ("x", (geometry.shear_x(0.21), geometry.translation(-7.3, 0.0))),
+    ("y", (geometry.shear_y(-0.3), geometry.translation(0.0, 3.45))),
+  ):
+    for matrix in matrices:
+      np.testing.assert_array_equal(
+        along(frames, matrix, along=axis), moved(frames, matrix)
+      )
+
+
 def test_half_a_pixel_by_hand():
   """Keys' kernel with a = -1 at 1/2: (-1, 5, 5, -1) / 8."""
   row = np.asarray([0, 0, 80, 160, 80, 80, 80], np.uint8)

@@ -116,6 +116,17 @@ def test_hosts_share_out_the_same_global_batch(rows, hosts):
   assert_same(whole, joined)
 
 
+def test_a_host_reads_the_slots_of_its_devices(rows):
+  """Two clips of each video stay together; `slots` of several hosts need not
+  be blocks."""
+  settings = make_settings(samples=2)
+  whole = take(settings, rows, 2)[1]
+  for slots in ([0, 3], [2, 1], [2]):
+    part = take(settings, rows, 2, slots=slots)[1]
+    clips = np.add.outer(2 * np.asarray(slots), [0, 1]).reshape(-1)
+    assert_same({k: v[clips] for k, v in whole.items()}, part)
+
+
 def test_a_far_start_costs_nothing(rows):
   batch = take(make_settings(), rows, 1, start_step=400_000)[0]
   assert_same(batch, take(make_settings(), rows, 2, start_step=399_999)[1])

@@ -92,6 +92,27 @@ def test_another_identity_computes_everything(tmp_path):
   same(found, model(0, NUM_ROWS, 0.5))
 
 
+def test_other_rows_are_computed_again(tmp_path):
+  """Of the same number and name: parts that have the same ones are kept."""
+  files = [f"{row}.mp4" for row in range(NUM_ROWS)]
+
+  def run(files):
+    asked = Computed()
+    predictions.in_parts(
+      tmp_path,
+      ["run"],
+      NUM_ROWS,
+      asked,
+      identify=lambda first, last: ",".join(files[first:last]),
+    )
+    return asked.asked
+
+  assert run(files) == [(0, 4), (4, 8), (8, 10)]
+  assert run(files) == []
+  assert run([*files[:5], files[6], files[5], *files[7:]]) == [(4, 8)]
+  assert run(files[::-1]) == [(0, 4), (4, 8), (8, 10)]
+
+
 def test_clips_are_ordered_by_row_and_view():
   """Whatever order they come in; padding is dropped."""
   order = np.random.default_rng(0).permutation(12)

@@ -123,6 +123,20 @@ def test_the_same_again_computes_nothing(workdir, config, read_clips, capsys):
   assert "3/3 toy-00002: pretrained clustering" in capsys.readouterr().out
 
 
+def test_a_clip_written_anew_is_computed_again(
+  workdir, config, change, folder, read_clips, tmp_path
+):
+  copy = tmp_path / "sequences"
+  shutil.copytree(folder, copy)
+  moved = change(config, data__val=str(copy))
+  segmentation.run(moved, workdir)
+  read_clips.clear()
+  frame = next(copy.rglob("toy-00001/00000.jpg"))
+  frame.write_bytes(frame.read_bytes() + b"\0")
+  segmentation.run(moved, workdir)
+  assert read_clips == ["toy-00001"]
+
+
 def test_an_interrupted_run_goes_on_where_it_was(
   config, tmp_path, monkeypatch, finished
 ):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 
-from sigma_jax import masking
+from sigma_jax import keys, masking
 from sigma_jax.interop import golden_case, published
 from sigma_jax.interop import layout as layout_lib
 from sigma_jax.models import sigma
@@ -47,12 +47,8 @@ def _ours(settings, case, optimizer, schedule):
 
 def _mask(settings, step):
   """The mask that the training step of this number draws."""
-  key = jax.random.fold_in(jax.random.key(settings.seed), step)
-  return masking.to_bool(
-    masking.sample(
-      key, 2, kind="tube", grid=settings.grid, ratio=settings.masking.ratio
-    )
-  )
+  key = keys.of_step(settings.seed, step)
+  return masking.to_bool(steps.masks(settings, 2, key))
 
 
 def _theirs(reference, settings, case, schedule):

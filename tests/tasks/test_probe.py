@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -119,24 +120,84 @@ def test_a_workdir_that_nothing_can_be_written_to(tmp_path, monkeypatch):
     tasks.run(settings.Settings(task="probe"), tmp_path)
 
 
-def test_an_interrupted_probe_goes_on(
-  tiny, change, toy_clips, tmp_path, monkeypatch
-):
+@pytest.fixture(name="config")
+def config_fixture(tiny, change, toy_clips, tmp_path, monkeypatch):
+  """A probe whose manifests may be written anew; a part has 16 rows."""
   init = tmp_path / "init"
   params = sigma.init_params(tiny, jax.random.key(5))
   checkpoint.write_params(init, tiny, params, step=7)
-  config = change(
+  for split in ("train", "val"):
+    shutil.copy(toy_clips / f"{split}.csv", tmp_path)
+  monkeypatch.setattr(predictions, "PART_ROWS", 2)
+  return change(
     settings.Settings(),
     task="probe",
     init=str(init),
-    data__train=str(toy_clips / "train.csv"),
-    data__val=str(toy_clips / "val.csv"),
+    data__train=str(tmp_path / "train.csv"),
+    data__val=str(tmp_path / "val.csv"),
+    data__root=str(toy_clips),
     data__label_sets=str(toy_clips / "label_sets.json"),
     data__workers=1,
     probe__batch_size=8,
     probe__bootstrap=50,
   )
-  monkeypatch.setattr(predictions, "PART_ROWS", 2)  # so that a part has 16
+
+
+@pytest.fixture(name="read")
+def read_fixture(monkeypatch):
+  """Lengths of the parts that are computed, in order."""
+  real, read = reading.evaluate, []
+
+  def note(config, workdir, source, **options):
+    read.append(len(source))
+    return real(config, workdir, source, **options)
+
+  monkeypatch.setattr(reading, "evaluate", note)
+  return read
+
+
+def results(workdir):
+  return json.loads((workdir / "results.json").read_text())["rows"]
+
+
+def test_features_are_those_of_the_rows_and_not_of_a_manifests_name(
+  config, read, tmp_path
+):
+  """The same rows in reverse order, then a clip that was written anew."""
+  workdir = tmp_path / "probe"
+  probe.run(config, workdir)
+  before = results(workdir)
+  assert read == [16, 16, 8, 12]
+  read.clear()
+  probe.run(config, workdir)
+  assert read == []
+  manifest = tmp_path / "val.csv"
+  lines = manifest.read_text().splitlines()
+  manifest.write_text("\n".join(lines[::-1]) + "\n")
+  probe.run(config, workdir)
+  assert read == [12]
+  for now, then in zip(results(workdir), before, strict=True):
+    assert now["top1"] == pytest.approx(then["top1"]), now
+  read.clear()
+  # Under the name of the second row of the third part; the clip is another's.
+  root = tmp_path / "videos"
+  shutil.copytree(config.data.root, root)
+  config = dataclasses.replace(
+    config, data=dataclasses.replace(config.data, root=str(root))
+  )
+  probe.run(config, workdir)
+  assert read == [16, 16, 8, 12]
+  read.clear()
+  names = [
+    line.rsplit(",", 1)[0].rsplit(" ", 1)[0]
+    for line in (tmp_path / "train.csv").read_text().splitlines()
+  ]
+  shutil.copyfile(root / names[0], root / names[33])
+  probe.run(config, workdir)
+  assert read == [8]
+
+
+def test_an_interrupted_probe_goes_on(config, change, tmp_path, monkeypatch):
   real, read = reading.evaluate, []
 
   def interrupted(config, workdir, source, **options):

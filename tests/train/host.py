@@ -1,22 +1,27 @@
 """One process of a run on noise: `python host.py JSON`.
 
 Keys: how (--distributed's value), devices (of this process), settings, workdir,
-pause (seconds a batch, so that there is time to kill it). With `judge`, a
-number of clips, their features are computed instead and stored.
+pause (seconds a batch, so that there is time to kill it), order (of the mesh's
+devices, as `jax.make_mesh` has one of its own on TPUs). With `judge`, a number
+of clips, their features and predictions are computed instead and stored, and
+what a step draws.
 """
 
+import functools
 import json
 import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from sigma_jax import compile_cache, distributed, errors
+from sigma_jax import compile_cache, distributed, errors, keys
 from sigma_jax import settings as settings_lib
-from sigma_jax.evaluate import features
-from sigma_jax.models import sigma
-from sigma_jax.train import loop, metrics
+from sigma_jax.augment import batches as augment
+from sigma_jax.evaluate import features, knn, predictions
+from sigma_jax.models import layers, sigma
+from sigma_jax.train import loop, metrics, steps
 from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import workdir as workdir_lib
 
@@ -24,8 +29,7 @@ from sigma_jax.train import workdir as workdir_lib
 def batches(settings, start: int, pause: float):
   """This process's rows of batches that are functions of the step."""
   data, rows = settings.data, settings.train.batch_size
-  share = rows // jax.process_count()
-  mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+  mine = mesh_lib.rows(mesh_lib.make(settings.mesh), rows)
   shape = (rows, data.num_frames, data.size, data.size, 3)
   step = start
   while True:
@@ -36,13 +40,38 @@ def batches(settings, start: int, pause: float):
     yield {"video": video[mine], "index": index[mine]}
 
 
+def draws(settings, mesh, batch) -> dict[str, np.ndarray]:
+  """All that step 7 draws for the clips of a batch, in the mesh's order."""
+  spread = mesh_lib.over_batch(mesh)
+
+  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
+  def draw(batch):
+    size = len(batch["index"])
+    key = keys.of_step(settings.seed, 7)
+    mirrored = steps.mirrored(settings, key, batch["video"], mesh)
+    video, targets = augment.batch(
+      key, mirrored, batch["index"], size, settings.augment, spread=spread
+    )
+    drop = layers.DropPath(keys.of(key, keys.Use.DROP_PATH), 0.5)
+    return {
+      "index": batch["index"],
+      "mirrored": mirrored,
+      "augmented": video,
+      "targets": targets,
+      "kept": jnp.stack([drop(jnp.ones((size, 1)), n) for n in range(9)]),
+      **steps.masks(settings, size, key)._asdict(),
+    }
+
+  return jax.tree.map(np.asarray, draw(mesh_lib.put_batch(batch, mesh)))
+
+
 def judge(settings, workdir, clips: int) -> None:
   """Features of `clips` noise clips, of which number 3 cannot be read."""
   params = jax.jit(lambda: sigma.init_params(settings, jax.random.key(0)))()
   size = 8
   share = size // jax.process_count()
 
-  def batches():
+  def evaluated():
     for start in range(0, clips, size):
       first = start + jax.process_index() * share
       rows = np.arange(first, first + share)
@@ -54,13 +83,32 @@ def judge(settings, workdir, clips: int) -> None:
         ]
       )
       index = np.where(rows < clips, rows, -1).astype(np.int32)
-      yield {"video": video, "index": index, "valid": valid}
+      view = index % 3
+      yield {"video": video, "index": index, "valid": valid, "view": view}
 
   mesh = mesh_lib.make(settings.mesh)
   encoders = {"it": jax.tree.map(np.asarray, params["encoder"])}
-  found = features.extract(settings, encoders, batches(), mesh)["it"]
-  name = f"features{jax.process_index()}.npz"
-  np.savez(str(workdir / name), **found._asdict())
+  found = features.extract(settings, encoders, evaluated(), mesh)["it"]
+
+  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
+  def forward(video):
+    return video[None, :, 0, 0, 0].astype(np.float32)
+
+  said = predictions.collect(forward, evaluated(), mesh)
+  half = len(found.rows) // 2
+  votes = knn.predict(
+    found.features[:half],
+    found.rows[:half] % 3,
+    found.features[half:],
+    num_classes=3,
+    k=4,
+    temperature=0.1,
+  )
+  drawn = draws(settings, mesh, next(batches(settings, 0, 0.0)))
+  name = f"judged{jax.process_index()}.npz"
+  arrays = found._asdict() | {"votes": votes} | drawn
+  arrays |= {f"said_{key}": value for key, value in said._asdict().items()}
+  np.savez(str(workdir / name), **arrays)
 
 
 def main() -> int:
@@ -72,6 +120,11 @@ def main() -> int:
   workdir = workdir_lib.path(options["workdir"])
   workdir.mkdir(parents=True, exist_ok=True)
   distributed.TIMEOUT = options.get("timeout", distributed.TIMEOUT)
+  if "order" in options:
+    real = jax.make_mesh
+    jax.make_mesh = lambda *args, devices, **rest: real(
+      *args, devices=[devices[i] for i in options["order"]], **rest
+    )
   # TensorFlow takes seconds to load.
   metrics._tensorboard = lambda workdir: None
   try:

@@ -15,6 +15,8 @@ import hosts as hosts_lib
 from sigma_jax.train import checkpoint, metrics
 
 LAYOUTS = ((1, 1), (1, 8), (2, 4), (4, 2))
+# The mesh's rows belong to processes 0 1 0 1, as on a TPU slice they may.
+CROSSED = {"order": (0, 2, 1, 3)}
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +36,19 @@ def runs(settings, tmp_path_factory):
   """Workdir of each layout's run."""
   folder = tmp_path_factory.mktemp("layouts")
   found = {}
-  for count, devices in LAYOUTS:
-    name = f"{count}x{devices}"
+  for layout in (*LAYOUTS, (2, 2, "crossed")):
+    count, devices, *crossed = layout
+    name = "x".join(map(str, layout))
     hosts = hosts_lib.Hosts(
-      count, devices, settings, folder / name, folder / f"{name}.log"
+      count,
+      devices,
+      settings,
+      folder / name,
+      folder / f"{name}.log",
+      **(CROSSED if crossed else {}),
     )
     assert hosts.wait() == [0] * count, hosts.log()
-    found[count, devices] = folder / name
+    found[layout] = folder / name
   return found
 
 
@@ -147,21 +155,54 @@ def test_a_missing_process_is_told_in_time(settings, tmp_path):
   assert "did not find each other within 3 s" in alone.log()
 
 
-def test_evaluation_counts_each_clip_once_on_any_number_of_hosts(
-  settings, tmp_path
-):
-  found = []
-  for count, devices in ((1, 1), (2, 2)):
-    workdir = tmp_path / str(count)
+@pytest.fixture(scope="module")
+def judged(settings, change, tmp_path_factory):
+  """What each process of 1 x 1, and of 2 x 2 in crossed order, has stored."""
+  folder = tmp_path_factory.mktemp("judged")
+  settings = change(settings, data__flip=True, augment__num_ops=0)
+  found = {}
+  for count, devices, options in ((1, 1, {}), (2, 2, CROSSED)):
+    workdir = folder / str(count)
     hosts = hosts_lib.Hosts(
-      count, devices, settings, workdir, tmp_path / f"log{count}", judge=19
+      count,
+      devices,
+      settings,
+      workdir,
+      folder / f"log{count}",
+      judge=19,
+      **options,
     )
     assert hosts.wait() == [0] * count, hosts.log()
     for i in range(count):
-      with np.load(workdir / f"features{i}.npz") as arrays:
-        found.append(dict(arrays))
-  for arrays in found:
+      with np.load(workdir / f"judged{i}.npz") as arrays:
+        found[count, i] = dict(arrays)
+  return found
+
+
+def test_evaluation_is_the_same_on_any_hosts_and_mesh(judged):
+  """Each clip once, under its own number, whatever row it was computed in."""
+  alone = judged[1, 0]
+  assert len(judged) == 3
+  for arrays in judged.values():
     assert arrays["rows"].tolist() == [0, 1, 2, *range(4, 19)]
-    np.testing.assert_allclose(
-      arrays["features"], found[0]["features"], atol=1e-5
+    for name in ("features", "votes"):
+      np.testing.assert_allclose(arrays[name], alone[name], atol=1e-5)
+    np.testing.assert_array_equal(arrays["said_rows"], arrays["rows"])
+    np.testing.assert_array_equal(arrays["said_views"], arrays["rows"] % 3)
+    wanted = [
+      np.random.default_rng(row).integers(0, 256, (4, 16, 16, 3), np.uint8)
+      for row in arrays["rows"]
+    ]
+    np.testing.assert_array_equal(
+      arrays["said_values"][0], np.stack(wanted)[:, 0, 0, 0]
     )
+
+
+def test_a_step_draws_the_same_on_any_hosts_and_mesh(judged):
+  """For each clip, bit by bit: mirror, mask, erasing, partner, depth."""
+  alone = judged[1, 0]
+  assert alone["index"].tolist() == list(range(8))
+  for arrays in judged.values():
+    for name in ("index", "mirrored", "augmented", "kept", "visible", "masked"):
+      np.testing.assert_array_equal(arrays[name], alone[name], err_msg=name)
+    np.testing.assert_allclose(arrays["targets"], alone["targets"], atol=1e-6)

@@ -1,6 +1,8 @@
 """Device grids, what is sharded, and that devices change no number."""
 
 import functools
+import pathlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,9 @@ from sigma_jax import settings as settings_lib
 from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import state as state_lib
 from sigma_jax.train import steps
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import host
 
 
 def mesh_of(data, fsdp, num_devices=8):
@@ -40,6 +45,72 @@ def test_sizes_that_do_not_fit_are_refused(data, fsdp):
   message = str(caught.value)
   assert "mesh.data x mesh.fsdp must be the number of devices, 8" in message
   assert f"got {data} x {fsdp}" in message
+
+
+class Chip:
+  """What `jax.make_mesh` looks at in a TPU chip; four a process."""
+
+  platform, device_kind, core_on_chip = "tpu", "TPU v4", 0
+
+  def __init__(self, number, coords, slice_index):
+    self.id, self.process_index = number, number // 4
+    self.coords, self.slice_index = coords, slice_index
+
+
+def torus(*sides, slices=1):
+  places = [
+    (place[::-1], number)
+    for number in range(slices)
+    for place in np.ndindex(*sides[::-1])
+  ]
+  return [Chip(i, *place) for i, place in enumerate(places)]
+
+
+@pytest.mark.parametrize(
+  ("sides", "slices", "fsdp"),
+  [
+    ((4, 4, 4), 1, 8),  # not sides of the torus
+    ((4, 4, 4), 1, 16),
+    ((4, 4, 8), 1, 2),
+    ((4, 4, 4), 2, 8),
+    ((2, 2, 1), 2, 8),  # over both slices
+  ],
+)
+def test_grid_of_a_torus(sides, slices, fsdp):
+  chips = torus(*sides, slices=slices)
+  mesh = mesh_lib.make(settings_lib.Mesh(-1, fsdp), chips)
+  assert mesh.devices.shape == (len(chips) // fsdp, fsdp)
+  assert {chip.id for chip in mesh.devices.flat} == set(range(len(chips)))
+  per_slice = len(chips) // slices
+  for group in mesh.devices:
+    assert len({c.slice_index for c in group}) == max(1, fsdp // per_slice)
+    if fsdp < per_slice:  # neighbours, not chips from all over the torus
+      coords = np.asarray([chip.coords for chip in group])
+      assert np.prod(np.ptp(coords, axis=0) + 1) == fsdp
+
+
+def test_rows_of_a_process_are_its_devices():
+  """Of several processes: tests/train/test_hosts.py."""
+  mesh = mesh_of(2, 4)
+  np.testing.assert_array_equal(mesh_lib.rows(mesh, 16), np.arange(16))
+
+
+def test_a_step_draws_the_same_in_any_order_of_devices(tiny, change):
+  """One clip a device: partners of mixup are on two."""
+  settings = change(tiny, data__flip=True, augment__num_ops=0)
+  batch = next(host.batches(settings, 0, 0.0))
+  order = [5, 0, 3, 6, 1, 7, 2, 4]
+  crossed = mesh_lib.make(
+    settings_lib.Mesh(2, 4), [jax.devices()[i] for i in order]
+  )
+  assert [d.id for d in crossed.devices.flat] == order
+  wanted = host.draws(settings, mesh_of(1, 1, 1), batch)
+  found = host.draws(settings, crossed, batch)
+  for name, value in wanted.items():
+    if name == "targets":
+      np.testing.assert_allclose(found[name], value, atol=1e-6)
+    else:
+      np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 def test_batch_that_devices_do_not_divide_is_refused():

@@ -1,0 +1,45 @@
+"""What training draws at random, by name: no two uses share a key.
+
+A step's key is a function of seed and step. Every use takes its own from it by
+its name here, and draws for one clip take theirs by the clip's place in the
+global batch. Nothing is drawn by device, host or part of a batch, so that a
+step draws the same however the batch is split.
+"""
+
+import enum
+
+import jax
+
+
+@enum.unique
+class Use(enum.IntEnum):
+  """A use of randomness; its number is for good, or a resumed run would draw
+  something else than the unbroken one.
+
+  Numbers are large: `fold_in(key, i)` and `split(key)[i]` are the same key,
+  and Flax and `split` count up from 0.
+  """
+
+  STEP = 1 << 20  # all that steps draw, apart from what initialises
+  MASK = STEP + 1
+  MIRROR = STEP + 2
+  OPERATIONS = STEP + 3  # of RandAugment
+  ERASE = STEP + 4
+  MIX = STEP + 5
+  DROP_PATH = STEP + 6
+
+
+def of_step(seed: int, step: jax.Array | int) -> jax.Array:
+  """The key of one training step."""
+  key = of(jax.random.key(seed), Use.STEP)
+  return jax.random.fold_in(key, step)
+
+
+def of(key: jax.Array, use: Use) -> jax.Array:
+  """The key of one use within what `key` is of."""
+  return jax.random.fold_in(key, use)
+
+
+def each(key: jax.Array, numbers: jax.Array) -> jax.Array:
+  """A key for every one of `numbers`, int [n] -> keys [n]."""
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
