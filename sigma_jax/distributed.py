@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Mapping
 
-from sigma_jax import errors
+from sigma_jax import errors, files
 
 # A host that takes longer than this to appear, or falls silent for so long, is
 # taken for lost, seconds.
@@ -59,6 +59,8 @@ def start(how: str | None, environ: Mapping[str, str] = os.environ) -> None:
   watchdog = threading.Timer(TIMEOUT, _give_up, [how])
   watchdog.daemon = True
   watchdog.start()
+  # It would take SIGTERM for itself; train.preemption is in its place.
+  jax.config.update("jax_enable_preemption_service", False)
   try:
     jax.distributed.initialize(
       **where,
@@ -103,7 +105,7 @@ def check_agreement(fingerprint: str, workdir) -> None:
   )
   token = workdir / ".processes"
   if jax.process_index() == 0:
-    token.write_text(secrets.token_hex(8))
+    files.write_whole(token, secrets.token_hex(8))
   multihost_utils.sync_global_devices("sigma_jax workdir token")
   found = token.read_text() if token.exists() else "missing"
   seen = gather(found)

@@ -13,4 +13,16 @@ class RunStopped(RuntimeError):
 
 
 class Preempted(RunStopped):
-  """A run that was asked to stop, and has saved what it had."""
+  """A run that was asked to stop, and has saved what it had.
+
+  Attributes:
+    code: the exit code, 128 + the signal's number.
+  """
+
+  code = 143
+
+
+class Interrupted(Preempted):
+  """The same by Ctrl-C."""
+
+  code = 130

@@ -24,7 +24,7 @@ import time
 
 import numpy as np
 
-from sigma_jax import compile_cache, errors
+from sigma_jax import compile_cache, errors, files
 
 VIDEOS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg")
 
@@ -110,6 +110,7 @@ def extract(
     UserError, ValueError, OSError: the input has to change.
     RunStopped: none of the files could be read.
   """
+  files.check_local(out, "--out")
   target = pathlib.Path(out)
   if target.suffix not in (".npz", ".parquet"):
     raise errors.UserError(f"--out must end in .npz or .parquet, got {out!r}")
@@ -179,7 +180,7 @@ def _open_parts(parts: pathlib.Path, job: dict) -> None:
       )
     return
   parts.mkdir(parents=True, exist_ok=True)
-  _replace(note, lambda file: file.write(json.dumps(job).encode()))
+  files.write_whole(note, lambda file: file.write(json.dumps(job).encode()))
 
 
 class _Progress:
@@ -205,7 +206,7 @@ def _fill(parts, rows, encoder, settings, batch_size, part_size) -> None:
   from sigma_jax.data import bad_files, sources
 
   # Every file gets its try: what is bad is listed, not fatal.
-  bad = bad_files.BadFiles(str(parts), 1.0, len(rows))
+  bad = bad_files.BadFiles(str(parts), 1.0, rows.files)
   progress = _Progress(len(rows))
   for first in range(0, len(rows), part_size):
     path = _part(parts, first, part_size)
@@ -217,7 +218,9 @@ def _fill(parts, rows, encoder, settings, batch_size, part_size) -> None:
         rows, first, last, encoder, settings, batch_size, bad, progress
       )
       arrays["key"] = np.array(rows_key)
-      _replace(path, lambda file, arrays=arrays: np.savez(file, **arrays))
+      files.write_whole(
+        path, lambda file, arrays=arrays: np.savez(file, **arrays)
+      )
 
 
 def _key_of(path: pathlib.Path) -> str:
@@ -283,7 +286,7 @@ def _merge(parts: pathlib.Path, rows, labelled: bool) -> dict[str, np.ndarray]:
 def _write(target: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
   target.parent.mkdir(parents=True, exist_ok=True)
   if target.suffix == ".npz":
-    _replace(target, lambda file: np.savez(file, **arrays))
+    files.write_whole(target, lambda file: np.savez(file, **arrays))
     return
   import pyarrow
   from pyarrow import parquet
@@ -302,17 +305,7 @@ def _write(target: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     pyarrow.array(features.reshape(-1)), features.shape[1]
   )
   table = pyarrow.table(columns)
-  _replace(target, lambda file: parquet.write_table(table, file))
-
-
-def _replace(path: pathlib.Path, write) -> None:
-  """Writes a file that is there whole or not at all."""
-  partial = path.with_name(path.name + ".tmp")
-  with partial.open("wb") as file:
-    write(file)
-    file.flush()
-    os.fsync(file.fileno())
-  partial.replace(path)
+  files.write_whole(target, lambda file: parquet.write_table(table, file))
 
 
 if __name__ == "__main__":

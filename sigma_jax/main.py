@@ -3,7 +3,8 @@
 Every key of the config can be overridden, `--config.train.batch_size=64`.
 
 Exit codes: 0 done; 1 the run stopped itself; 2 the input has to change; 130
-interrupted; 143 stopped by SIGTERM, after saving: the same command resumes.
+stopped by Ctrl-C and 143 by SIGTERM, after saving: the same command resumes. A
+second Ctrl-C ends the process at once.
 """
 
 import contextlib
@@ -58,23 +59,23 @@ def main(argv: list[str]) -> int:
   # Imported late, so that a typo is answered at once and not after the
   # seconds that JAX and TensorFlow take to load.
   from sigma_jax import distributed, tasks
+  from sigma_jax.train import preemption
 
   try:
     distributed.start(_DISTRIBUTED.value)
     distributed.check_agreement(run.fingerprint(), workdir)
-    tasks.run(run, workdir, profile_steps)
+    with preemption.watching():
+      tasks.run(run, workdir, profile_steps)
   except (errors.UserError, FileNotFoundError) as error:
     return _fail(error, 2, workdir)
   except errors.Preempted as error:
     print(error, file=sys.stderr, flush=True)
-    return 143
+    return error.code
   except (errors.RunStopped, OSError) as error:  # such as: no space left
     return _fail(error, 1, workdir)
   except KeyboardInterrupt:
-    print(
-      "interrupted; the same command resumes from the newest checkpoint",
-      file=sys.stderr,
-    )
+    # Before there was anything to save: later, the run itself notices.
+    print("interrupted; the same command starts again", file=sys.stderr)
     return 130
   return 0
 
@@ -186,8 +187,10 @@ def _fail(error: Exception, code: int, workdir=None) -> int:
   """One line to the user; the traceback to a file for whoever needs it."""
   text = " ".join(str(error).split())
   if workdir is not None and workdir.is_dir():
+    from sigma_jax import files
+
     with contextlib.suppress(OSError):
-      (workdir / "traceback.txt").write_text(traceback.format_exc())
+      files.write_whole(workdir / "traceback.txt", traceback.format_exc())
   print(f"error: {text}", file=sys.stderr, flush=True)
   return code
 

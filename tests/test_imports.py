@@ -15,11 +15,13 @@ ALLOWED = {
   "keys": set(),
   "masking": {"errors", "keys"},
   "losses": {"errors", "losses"},
+  "files": {"errors"},
   "models": {"errors", "keys", "settings", "masking", "models"},
-  "data": {"errors", "settings", "data"},
+  "data": {"errors", "files", "settings", "data"},
   "augment": {"errors", "keys", "settings", "models", "augment"},
   "train": {
-    *("errors", "keys", "settings", "masking", "models", "losses", "augment"),
+    *("errors", "files", "keys", "settings", "masking", "models", "losses"),
+    "augment",
     "train",
   },
 }

@@ -177,8 +177,9 @@ def main_that(tmp_path, monkeypatch):
     (
       KeyboardInterrupt(),
       130,
-      "interrupted; the same command resumes from the newest checkpoint",
+      "interrupted; the same command starts again",
     ),
+    (errors.Interrupted("stopped by Ctrl-C"), 130, "stopped by Ctrl-C"),
     (errors.Preempted("stopped after step 3"), 143, "stopped after step 3"),
     (
       OSError(28, "No space left on device", "runs/metrics.jsonl"),

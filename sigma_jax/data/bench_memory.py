@@ -27,7 +27,7 @@ def run(folder: str, source: str, clips: int, size: int) -> None:
     model=settings.Model(patch=size // 2),
     train=settings.Train(batch_size=_BATCH),
   )
-  bad = bad_files.BadFiles(folder, 1.0, len(rows))
+  bad = bad_files.BadFiles(folder, 1.0, rows.files)
   batches = -(-clips // _BATCH)
   every = max(batches // _REPORTS, 1)
   with pipeline.train_batches(

@@ -1,12 +1,21 @@
 """What supervised training learns of each row: classes, several, or a count."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable
 
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.data import manifest, multilabel, repetitions, sources, splits
+from sigma_jax.data import (
+  manifest,
+  multilabel,
+  repetitions,
+  sources,
+  splits,
+  storage,
+)
 from sigma_jax.data.windows import Windows
 from sigma_jax.settings import Settings
 
@@ -87,6 +96,20 @@ def _load(settings: Settings, split: str) -> Labelled:
   if options.targets == "count":
     return _counted(source, file, settings, _PHASES if split == "train" else 1)
   return _classes(source, settings)
+
+
+def identity(labelled: Labelled, file: str = "") -> str:
+  """Sixteen hex digits that change with what any row is to give.
+
+  Args:
+    labelled: the split.
+    file: that its targets are of, beside the manifest; empty: none.
+  """
+  digest = hashlib.sha256(json.dumps(labelled.names).encode())
+  digest.update(np.ascontiguousarray(labelled.values).tobytes())
+  if file:  # it also says when in a video
+    digest.update(storage.read(file))
+  return digest.hexdigest()[:16]
 
 
 def held_out(

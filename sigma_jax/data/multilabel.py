@@ -13,13 +13,14 @@ is a row of such a file, an .npz of
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from sigma_jax import errors
+from sigma_jax.data import storage
+from sigma_jax.files import npz
 
 _KEYS = ("videos", "classes", "row", "label", "start", "end")
 
@@ -79,18 +80,15 @@ def save(
     names: c class names.
   """
   row, label, start, end = zip(*spans, strict=True) if spans else ([],) * 4
-  partial = pathlib.Path(path + ".tmp")
-  with partial.open("wb") as file:
-    np.savez(
-      file,
-      videos=np.asarray(files, np.str_),
-      classes=np.asarray(names, np.str_),
-      row=np.asarray(row, np.int32),
-      label=np.asarray(label, np.int32),
-      start=np.asarray(start, np.float64),
-      end=np.asarray(end, np.float64),
-    )
-  partial.replace(path)
+  content = npz(
+    videos=np.asarray(files, np.str_),
+    classes=np.asarray(names, np.str_),
+    row=np.asarray(row, np.int32),
+    label=np.asarray(label, np.int32),
+    start=np.asarray(start, np.float64),
+    end=np.asarray(end, np.float64),
+  )
+  storage.write(path, content)
 
 
 def load(path: str, source: Rows) -> MultiLabels:

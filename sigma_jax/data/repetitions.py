@@ -3,10 +3,10 @@
 import dataclasses
 import json
 import os
-import pathlib
 from collections.abc import Sequence
 
 from sigma_jax import errors
+from sigma_jax.data import storage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +50,7 @@ class Repetitions:
 def save(path: str, rows: Sequence[Repetitions]) -> None:
   """Writes one line a video."""
   lines = [json.dumps(dataclasses.asdict(row)) + "\n" for row in rows]
-  partial = pathlib.Path(path + ".tmp")
-  partial.write_text("".join(lines), encoding="utf-8")
-  partial.replace(path)
+  storage.write(path, "".join(lines).encode())
 
 
 def load(path: str, files: Sequence[str]) -> tuple[Repetitions, ...]:

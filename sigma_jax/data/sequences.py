@@ -8,13 +8,13 @@ the list's folder, and a mask may be null.
 import dataclasses
 import json
 import os
-import pathlib
 from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
 
 from sigma_jax import errors
+from sigma_jax.data import storage
 
 _LAYOUT = (
   "JPEGImages/[480p/]SEQUENCE/*.jpg and Annotations/[480p/]SEQUENCE/*.png"
@@ -74,9 +74,7 @@ def save(path: str, sequences: Iterable[Sequence]) -> None:
     frames = [os.path.abspath(frame) for frame in one.frames]
     row = {"name": one.name, "frames": frames, "masks": masks}
     lines.append(json.dumps(row) + "\n")
-  partial = pathlib.Path(path + ".tmp")
-  partial.write_text("".join(lines), encoding="utf-8")
-  partial.replace(path)
+  storage.write(path, "".join(lines).encode())
 
 
 def in_folders(

@@ -6,6 +6,7 @@ and augmentation do not know.
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -132,6 +133,26 @@ def load(path: str, root: str = "") -> Source:
       raise errors.UserError(f"records {path} hold no video")
     return found
   return Files(manifest.load(path, root))
+
+
+def identity(source: Source, labels: bool = True) -> str:
+  """Sixteen hex digits that change with any row, or with their order.
+
+  Paths count from the folder that all files are below, so that a data set which
+  has moved is the same one; records are the manifest they were made from.
+
+  Args:
+    source: n rows.
+    labels: whether they count; pre-training does not read them.
+  """
+  ends = [min(source.files), max(source.files)]
+  # Letter by letter, and then back to a whole folder.
+  start = os.path.commonprefix(ends).rfind("/") + 1  # noqa: RUF071
+  names = "\n".join(file[start:] for file in source.files)
+  digest = hashlib.sha256(names.encode(errors="surrogateescape"))
+  if labels:
+    digest.update(np.asarray(source.labels, "<i4").tobytes())
+  return digest.hexdigest()[:16]
 
 
 def part(source: Source, first: int, last: int) -> Source:

@@ -6,16 +6,11 @@ which is imported for them alone.
 
 import os
 import shutil
-import tempfile
 
-from sigma_jax import errors
+from sigma_jax import errors, files
+from sigma_jax.files import is_remote
 
 UNKNOWN = -1  # size of a file
-
-
-def is_remote(path: str) -> bool:
-  """Whether a path names a scheme, such as gs://bucket/folder."""
-  return "://" in path
 
 
 def is_file(path: str) -> bool:
@@ -116,12 +111,7 @@ def write(path: str, data: bytes) -> None:
 
     _remote(write_to, path)
     return
-  with tempfile.NamedTemporaryFile(
-    dir=os.path.dirname(path) or ".", prefix=".tmp", delete=False
-  ) as file:
-    file.write(data)
-  os.chmod(file.name, 0o644)
-  os.replace(file.name, path)
+  files.write_whole(path, data)
 
 
 def put(local: str, path: str) -> None:

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     return args.run(args)
   except errors.Preempted as error:
     print(error, file=sys.stderr, flush=True)
-    return 143
+    return error.code
   except errors.RunStopped as error:
     return _fail(error, 1)
   except (ValueError, OSError) as error:

@@ -27,11 +27,13 @@ class Encoder(NamedTuple):
 
   maps: function of one clip, uint8 [t, h, w, 3], to float32 [s, rows, columns,
   d]: the last layer's normalised tokens, one map a tubelet (video models) or a
-  frame (image models), so that s divides t. sums: of its weights.
+  frame (image models), so that s divides t. sums: of its weights. step: of the
+  workdir's checkpoint that they are from.
   """
 
   maps: Callable[[np.ndarray], jax.Array]
   sums: dict[str, int]
+  step: int | None = None
 
 
 def load(config: settings_lib.Settings) -> dict[str, Encoder]:
@@ -88,7 +90,7 @@ def _video_encoder(model: store.Model) -> Encoder:
     grid = (time // sides.tubelet, height // sides.patch, width // sides.patch)
     return encoder.encode(video[None]).tokens.reshape(*grid, -1)
 
-  return Encoder(maps, checksums.of(model.params))
+  return Encoder(maps, checksums.of(model.params), model.step)
 
 
 def _image_models(config: settings_lib.Settings) -> dict[str, Encoder]:

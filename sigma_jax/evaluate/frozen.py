@@ -4,14 +4,15 @@ Results are rows of plain values, ready for JSON and for the report's table.
 """
 
 import json
-import pathlib
+import os
 from typing import Any
 
 import numpy as np
 
-from sigma_jax import errors
+from sigma_jax import errors, files
 from sigma_jax import settings as settings_lib
 from sigma_jax.evaluate import features, knn, linear, scores
+from sigma_jax.train import workdir as workdir_lib
 
 RESULTS = "results.json"
 Row = dict[str, Any]
@@ -108,10 +109,8 @@ def _cell(row: Row) -> str:
   return f"{top1:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def write(workdir: str | pathlib.Path, content: dict[str, Any]) -> None:
+def write(workdir: str | os.PathLike, content: dict[str, Any]) -> None:
   """Stores results.json in the workdir, whole or not at all."""
-  path = pathlib.Path(workdir) / RESULTS
+  path = workdir_lib.path(workdir) / RESULTS
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_suffix(".tmp")
-  partial.write_text(json.dumps(content, indent=1) + "\n")
-  partial.replace(path)
+  files.write_whole(path, json.dumps(content, indent=1) + "\n")

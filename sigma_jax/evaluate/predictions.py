@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from sigma_jax import files
 from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import workdir as workdir_lib
 
@@ -116,14 +117,7 @@ def _key(identity) -> str:
 
 
 def _write(file, key: str, part: Predictions) -> None:
-  data = io.BytesIO()
-  np.savez(data, key=np.array(key), **part._asdict())
-  if workdir_lib.is_remote(file):
-    file.write_bytes(data.getvalue())
-    return
-  partial = file.with_name(file.name + ".tmp")
-  partial.write_bytes(data.getvalue())
-  partial.replace(file)
+  files.write_whole(file, files.npz(key=np.array(key), **part._asdict()))
 
 
 def _read(file, key: str) -> Predictions | None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sigma_jax import files
 from sigma_jax import settings as settings_lib
 from sigma_jax.evaluate import (
   dense,
@@ -24,6 +25,8 @@ from sigma_jax.evaluate import (
   scores,
   segmentation,
 )
+from sigma_jax.train import identity as identity_lib
+from sigma_jax.train import preemption
 from sigma_jax.train import workdir as workdir_lib
 
 _FPS = 5  # of the overlay videos
@@ -68,6 +71,7 @@ def run(
   encoders = dense.load(config)
   (workdir / "clips").mkdir(parents=True, exist_ok=True)
   identity = [config.fingerprint(), {n: e.sums for n, e in encoders.items()}]
+  judged = encoders.get(dense.PRETRAINED)
   rows = []
   for number, source in enumerate(sources):
     file = workdir / "clips" / f"{number:05d}.json"
@@ -82,7 +86,7 @@ def run(
         if number < config.segmentation.overlays
         else None,
       )
-      workdir_lib.write_whole(file, json.dumps({"key": key, "rows": found}))
+      files.write_whole(file, json.dumps({"key": key, "rows": found}))
     rows += found
     print(_progress(number, len(sources), source.name, found), flush=True)
   means = summarize(rows, config.segmentation.bootstrap, config.seed)
@@ -90,7 +94,8 @@ def run(
     workdir,
     {
       "init": config.init,
-      "step": dense.step_of(config.init),
+      "step": judged.step if judged else None,
+      "identity": identity_lib.of_sums(judged.sums) if judged else "",
       "seed": config.seed,
       "config": config.fingerprint(),
       "views": 1,
@@ -167,6 +172,7 @@ def _judge(config, source: Source, encoders, draw) -> list[Row]:
   clip = source.read()
   rows = []
   for name, encoder in encoders.items():
+    preemption.poll(f" before {source.name}; finished clips are kept")
     found = segmentation.segment(
       encoder.maps(clip.video),
       clip.masks,
@@ -203,12 +209,12 @@ def _artist(workdir, number: int, encode_video):
       title = f"{protocol} {100 * segments.mean_iou:.1f}"
       painted[title] = overlays.paint(clip.video, segments.labels)
     video = encode_video(overlays.beside(painted), _FPS)
-    (folder / f"{stem}.mp4").write_bytes(video)
+    files.write_whole(folder / f"{stem}.mp4", video)
     rows = {"frames": clip.video} | painted
     for protocol, segments in found.items():
       clusters = segments.clusters.astype(np.int64) + 1
       rows[f"clusters of {protocol}"] = overlays.paint(clip.video, clusters)
-    (folder / f"{stem}.png").write_bytes(overlays.sheet(rows))
+    files.write_whole(folder / f"{stem}.png", overlays.sheet(rows))
 
   return draw
 

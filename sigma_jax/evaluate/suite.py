@@ -19,9 +19,10 @@ from typing import Any
 
 import jax
 
-from sigma_jax import errors
+from sigma_jax import errors, files
 from sigma_jax.evaluate import dense, frozen, suite_plan, suite_table
 from sigma_jax.evaluate.suite_plan import Run
+from sigma_jax.train import preemption
 from sigma_jax.train import workdir as workdir_lib
 
 CONFIGS = "configs/eval/*.py"
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
 
 
+@preemption.watching()
 def run(args: argparse.Namespace) -> int:
   """Runs all protocols; writes and prints the tables.
 
@@ -69,10 +71,10 @@ def run(args: argparse.Namespace) -> int:
 
   Raises:
     UserError: a mistake in the options, or no config's data is there.
-    Preempted: SIGTERM came; what was trained is saved.
+    Preempted: SIGTERM or Ctrl-C came; what was trained is saved.
   """
   start = time.monotonic()
-  workdir = pathlib.Path(args.workdir)
+  workdir = workdir_lib.path(args.workdir)
   runs, skipped = suite_plan.plan(
     args.configs, args.init, _changes(args.set), args.baseline
   )
@@ -94,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     "skipped": [one._asdict() for one in skipped],
   }
   for number, one in enumerate(runs, 1):
+    preemption.poll(f" before {one.name}")
     say = functools.partial(print, f"[{number}/{len(runs)}] {one.name}:")
     _judge(one, workdir / one.name, content, say)
     _write(workdir, content)  # so that an interruption leaves what there is
@@ -117,7 +120,7 @@ def _judge(one: Run, folder: pathlib.Path, content: Row, say) -> None:
     text = " ".join(str(error).split())
     content["failed"].append({"name": one.name, "reason": text})
     if folder.is_dir():
-      (folder / "traceback.txt").write_text(traceback.format_exc())
+      files.write_whole(folder / "traceback.txt", traceback.format_exc())
     say(f"failed: {text}", flush=True)
     return
   suite_table.add(content["rows"], one, found["rows"], seconds)
@@ -151,7 +154,7 @@ def _finish(one: Run, folder: pathlib.Path, say) -> tuple[Row, float]:
 
 def _save(folder, key: str, seconds: float, finished: bool) -> None:
   state = {"key": key, "seconds": seconds, "finished": finished}
-  workdir_lib.write_whole(folder / _STATE, json.dumps(state) + "\n")
+  files.write_whole(folder / _STATE, json.dumps(state) + "\n")
 
 
 def _read(path: pathlib.Path) -> Row:
@@ -201,9 +204,9 @@ def _write(workdir: pathlib.Path, content: Row) -> None:
   from sigma_jax.report import protocols
 
   frozen.write(workdir, content)
-  workdir_lib.write_whole(workdir / TABLE, suite_table.markdown(content))
+  files.write_whole(workdir / TABLE, suite_table.markdown(content))
   page = protocols.build(content, workdir)
-  workdir_lib.write_whole(workdir / PAGE, page)
+  files.write_whole(workdir / PAGE, page)
 
 
 def _versions() -> dict[str, str]:

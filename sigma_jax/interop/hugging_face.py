@@ -17,7 +17,7 @@ import re
 
 import numpy as np
 
-from sigma_jax import errors, settings
+from sigma_jax import errors, files, settings
 from sigma_jax.interop import foreign, published
 from sigma_jax.interop import layout as layout_lib
 
@@ -102,7 +102,7 @@ def write(
   partial = folder / (WEIGHTS + ".tmp")
   save_file(tensors, partial, metadata={"format": "pt"})
   partial.replace(folder / WEIGHTS)
-  (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
+  files.write_whole(folder / CONFIG, json.dumps(config, indent=1) + "\n")
   return config["architectures"][0]
 
 

@@ -1,6 +1,7 @@
 """Checkpoints as workdirs: reading any of the formats, writing any of them."""
 
 import dataclasses
+import io
 import json
 import pathlib
 import runpy
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from sigma_jax import errors
+from sigma_jax import errors, files
 from sigma_jax import settings as settings_lib
 from sigma_jax.interop import (
   hugging_face,
@@ -34,11 +35,13 @@ class Model(NamedTuple):
 
   layout: its parts and sizes. params: ours, nested dicts of float32 numpy
   arrays. settings: a run that has this model; clip geometry is in its `data`.
+  step: of a workdir's checkpoint.
   """
 
   layout: published.Layout
   params: dict
   settings: settings_lib.Settings
+  step: int | None = None
 
 
 def read(
@@ -64,9 +67,15 @@ def read(
   Raises:
     UserError: nothing there, not such a checkpoint, or one that disagrees.
   """
-  source = pathlib.Path(source)
+  source = (
+    workdir_lib.path(source)
+    if files.is_remote(source)
+    else (pathlib.Path(source))
+  )
   if not source.exists():
     raise errors.UserError(f"no such checkpoint: {source}")
+  if not source.is_dir():
+    files.check_local(source, "checkpoint")
   if source.is_dir() and not hugging_face.is_folder(source):
     return _read_workdir(source)
   geometry = {"num_frames": 16, "size": 224}
@@ -133,11 +142,11 @@ def write_workdir(
     note(f"teacher taken to be {model.settings.target.variant}; see --config")
   checkpoint.write_params(workdir, model.settings, params)
   about = {"source": source, "kind": model.layout.kind}
-  workdir = pathlib.Path(workdir)
-  (workdir / IMPORTED).write_text(json.dumps(about, indent=1) + "\n")
+  workdir = workdir_lib.path(workdir)
+  files.write_whole(workdir / IMPORTED, json.dumps(about, indent=1) + "\n")
   if model.layout.kind == "finetune":
     note(f"norm and classifier stored in {CLASSIFIER}")
-    np.savez(workdir / CLASSIFIER, **_head(model))
+    files.write_whole(workdir / CLASSIFIER, files.npz(**_head(model)))
 
 
 def export(
@@ -155,6 +164,7 @@ def export(
       f"interpolated to {model.settings.grid} (model.table_grid): no format "
       "but a run's own can say so, and the formula's rows would be others"
     )
+  files.check_local(out, "the exported checkpoint")
   if kind == "pth":
     tensors = published.from_params(model.params, model.layout)
     pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -197,10 +207,12 @@ def _read_workdir(workdir: pathlib.Path) -> Model:
   settings = workdir_lib.read_config(workdir)
   if settings.task == "supervised":
     _check_published_form(workdir, settings.supervised)
-  params = jax.tree.map(np.asarray, checkpoint.restore_params(workdir)[0])
+  restored, step = checkpoint.restore_params(workdir)
+  params = jax.tree.map(np.asarray, restored)
   if settings.task == "supervised":
     classes = len(params["head"]["bias"])
-    return Model(published.Layout(settings.model, classes), params, settings)
+    layout = published.Layout(settings.model, classes)
+    return Model(layout, params, settings, step)
   layout = layout_lib.of_settings(settings)
   about = workdir / IMPORTED
   kind = json.loads(about.read_text())["kind"] if about.is_file() else ""
@@ -208,7 +220,7 @@ def _read_workdir(workdir: pathlib.Path) -> Model:
     layout = published.Layout(settings.model)
     params = {"encoder": params["encoder"]}
   elif kind == "finetune":
-    with np.load(workdir / CLASSIFIER) as head:
+    with np.load(io.BytesIO((workdir / CLASSIFIER).read_bytes())) as head:
       encoder = {k: v for k, v in params["encoder"].items() if k != "norm"}
       params = {
         "encoder": encoder,
@@ -217,7 +229,7 @@ def _read_workdir(workdir: pathlib.Path) -> Model:
       }
     classes = len(params["head"]["bias"])
     layout = published.Layout(settings.model, num_classes=classes)
-  return Model(layout, params, settings)
+  return Model(layout, params, settings, step)
 
 
 def _check_published_form(

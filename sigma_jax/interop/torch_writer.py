@@ -10,6 +10,7 @@ import zipfile
 
 import numpy as np
 
+from sigma_jax import files
 from sigma_jax.interop import torch_pickle
 
 _NAMES = {dtype: name for name, dtype in torch_pickle.STORAGES.items()}
@@ -30,14 +31,16 @@ def save(path: str | pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
   for name, array in arrays.items():
     if array.dtype not in _NAMES:
       raise ValueError(f"{name} has dtype {array.dtype}, unknown to PyTorch")
-  partial = path.with_name(path.name + ".tmp")
-  with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-    archive.writestr("archive/data.pkl", _pickle(arrays))
-    archive.writestr("archive/byteorder", "little")
-    for key, array in enumerate(arrays.values()):
-      archive.writestr(f"archive/data/{key}", array.tobytes())
-    archive.writestr("archive/version", "3\n")
-  partial.replace(path)
+
+  def write(file):
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+      archive.writestr("archive/data.pkl", _pickle(arrays))
+      archive.writestr("archive/byteorder", "little")
+      for key, array in enumerate(arrays.values()):
+        archive.writestr(f"archive/data/{key}", array.tobytes())
+      archive.writestr("archive/version", "3\n")
+
+  files.write_whole(path, write)
 
 
 def _pickle(arrays: dict[str, np.ndarray]) -> bytes:

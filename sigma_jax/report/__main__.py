@@ -6,7 +6,6 @@ The page is one file without outside links. The results table is printed too.
 import argparse
 import dataclasses
 import os
-import pathlib
 import sys
 import time
 
@@ -34,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   try:
-    print(write(pathlib.Path(args.workdir), args.val, args.root))
+    print(write(args.workdir, args.val, args.root))
   except (ValueError, OSError) as error:
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
@@ -42,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def write(
-  workdir: pathlib.Path, val: str | None = None, root: str | None = None
+  workdir: str | os.PathLike, val: str | None = None, root: str | None = None
 ) -> str:
   """Writes the page, whole or not at all; returns the text to print.
 
@@ -59,13 +58,15 @@ def write(
   start = time.perf_counter()
   # Imported late: --help need not wait for JAX.
   from absl import logging
+  from etils import epath
 
-  from sigma_jax import compile_cache, errors
+  from sigma_jax import compile_cache, errors, files
   from sigma_jax.evaluate import frozen
   from sigma_jax.report import gather, page, verdict
 
   logging.set_verbosity(logging.WARNING)
   compile_cache.use()
+  workdir = epath.Path(workdir)
   run = gather.load(workdir)
   named = {"val": val, "root": root}
   named = {key: value for key, value in named.items() if value is not None}
@@ -77,10 +78,8 @@ def write(
       f"no clips to show from {data.val}{where if data.root else ''}: {problem}"
     )
   path = workdir / "report.html"
-  partial = path.with_suffix(".tmp")
   # File names need not be UTF-8; the page is.
-  partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-  partial.replace(path)
+  files.write_whole(path, text.encode(errors="backslashreplace"))
   rows = run.probe["rows"] if run.probe else []
   table = f"{frozen.table(rows)}\n" if rows else ""
   took = time.perf_counter() - start

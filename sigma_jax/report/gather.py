@@ -7,10 +7,10 @@ import dataclasses
 import datetime
 import json
 import math
-import pathlib
 from typing import Any
 
 import jax
+from etils import epath
 
 from sigma_jax import settings as settings_lib
 from sigma_jax.evaluate import frozen
@@ -43,7 +43,7 @@ class Run:
     written: when the newest of these files was written, UTC.
   """
 
-  workdir: pathlib.Path
+  workdir: epath.Path
   settings: settings_lib.Settings
   metrics: list[Row]
   probe: Row | None
@@ -70,13 +70,13 @@ class Run:
     return loss.num_prototypes if loss.kind == "assignment" else None
 
 
-def load(workdir: str | pathlib.Path) -> Run:
+def load(workdir: str | epath.Path) -> Run:
   """Reads a run.
 
   Raises:
     ValueError: the folder has no config.json, or not one of a run; one line.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = epath.Path(workdir)
   settings = workdir_lib.read_config(workdir)
   rows = [row for row in metrics.read(workdir) if "step" in row]
   probe, problem = _probe(workdir / "probe" / frozen.RESULTS)
@@ -94,7 +94,7 @@ def load(workdir: str | pathlib.Path) -> Run:
   )
 
 
-def _probe(path: pathlib.Path) -> tuple[Row | None, str]:
+def _probe(path: epath.Path) -> tuple[Row | None, str]:
   """Content of results.json, or None and what is wrong with it."""
   if not path.is_file():
     return None, ""
@@ -108,7 +108,7 @@ def _probe(path: pathlib.Path) -> tuple[Row | None, str]:
   return content, ""
 
 
-def _bad_files(workdir: pathlib.Path) -> list[Row]:
+def _bad_files(workdir: epath.Path) -> list[Row]:
   found = {}
   for folder in (workdir, workdir / "probe"):
     path = folder / _BAD_FILES
@@ -161,11 +161,11 @@ def _warmup_warnings(settings, rows: list[Row]) -> list[tuple[int, str]]:
   return [(last, text)]
 
 
-def _written(workdir: pathlib.Path) -> datetime.datetime:
+def _written(workdir: epath.Path) -> datetime.datetime:
   files = (
     workdir / workdir_lib.CONFIG,
     workdir / metrics.JSONL,
     workdir / "probe" / frozen.RESULTS,
   )
-  newest = max(file.stat().st_mtime for file in files if file.is_file())
+  newest = max(file.stat().mtime for file in files if file.is_file())
   return datetime.datetime.fromtimestamp(newest, datetime.UTC)

@@ -47,7 +47,8 @@ class Data:
   samples: int = 1
   workers: int = 0  # parallel decodes per host; 0: one per core
   prefetch: int = 4  # batches held ready on the host
-  # The run stops once more than this share of the files tried is unreadable.
+  # The run stops once more than this share of the files is unreadable, beyond
+  # chance: data.bad_share.
   max_bad_share: float = 0.02
   file_timeout: float = 30.0  # seconds allowed for decoding one clip
 

@@ -8,7 +8,7 @@ import pathlib
 
 import jax
 
-from sigma_jax import compile_cache, errors, settings
+from sigma_jax import compile_cache, errors, files, settings
 
 
 def run(
@@ -38,7 +38,7 @@ def _check_writable(workdir: pathlib.Path) -> None:
   note = workdir / ".writable"
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    note.write_text("")
+    files.write_whole(note, "")
     note.unlink()
   except OSError as error:
     raise errors.UserError(

@@ -5,7 +5,7 @@ import pathlib
 from sigma_jax import errors, settings
 from sigma_jax.interop import teacher
 from sigma_jax.tasks import reading
-from sigma_jax.train import checkpoint, loop
+from sigma_jax.train import checkpoint, identity, loop
 
 
 def run(
@@ -28,13 +28,27 @@ def run(
       "the formula's own rows; leave it out"
     )
   frozen = teacher.load(config)
-  initial = checkpoint.restore_params(config.init)[0] if config.init else None
+  initial, step = None, None
+  if config.init:
+    initial, step = checkpoint.restore_params(config.init)
   source = sources.load(config.data.train, config.data.root)
+  rows = f"{len(source)} rows of {config.data.train}"
+  identity.claim(
+    workdir,
+    {
+      "init": identity.init(config.init, initial, step),
+      "data.train": identity.Thing(
+        rows, sources.identity(source, labels=False)
+      ),
+    },
+  )
+  training = reading.Training(config, workdir, source)
   loop.pretrain(
     config,
     workdir,
     num_examples=len(source),
-    open_batches=reading.train(config, workdir, source),
+    open_batches=training,
+    account=training.account,
     file_name=lambda row: source.files[row],
     frozen=frozen,
     initial=initial,

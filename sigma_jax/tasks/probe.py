@@ -12,7 +12,7 @@ from sigma_jax.evaluate import dense, features, frozen, predictions
 from sigma_jax.interop import store
 from sigma_jax.models import sigma
 from sigma_jax.tasks import reading
-from sigma_jax.train import checksums, metrics
+from sigma_jax.train import checksums, identity, metrics, preemption
 from sigma_jax.train import mesh as mesh_lib
 
 
@@ -51,7 +51,8 @@ def run(
     workdir,
     {
       "init": config.init,
-      "step": dense.step_of(config.init),
+      "step": model.step,
+      "identity": identity.of_weights(model.params["encoder"]),
       "seed": config.seed,
       "config": config.fingerprint(),
       "views": 1,
@@ -76,6 +77,7 @@ def _rows(config, encoders, workdir: pathlib.Path) -> list[dict]:
   results = []
   for encoder in encoders:
     for label_set, count in num_classes.items():
+      preemption.poll(" before a probe; features are kept")
       found = frozen.evaluate(
         config.probe,
         sets["train"][encoder],
@@ -96,6 +98,7 @@ def _features(
   from sigma_jax.data import sources
 
   mesh = mesh_lib.make(config.mesh)
+  bad = reading.account(config, workdir, source)
 
   def compute(first: int, last: int) -> predictions.Predictions:
     batches = reading.evaluate(
@@ -104,6 +107,8 @@ def _features(
       sources.take(source, np.arange(first, last)),
       batch_size=config.probe.batch_size,
       samples=samples,
+      bad=bad,
+      first=first,
     )
     with batches:
       found = features.extract(

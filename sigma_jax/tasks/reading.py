@@ -5,50 +5,119 @@ import numpy as np
 
 from sigma_jax import errors, settings
 from sigma_jax.train import mesh as mesh_lib
-from sigma_jax.train import metrics
+from sigma_jax.train import metrics, preemption
 
 _NAMED = 5  # classes shown of many
 _TRIED = 8  # test videos, until one can be read
 
 
-def train(config: settings.Settings, workdir, source):
-  """A function of the start step that opens `pipeline.train_batches`."""
-  from sigma_jax.data import pipeline
+class Training:
+  """Opens `pipeline.train_batches` at a step; counts bad files as it goes."""
 
-  bad = _account(config, workdir, source)
+  def __init__(self, config: settings.Settings, workdir, source):
+    self._config, self._source = config, source
+    self._bad = account(config, workdir, source, shuffled=True)
 
-  def open_batches(start_step: int):
+  def __call__(self, start_step: int):
+    """The batches from a step on."""
+    from sigma_jax.data import pipeline
+
+    self._bad.resume(start_step)
     # The clips of this process's own devices, wherever the mesh has them.
-    mesh = mesh_lib.make(config.mesh)
-    slots = mesh_lib.rows(mesh, config.train.batch_size)
+    mesh = mesh_lib.make(self._config.mesh)
     return pipeline.train_batches(
-      config, source, start_step=start_step, slots=slots, **bad
+      self._config,
+      self._source,
+      start_step=start_step,
+      slots=mesh_lib.rows(mesh, self._config.train.batch_size),
+      on_bad=self._bad.report,
+      on_tried=self._bad.tried,
     )
 
-  return open_batches
+  def account(self, step: int, saved: bool) -> None:
+    """Lets the hosts tell each other of bad files: `loop.run`'s `account`."""
+    self._bad.share(_gather)
+    if saved and jax.process_index() == 0:
+      self._bad.save(step)
 
 
 def evaluate(
-  config: settings.Settings, workdir, source, *, batch_size: int, **options
+  config: settings.Settings,
+  workdir,
+  source,
+  *,
+  batch_size: int,
+  bad,
+  first: int = 0,
+  **options,
 ):
-  """`pipeline.eval_batches`; options are its `samples` and `views`.
+  """`pipeline.eval_batches` of some rows, to be used in a `with`.
 
   The batch is made larger until the devices divide it, so that any size can be
-  asked for on any of them: no clip's output depends on it. To be used in a
-  `with`.
+  asked for on any of them: no clip's output depends on it.
+
+  Args:
+    config, workdir: of the run.
+    source: rows `first` and after of what `bad` keeps account of.
+    batch_size: clips over all devices, at least.
+    bad: of `account`; one for all parts of a data set.
+    first: row of the whole at which `source` begins.
+    **options: of `pipeline.eval_batches`: samples, views.
+
+  Raises:
+    Preempted: while iterating, the run was asked to stop.
   """
   from sigma_jax.data import pipeline
 
-  bad = _account(config, workdir, source)
-  batch_size = -(-batch_size // jax.device_count()) * jax.device_count()
-  return pipeline.eval_batches(
+  del workdir  # known to `bad`
+  bad.skip(first)
+  batches = pipeline.eval_batches(
     config,
     source,
-    batch_size=batch_size,
+    batch_size=-(-batch_size // jax.device_count()) * jax.device_count(),
+    on_bad=lambda row, path, reason: bad.report(row + first, path, reason),
+    on_tried=lambda row: bad.tried(row + first),
     **options,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
-    **bad,
+  )
+  return _Evaluation(batches, bad)
+
+
+class _Evaluation:
+  """Batches, of which each is a place to stop."""
+
+  def __init__(self, batches, bad):
+    self._batches, self._bad = batches, bad
+
+  def __iter__(self):
+    return self
+
+  def __next__(self) -> dict[str, np.ndarray]:
+    preemption.poll(" while it was judging; finished parts are kept")
+    try:
+      return next(self._batches)
+    except StopIteration:
+      self._bad.share(_gather)
+      raise
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._batches.close()
+
+
+def account(config: settings.Settings, workdir, source, shuffled: bool = False):
+  """A `BadFiles` of a whole source."""
+  from sigma_jax.data import bad_files
+
+  return bad_files.BadFiles(
+    str(workdir),
+    config.data.max_bad_share,
+    source.files,
+    jax.process_index(),
+    shuffled,
   )
 
 
@@ -92,10 +161,6 @@ def warn_unseen(path: str, train, test, names) -> None:
     )
 
 
-def _account(config, workdir, source) -> dict:
-  from sigma_jax.data import bad_files
-
-  bad = bad_files.BadFiles(
-    str(workdir), config.data.max_bad_share, len(source), jax.process_index()
-  )
-  return {"on_bad": bad.report, "on_tried": bad.tried}
+def _gather(values: np.ndarray) -> np.ndarray:
+  """int64 [k] -> [processes, k]; as int32, the widest that JAX sends."""
+  return mesh_lib.gather(values[None].astype(np.int32)).astype(np.int64)

@@ -8,11 +8,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from sigma_jax import errors, settings
+from sigma_jax import errors, files, settings
 from sigma_jax.evaluate import confusion, dense, frozen, predictions, verdicts
 from sigma_jax.interop import store
 from sigma_jax.tasks import reading
-from sigma_jax.train import checksums, loop, metrics, optimizer, supervised
+from sigma_jax.train import (
+  checksums,
+  identity,
+  loop,
+  metrics,
+  optimizer,
+  supervised,
+)
 from sigma_jax.train import mesh as mesh_lib
 
 # Protocols of frozen encoders, by `supervised.pooling`.
@@ -43,6 +50,7 @@ def run(
   # What only the test needs is looked at now, and not after the training.
   train, val = labels.load_both(config)
   reading.check(config, val.source, samples=1, views=_views(config))
+  judged = _claim(config, model, train, workdir)
   task = supervised.Task(config, train.num_outputs)
   held = None
   if len(config.supervised.rates) > 1:
@@ -72,13 +80,13 @@ def run(
     "rate": config.supervised.rates[head],
     **rows[head],
   }
-  _write(config, workdir, row, by_rate, rows)
+  _write(config, workdir, judged, row, by_rate, rows)
   # A picture of more classes would exhaust the memory.
   drawn = len(val.names) <= confusion.MOST_CLASSES
   if config.supervised.targets == "classes" and drawn:
     counts = verdicts.confusion(found, head, val.videos, val.truth, val.names)
-    (workdir / "confusion.png").write_bytes(
-      confusion.picture(counts, val.names)
+    files.write_whole(
+      workdir / "confusion.png", confusion.picture(counts, val.names)
     )
   print(table(row), flush=True)
 
@@ -108,6 +116,35 @@ def _encoder(config) -> tuple[settings.Settings, store.Model]:
   return config, store.Model(None, {}, config)
 
 
+def _claim(config, model, train, workdir) -> dict[str, Any]:
+  """Refuses to go on with a training of something else.
+
+  Returns:
+    What is judged, for results.json.
+  """
+  from sigma_jax.data import labels, sources
+
+  weights = model.params.get("encoder", {})
+  init = identity.init(config.init, weights, model.step)
+  rows = f"{len(train.source)} rows of {config.data.train}"
+  options = config.supervised
+  told = (config.data.label_sets, options.label_set, options.train_targets)
+  shown = " ".join(filter(None, told)) or "the manifest's"
+  identity.claim(
+    workdir,
+    {
+      "init": init,
+      "data.train": identity.Thing(
+        rows, sources.identity(train.source, labels=False)
+      ),
+      "labels of data.train": identity.Thing(
+        shown, labels.identity(train, options.train_targets)
+      ),
+    },
+  )
+  return {"init": config.init, "step": model.step, "identity": init.content}
+
+
 def _train(task, model, train, workdir, profile_steps) -> tuple[dict, dict]:
   """Trained parameters, averaged where that is wanted, and frozen ones."""
   config = task.settings
@@ -119,13 +156,14 @@ def _train(task, model, train, workdir, profile_steps) -> tuple[dict, dict]:
     frozen_params = {"encoder": encoder}
   else:
     initial = fresh | {"encoder": encoder}
-  open_batches = reading.train(config, workdir, train.source)
+  training = reading.Training(config, workdir, train.source)
   state, _ = loop.run(
     config,
     workdir,
     supervised.method(task),
     num_examples=len(train.source),
-    open_batches=lambda start: _WithTargets(open_batches(start), train),
+    open_batches=lambda start: _WithTargets(training(start), train),
+    account=training.account,
     file_name=lambda row: train.source.files[row],
     frozen=frozen_params,
     initial=initial,
@@ -182,6 +220,8 @@ def _judge(
     outputs = task.outputs(whole, arrays[1], video)
     return supervised.predictions(targets, outputs)
 
+  bad = reading.account(config, workdir, split.source)
+
   def compute(first: int, last: int) -> predictions.Predictions:
     batches = reading.evaluate(
       config,
@@ -189,6 +229,8 @@ def _judge(
       sources.take(split.source, np.arange(first, last)),
       batch_size=config.supervised.test_batch_size,
       views=views,
+      bad=bad,
+      first=first,
     )
     with batches:
       found = predictions.collect(
@@ -230,7 +272,7 @@ def _protocol(options: settings.Supervised) -> str:
   return _PROBES[options.pooling]
 
 
-def _write(config, workdir, row, by_rate, rows) -> None:
+def _write(config, workdir, judged, row, by_rate, rows) -> None:
   rates = [
     {"rate": rate, "test": test}
     | ({"holdout": by_rate[number]} if by_rate else {})
@@ -240,9 +282,8 @@ def _write(config, workdir, row, by_rate, rows) -> None:
   ]
   frozen.write(
     workdir,
-    {
-      "init": config.init,
-      "step": dense.step_of(config.init),
+    judged
+    | {
       "seed": config.seed,
       "config": config.fingerprint(),
       "views": int(np.prod(_views(config))),

@@ -5,24 +5,26 @@ a run killed at any instant resumes from the newest complete one.
 """
 
 import contextlib
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.models import sigma
-from sigma_jax.train import checksums, metrics
+from sigma_jax.train import checksums, metrics, stored
+from sigma_jax.train import storage_faults as faults
 from sigma_jax.train import workdir as workdir_lib
 
 _DAMAGED = "damaged_checkpoints"
+_REMEDY = (
+  "copy one back to checkpoints/STEP if the storage was at fault, choose "
+  "another --workdir, or begin anew with --config.train.start_over=true"
+)
 
 
 class Checkpointer:
@@ -33,6 +35,8 @@ class Checkpointer:
     if train.keep_every:
       keep.append(policies.EveryNSteps(train.keep_every))
     self._folder = workdir_lib.checkpoints(workdir)
+    # Before the manager does: it takes any trouble for the end.
+    faults.patiently(str(self._folder), lambda: stored.entries(self._folder))
     with _as_stop(f"{self._folder} cannot be made or read"):
       self._manager = ocp.CheckpointManager(
         self._folder,
@@ -69,52 +73,55 @@ class Checkpointer:
     """The state of `step`, placed as `abstract`'s shardings say.
 
     Raises:
-      ValueError: an array's content is not what was saved.
-      Exception: whatever Orbax meets in a damaged checkpoint.
+      Damaged: what is there is not what was saved.
+      RunStopped: it cannot be read for another reason.
     """
-    args = {"default": ocp.args.StandardRestore(abstract)}
-    if (self._folder / str(step) / "checksums").exists():
-      args["checksums"] = ocp.args.JsonRestore()
-    found = self._manager.restore(step, args=ocp.args.Composite(**args))
-    if "checksums" in args:
-      checksums.check(found["default"], found["checksums"])
-    return found["default"]
+    what, folder = f"checkpoint of step {step}", self._folder / str(step)
+    found = faults.patiently(what, lambda: stored.arrays(folder, abstract))
+    sums = faults.patiently(what, lambda: stored.sums(folder))
+    if sums is not None:
+      faults.patiently(what, lambda: checksums.check(found, sums))
+    return found
 
-  def restore_newest(self, abstract: Any) -> tuple[int, Any] | None:
+  def restore_newest(
+    self, abstract: Any, start_over: bool = False
+  ) -> tuple[int, Any] | None:
     """The newest checkpoint that can be read, and its step.
 
     Damaged ones are moved to `damaged_checkpoints`, and said to be.
 
     Args:
       abstract: state as ShapeDtypeStructs with shardings.
+      start_over: whether a run may begin where all it has are damaged ones.
 
     Returns:
       Step and state, or None where there is no checkpoint at all.
 
     Raises:
-      UserError: the checkpoint is of another model; names what differs.
+      UserError: the checkpoint is of another model (names what differs), or
+        the only ones are damaged.
       RunStopped: there are checkpoints and none can be read.
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
-      _refuse_another_model(self._folder / str(step), abstract)
-      state, reason = None, ""
       try:
-        state = self.restore(step, abstract)
-      except Exception as error:
-        reason = _line(error)
-      if not _on_any_process(bool(reason)):
-        return step, state
-      metrics.say(
-        f"warning: checkpoint of step {step} is damaged "
-        f"({reason or 'as another process sees it'}); it is moved to "
-        f"{_DAMAGED} and the one before it is taken"
-      )
+        stored.refuse_another_model(self._folder / str(step), abstract)
+        return step, self.restore(step, abstract)
+      except faults.Damaged as error:
+        metrics.say(
+          f"warning: checkpoint of step {step} is damaged ({error}); it is "
+          f"moved to {_DAMAGED} and the one before it is taken"
+        )
       self._set_aside(step)
     if steps:
       raise errors.RunStopped(
         f"none of the checkpoints in {self._folder} can be read; they are in "
-        f"{_DAMAGED} now, and the same command starts from the beginning"
+        f"{_DAMAGED} now; {_REMEDY}"
+      )
+    if not start_over and stored.entries(self._folder.parent / _DAMAGED):
+      raise errors.UserError(
+        f"{self._folder.parent} holds damaged checkpoints and no others; "
+        f"{_REMEDY}"
       )
     return None
 
@@ -145,14 +152,23 @@ class Checkpointer:
     return _as_stop(problem)
 
   def _set_aside(self, step: int) -> None:
-    if jax.process_index() == 0:
-      damaged = self._folder.parent / _DAMAGED
-      damaged.mkdir(parents=True, exist_ok=True)
-      number = 0
-      while (damaged / f"{step}.{number}").exists():
-        number += 1
-      (self._folder / str(step)).rename(damaged / f"{step}.{number}")
-    _together("sigma_jax damaged checkpoint")
+    """Moves a damaged checkpoint; all processes wait until it has gone."""
+
+    def move():
+      if jax.process_index() == 0:
+        damaged = self._folder.parent / _DAMAGED
+        damaged.mkdir(parents=True, exist_ok=True)
+        number = 0
+        while (damaged / f"{step}.{number}").exists():
+          number += 1
+        (self._folder / str(step)).rename(damaged / f"{step}.{number}")
+
+    try:
+      faults.patiently(f"damaged checkpoint {step}", move)
+    except faults.Damaged as error:  # the whole folder has vanished
+      raise errors.RunStopped(
+        f"checkpoint {self._folder / str(step)} has vanished: {error}"
+      ) from error
     self._manager.reload()
 
 
@@ -164,57 +180,7 @@ def _as_stop(problem: str | Callable[[], str]):
     raise
   except Exception as error:
     text = problem if isinstance(problem, str) else problem()
-    raise errors.RunStopped(f"{text} ({_line(error)})") from error
-
-
-def _line(error: BaseException) -> str:
-  """An error's innermost reason, in one short line."""
-  while error.__cause__ is not None:
-    error = error.__cause__
-  text = " ".join(str(error).split()) or type(error).__name__
-  return text if len(text) <= 200 else text[:200] + "..."
-
-
-def _refuse_another_model(folder, abstract: Any) -> None:
-  """Raises UserError naming arrays that are missing, surplus or of another
-  shape; silent where the checkpoint's own list of arrays cannot be read."""
-  try:
-    with ocp.StandardCheckpointer() as reader:
-      metadata = reader.metadata(folder / "default").item_metadata.tree
-  except Exception:  # damaged: restoring says so
-    return
-  there, here = _shapes(metadata), _shapes(abstract)
-  differing = [
-    f"{name} ({there.get(name, 'missing')} there, {here.get(name, 'missing')} "
-    "here)"
-    for name in sorted(there.keys() | here.keys())
-    if there.get(name) != here.get(name)
-  ]
-  if differing:
-    more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
-    raise errors.UserError(
-      f"{folder} is of another model or optimiser: {', '.join(differing[:5])}"
-      f"{more}; choose another --workdir or restore the settings"
-    )
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-  return {
-    checksums.name_of(path): tuple(leaf.shape)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    if hasattr(leaf, "shape")
-  }
-
-
-def _on_any_process(flag: bool) -> bool:
-  if jax.process_count() == 1:
-    return flag
-  return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
-
-
-def _together(name: str) -> None:
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(name)
+    raise errors.RunStopped(f"{text} ({faults.line(error)})") from error
 
 
 def restore_params(workdir: str | pathlib.Path) -> tuple[dict, int]:
@@ -225,17 +191,35 @@ def restore_params(workdir: str | pathlib.Path) -> tuple[dict, int]:
 
   Raises:
     UserError: the workdir has no run or no complete checkpoint.
-    RunStopped: the checkpoint is damaged.
+    RunStopped: the checkpoint is damaged, or cannot be read.
   """
   settings = workdir_lib.read_config(workdir)
-  steps = ocp.path.step.checkpoint_steps(workdir_lib.checkpoints(workdir))
+  steps = faults.patiently(
+    str(workdir),
+    lambda: ocp.path.step.checkpoint_steps(workdir_lib.checkpoints(workdir)),
+  )
   if not steps:
     raise errors.UserError(
       f"no complete checkpoint under {workdir_lib.checkpoints(workdir)}"
     )
   step = max(steps)
   folder = workdir_lib.checkpoints(workdir) / str(step)
-  shapes = _params_in(folder, settings)
+  try:
+    return _params(folder, settings), step
+  except faults.Damaged as error:
+    raise errors.RunStopped(
+      f"checkpoint {folder} is damaged: {error}"
+    ) from error
+
+
+def _params(folder, settings: settings_lib.Settings) -> dict:
+  what = f"checkpoint {folder}"
+  # What heads there are depends on the data: the list of arrays tells.
+  shapes = (
+    faults.patiently(what, lambda: stored.metadata(folder)["params"])
+    if settings.task == "supervised"
+    else sigma.abstract(settings).params
+  )
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   item = {
     "params": jax.tree.map(
@@ -250,27 +234,16 @@ def restore_params(workdir: str | pathlib.Path) -> tuple[dict, int]:
     restore_args=ocp.checkpoint_utils.construct_restore_args(item),
     partial_restore=True,
   )
-  sums = folder / "checksums" / "metadata"
-  with (
-    _as_stop(f"checkpoint {folder} cannot be read"),
-    ocp.PyTreeCheckpointer() as checkpointer,
-  ):
-    restored = checkpointer.restore(folder / "default", args=args)
-    if sums.exists():
-      checksums.check(restored, json.loads(sums.read_text()))
-  return restored["params"], step
 
+  def read():
+    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as reader:
+      return reader.restore(folder / "default", args=args)
 
-def _params_in(folder, settings: settings_lib.Settings) -> dict:
-  """Shapes and dtypes of the parameters of a checkpoint."""
-  if settings.task != "supervised":
-    return sigma.abstract(settings).params
-  # What heads there are depends on the data: the list of arrays tells.
-  with (
-    _as_stop(f"checkpoint {folder} cannot be read"),
-    ocp.StandardCheckpointer() as reader,
-  ):
-    return reader.metadata(folder / "default").item_metadata.tree["params"]
+  restored = faults.patiently(what, read)
+  sums = faults.patiently(what, lambda: stored.sums(folder))
+  if sums is not None:
+    faults.patiently(what, lambda: checksums.check(restored, sums))
+  return restored["params"]
 
 
 def write_params(

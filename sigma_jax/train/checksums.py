@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sigma_jax.train import storage_faults
+
 
 def of(tree: Any) -> dict[str, int]:
   """One number an array, which does not depend on where its parts are.
@@ -35,13 +37,13 @@ def check(tree: Any, saved: dict[str, int]) -> None:
   """Compares with what `of` gave when the tree was saved.
 
   Raises:
-    ValueError: an array has other content; names the first three.
+    Damaged: an array has other content; names the first three.
   """
   found = of(tree)
   wrong = [name for name in found if found[name] != saved.get(name)]
   if wrong:
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    raise ValueError(
+    raise storage_faults.Damaged(
       f"other content than saved in {', '.join(wrong[:3])}{more}"
     )
 

@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 
-from sigma_jax import errors
+from sigma_jax import errors, files
 from sigma_jax.train import workdir as workdir_lib
 
 NAME = "running.json"
@@ -44,7 +44,7 @@ def hold(
   """
   folder = workdir_lib.path(workdir)
   folder.mkdir(parents=True, exist_ok=True)
-  keep = _bucket if workdir_lib.is_remote(folder) else _disk
+  keep = _bucket if files.is_remote(folder) else _disk
   with keep(folder, say):
     yield
 
@@ -153,7 +153,7 @@ def _bucket(folder, say) -> Iterator[None]:
 
 
 def _write(file, me: dict) -> None:
-  file.write_text(json.dumps({**me, "beat": time.time()}))
+  files.write_whole(file, json.dumps({**me, "beat": time.time()}))
 
 
 def _read(file) -> dict:

@@ -75,6 +75,7 @@ def pretrain(
   return run(settings, workdir, method, **options)[1]
 
 
+@preemption.watching()
 def run(
   settings: settings_lib.Settings,
   workdir: str | pathlib.Path,
@@ -83,6 +84,7 @@ def run(
   num_examples: int,
   open_batches: Callable[[int], Iterator[dict[str, np.ndarray]]],
   file_name: Callable[[int], str],
+  account: Callable[[int, bool], None] | None = None,
   frozen: dict | None = None,
   initial: dict | None = None,
   profile_steps: range = range(0),
@@ -97,6 +99,8 @@ def run(
     open_batches: start step -> endless iterator of this process's batches
       {"video": uint8 [b, t, h, w, 3], "index": int32 [b], ...}.
     file_name: manifest row -> file, for messages.
+    account: told of every step that is looked at, and whether it is saved;
+      called by all processes at once.
     frozen: weights that are not trained, as host arrays, where there are any.
     initial: parameters that a fresh run starts from instead of random ones.
     profile_steps: steps that are traced by JAX's profiler into profile/.
@@ -108,7 +112,7 @@ def run(
   Raises:
     UserError: settings that do not fit the devices or the workdir.
     RunStopped: the loss became non-finite, or no checkpoint can be written.
-    Preempted: SIGTERM came; what was trained is saved.
+    Preempted: SIGTERM or Ctrl-C came; what was trained is saved.
   """
   # --- devices, optimiser, state ---------------------------------------------
   mesh = mesh_lib.make(settings.mesh)
@@ -129,7 +133,8 @@ def run(
   checkpoints = checkpoint.Checkpointer(workdir, settings.train)
   shape = settings, tx, mesh
   found = checkpoints.restore_newest(
-    state.abstract(*shape, init_params=method.init_params)
+    state.abstract(*shape, init_params=method.init_params),
+    settings.train.start_over,
   )
   start, train_state = found or (
     0,
@@ -153,10 +158,10 @@ def run(
   last: dict[str, float] = {}
 
   profile = profiling.Profile(workdir, profile_steps)
-  preempted = preemption.Watch()
 
   # --- the loop --------------------------------------------------------------
   try:
+    preemption.poll(f" before step {start + 1}, with nothing new to save")
     for step in range(start + 1, total + 1):
       profile.before(step)
       batch, rows = next(batches)
@@ -164,13 +169,15 @@ def run(
       pending.append((step, rows, device_metrics))
       # Devices always have steps queued; more than these would hold batches.
       jax.block_until_ready(pending[-_AHEAD:][0][2])
-      stop_now = preempted.reached(step)
+      stop_now = preemption.asked()
       log_now = step % settings.train.log_every == 0 or step == total
       save_now = step % settings.train.checkpoint_every == 0 or step == total
       if log_now or save_now or stop_now:
         # The only look at the losses: all of them since the last one, so that
         # a checkpoint never holds what a non-finite step left behind.
         last = _drain(pending, checkpoints, file_name)
+        if account is not None:
+          account(step, save_now or stop_now)
       if log_now:
         for text in watch.check(step, last) if watch else ():
           metrics.say(f"warning: step {step}: collapse: {text}")
@@ -179,12 +186,8 @@ def run(
         checkpoints.save(step, layout.stack(train_state))
       if stop_now and step < total:
         checkpoints.wait()
-        raise errors.Preempted(
-          f"stopped by SIGTERM after step {step}, which is saved; the same "
-          "command resumes"
-        )
+        raise preemption.stop(f" after step {step}, which is saved")
   finally:
-    preempted.close()
     profile.close()
     batches.close()
     writer.close()

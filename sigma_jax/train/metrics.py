@@ -9,16 +9,19 @@ import jax
 import numpy as np
 from absl import logging
 
+from sigma_jax import files
 from sigma_jax.train import workdir as workdir_lib
 
 JSONL = "metrics.jsonl"
+REPLACED = "metrics_replaced.jsonl"  # lines of steps that were made again
 
 
 class Writer:
   """Writes scalars of process 0 to metrics.jsonl and TensorBoard.
 
-  Lines of steps after `start_step` are dropped: a killed run had written them
-  and the resumed one writes them again, so a curve has each step once.
+  Lines of steps after `start_step`, which a killed run had written and the
+  resumed one writes again, are moved to metrics_replaced.jsonl, so that a curve
+  has each step once and nothing is lost.
   """
 
   def __init__(self, workdir: str | os.PathLike, start_step: int = 0):
@@ -28,12 +31,8 @@ class Writer:
       return
     path = workdir_lib.path(workdir) / JSONL
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = [row for row in read(workdir) if row["step"] <= start_step]
-    text = "".join(json.dumps(row) + "\n" for row in kept)
-    workdir_lib.write_whole(path, text)
-    self._file = (
-      _Whole(path, text) if workdir_lib.is_remote(path) else path.open("a")
-    )
+    text = "".join(_split(path, start_step))
+    self._file = _Whole(path, text) if files.is_remote(path) else path.open("a")
     self._board = _tensorboard(workdir_lib.path(workdir))
 
   def write(self, step: int, scalars: dict[str, float]) -> None:
@@ -54,18 +53,42 @@ class Writer:
       self._board.close()
 
 
+def _split(path, start_step: int) -> list[str]:
+  """The lines up to a step; later ones go to the file beside, first."""
+  if not path.exists():
+    return []
+  kept, later = [], []
+  lines = path.read_text().splitlines(keepends=True)
+  for text in lines:
+    row = _row(text)
+    if row is not None:
+      (kept if row["step"] <= start_step else later).append(
+        text if text.endswith("\n") else text + "\n"
+      )
+  if later:
+    replaced = path.with_name(REPLACED)
+    before = replaced.read_text() if replaced.exists() else ""
+    files.write_whole(replaced, before + "".join(later))
+  if kept != lines:
+    files.write_whole(path, "".join(kept))
+  return kept
+
+
+def _row(text: str) -> dict[str, float] | None:
+  """A line's content; None for one that a kill cut off."""
+  try:
+    return json.loads(text)
+  except json.JSONDecodeError:
+    return None
+
+
 def read(workdir: str | os.PathLike) -> list[dict[str, float]]:
   """The complete lines of a run's metrics.jsonl; [] where there is none."""
   path = workdir_lib.path(workdir) / JSONL
   if not path.exists():
     return []
-  rows = []
-  for line in path.read_text().splitlines():
-    try:
-      rows.append(json.loads(line))
-    except json.JSONDecodeError:  # the line that a kill cut off
-      continue
-  return rows
+  rows = map(_row, path.read_text().splitlines())
+  return [row for row in rows if row is not None]
 
 
 class _Whole:
@@ -78,7 +101,7 @@ class _Whole:
     self._text += text
 
   def flush(self) -> None:
-    workdir_lib.write_whole(self._path, self._text)
+    files.write_whole(self._path, self._text)
 
   def close(self) -> None:
     self.flush()

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from etils import epath
 
-from sigma_jax import errors
+from sigma_jax import errors, files
 from sigma_jax import settings as settings_lib
 
 CONFIG = "config.json"
@@ -46,27 +46,12 @@ _BEFORE = {"model.init": "xavier"}
 def path(workdir: str | os.PathLike) -> epath.Path:
   """The workdir, absolute where it is local."""
   found = epath.Path(workdir)
-  return found if is_remote(found) else found.absolute()
-
-
-def is_remote(workdir: str | os.PathLike) -> bool:
-  """Whether it is in a bucket, where files can only be written whole."""
-  return "://" in os.fspath(workdir)
+  return found if files.is_remote(found) else found.absolute()
 
 
 def checkpoints(workdir: str | os.PathLike) -> epath.Path:
   """The folder of its checkpoints."""
   return path(workdir) / "checkpoints"
-
-
-def write_whole(file: epath.Path, text: str) -> None:
-  """Writes a file that is there whole, old or new, whatever happens."""
-  if is_remote(file):  # a bucket's objects appear at once
-    file.write_text(text)
-    return
-  partial = file.with_name(file.name + ".tmp")
-  partial.write_text(text)
-  partial.replace(file)
 
 
 def write_config(
@@ -97,7 +82,7 @@ def write_config(
       )
   if jax.process_index() == 0:
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(new, indent=1) + "\n")
+    files.write_whole(file, json.dumps(new, indent=1) + "\n")
 
 
 def read_config(workdir: str | os.PathLike) -> settings_lib.Settings:

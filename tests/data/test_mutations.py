@@ -100,7 +100,7 @@ def outcomes(source, workdir):
     ),
     model=settings.Model(patch=16),
   )
-  bad = BadFiles(str(workdir), 1.0, len(source))
+  bad = BadFiles(str(workdir), 1.0, source.files)
   found = {}
   with pipeline.eval_batches(
     wanted, source, batch_size=5, on_bad=bad.report, on_tried=bad.tried

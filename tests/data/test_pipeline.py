@@ -157,7 +157,7 @@ def test_a_bad_file_is_replaced_the_same_way_each_time(holed):
 
 def test_a_bad_file_is_counted_and_listed_once(holed, tmp_path, capsys):
   rows = holed(3)
-  bad = BadFiles(str(tmp_path), 0.02, len(rows))
+  bad = BadFiles(str(tmp_path), 0.02, rows.files)
   take(make_settings(), rows, 13, bad.report, on_tried=bad.tried)
   assert (bad.num_bad, bad.num_tried) == (1, 13)
   lines = (tmp_path / "bad_files.jsonl").read_text().splitlines()
@@ -170,7 +170,7 @@ def test_too_many_bad_files_stop_with_their_own_error(
   holed, tmp_path, capfd, bad_rows
 ):
   rows = holed(*bad_rows)
-  bad = BadFiles(str(tmp_path), 0.02, len(rows))
+  bad = BadFiles(str(tmp_path), 0.02, rows.files)
   batches = pipeline.train_batches(
     make_settings(), rows, on_bad=bad.report, on_tried=bad.tried
   )

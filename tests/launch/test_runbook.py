@@ -21,6 +21,8 @@ MESSAGES = [
   "do not see process 0's folder",
   "must be the number of devices",
   "holds a run of another model",
+  "holds a training of something else",
+  "; nothing was moved",
   "resuming after step",
   "waiting for data",
 ]

@@ -1,5 +1,7 @@
 """Which clips a process reads."""
 
+import types
+
 import numpy as np
 
 from sigma_jax.data import pipeline
@@ -16,6 +18,7 @@ def test_those_of_its_own_devices(tiny, monkeypatch, tmp_path):
 
   monkeypatch.setattr(mesh_lib, "rows", rows)
   monkeypatch.setattr(pipeline, "train_batches", lambda *_, **options: options)
-  opened = reading.train(tiny, tmp_path, range(40))(6)
+  source = types.SimpleNamespace(files=tuple(map(str, range(40))))
+  opened = reading.Training(tiny, tmp_path, source)(6)
   assert opened["slots"].tolist() == [1, 3, 5, 7]
   assert opened["start_step"] == 6

@@ -16,7 +16,7 @@ from sigma_jax.data import toy_multilabel, toy_repetitions
 from sigma_jax.evaluate import predictions, verdicts
 from sigma_jax.models import sigma
 from sigma_jax.tasks import reading, supervised
-from sigma_jax.train import checkpoint, metrics
+from sigma_jax.train import checkpoint, identity, metrics
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +98,39 @@ def test_results_tell_what_was_judged_and_how(tuned, base, init):
   assert row["low"] <= row["top1"] <= row["high"]
   assert len(row["view_top1"]) == 6
   assert (tuned / "confusion.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_only_what_it_was_begun_from_goes_on(
+  tuned, base, change, init, tiny, tmp_path
+):
+  other = tmp_path / "other"
+  params = sigma.init_params(tiny, jax.random.key(6))
+  checkpoint.write_params(other, tiny, params, step=7)
+  turned = tmp_path / "train.csv"
+  lines = pathlib.Path(base.data.train).read_text().splitlines()
+  folder = pathlib.Path(base.data.train).parent
+  turned.write_text("".join(f"{folder / x}\n" for x in reversed(lines)))
+  before = contents(tuned)
+  for changes, words in (
+    ({"init": str(other)}, rf"init \(step 7 of {init} there, step 7 of"),
+    ({"init": ""}, r"random weights here"),
+    ({"data__train": str(turned)}, r"data\.train \(40 rows of .* there, 40"),
+    ({"supervised__label_set": "appearance"}, r"labels of data\.train \("),
+  ):
+    with pytest.raises(errors.UserError, match=words):
+      supervised.run(change(base, **({"init": str(init)} | changes)), tuned)
+  assert contents(tuned) == before
+  moved = tmp_path / "moved"
+  shutil.copytree(init, moved)
+  supervised.run(change(base, init=str(moved)), tuned)
+  assert results(tuned)["init"] == str(moved)
+  assert results(tuned)["identity"] == results_identity(init)
+  supervised.run(change(base, init=str(init)), tuned)
+
+
+def results_identity(init):
+  params, _ = checkpoint.restore_params(init)
+  return identity.of_weights(params["encoder"])
 
 
 def test_views_are_averaged_as_by_hand(tuned, base):

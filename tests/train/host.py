@@ -2,15 +2,16 @@
 
 Keys: how (--distributed's value), devices (of this process), settings, workdir,
 pause (seconds a batch, so that there is time to kill it), order (of the mesh's
-devices, as `jax.make_mesh` has one of its own on TPUs). With `judge`, a number
-of clips, their features and predictions are computed instead and stored, and
-what a step draws.
+devices, as `jax.make_mesh` has one of its own on TPUs), fail ([process, times]:
+whose reading of arrays fails so often). With `judge`, a number of clips, their
+features and predictions are computed instead and stored, and what a step draws.
 """
 
 import functools
 import json
 import sys
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,8 @@ from sigma_jax import settings as settings_lib
 from sigma_jax.augment import batches as augment
 from sigma_jax.evaluate import features, knn, predictions
 from sigma_jax.models import layers, sigma
-from sigma_jax.train import loop, metrics, steps
+from sigma_jax.tasks import reading
+from sigma_jax.train import loop, metrics, preemption, steps, stored
 from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import workdir as workdir_lib
 
@@ -65,7 +67,7 @@ def draws(settings, mesh, batch) -> dict[str, np.ndarray]:
   return jax.tree.map(np.asarray, draw(mesh_lib.put_batch(batch, mesh)))
 
 
-def judge(settings, workdir, clips: int) -> None:
+def judge(settings, workdir, clips: int, pause: float) -> None:
   """Features of `clips` noise clips, of which number 3 cannot be read."""
   params = jax.jit(lambda: sigma.init_params(settings, jax.random.key(0)))()
   size = 8
@@ -73,6 +75,9 @@ def judge(settings, workdir, clips: int) -> None:
 
   def evaluated():
     for start in range(0, clips, size):
+      if pause:
+        print(f"batch {start // size} judged", flush=True)
+        time.sleep(pause)
       first = start + jax.process_index() * share
       rows = np.arange(first, first + share)
       valid = (rows < clips) & (rows != 3)
@@ -88,7 +93,9 @@ def judge(settings, workdir, clips: int) -> None:
 
   mesh = mesh_lib.make(settings.mesh)
   encoders = {"it": jax.tree.map(np.asarray, params["encoder"])}
-  found = features.extract(settings, encoders, evaluated(), mesh)["it"]
+  counts = types.SimpleNamespace(share=lambda gather: None)
+  stoppable = reading._Evaluation(evaluated(), counts)
+  found = features.extract(settings, encoders, stoppable, mesh)["it"]
 
   @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
   def forward(video):
@@ -111,6 +118,19 @@ def judge(settings, workdir, clips: int) -> None:
   np.savez(str(workdir / name), **arrays)
 
 
+def fail(process: int, times: int) -> None:
+  """Reading a checkpoint's arrays fails on one process."""
+  real, left = stored.arrays, [times]
+
+  def read(*args):
+    left[0] -= 1
+    if left[0] >= 0 and jax.process_index() == process:
+      raise OSError(5, "Input/output error")
+    return real(*args)
+
+  stored.arrays = read
+
+
 def main() -> int:
   """Exit codes as sigma_jax.main's."""
   options = json.loads(sys.argv[1])
@@ -125,13 +145,17 @@ def main() -> int:
     jax.make_mesh = lambda *args, devices, **rest: real(
       *args, devices=[devices[i] for i in options["order"]], **rest
     )
+  preemption.PATIENCE = (300.0, 300.0)  # on however slow a machine
   # TensorFlow takes seconds to load.
   metrics._tensorboard = lambda workdir: None
   try:
     distributed.start(options["how"])
     distributed.check_agreement(settings.fingerprint(), workdir)
+    if "fail" in options:
+      fail(*options["fail"])
     if "judge" in options:
-      judge(settings, workdir, options["judge"])
+      with preemption.watching():
+        judge(settings, workdir, options["judge"], options.get("pause", 0.0))
       return 0
     loop.pretrain(
       settings,
@@ -144,7 +168,7 @@ def main() -> int:
     )
   except errors.Preempted as error:
     print(error, file=sys.stderr)
-    return 143
+    return error.code
   except (errors.UserError, errors.RunStopped) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

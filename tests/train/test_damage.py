@@ -9,13 +9,24 @@ import pytest
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
-from sigma_jax.train import checkpoint, checksums
+from sigma_jax.train import (
+  checkpoint,
+  checksums,
+  metrics,
+  storage_faults,
+  stored,
+)
 
 # Orbax leaves coroutines behind where reading or writing fails.
 pytestmark = pytest.mark.filterwarnings(
   "ignore::pytest.PytestUnraisableExceptionWarning",
   "ignore::pytest.PytestUnhandledThreadExceptionWarning",
 )
+
+
+@pytest.fixture(autouse=True)
+def no_waits(monkeypatch):
+  monkeypatch.setattr(storage_faults, "_WAITS", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture
@@ -44,10 +55,10 @@ def abstract(state):
   )
 
 
-def newest(workdir, state):
+def newest(workdir, state, **options):
   reader = checkpoint.Checkpointer(workdir, settings_lib.Train())
   try:
-    return reader.restore_newest(abstract(state))
+    return reader.restore_newest(abstract(state), **options)
   finally:
     reader.close()
 
@@ -101,6 +112,113 @@ def test_nothing_is_trained_over_a_run_that_cannot_be_read(workdir, state):
   with pytest.raises(errors.RunStopped, match="none of the checkpoints"):
     newest(workdir, state)
   assert len(list((workdir / "damaged_checkpoints").iterdir())) == 3
+  # Nor by the same command again, unless it is told to.
+  with pytest.raises(errors.UserError, match=r"train\.start_over=true"):
+    newest(workdir, state)
+  assert newest(workdir, state, start_over=True) is None
+  assert len(list((workdir / "damaged_checkpoints").iterdir())) == 3
+
+
+FAULTS = {
+  "disk": OSError(5, "Input/output error"),
+  "server": ValueError("UNAVAILABLE: Error reading: HTTP response code: 503"),
+  "busy": ValueError("FAILED_PRECONDITION: [OS error 16: EBUSY Resource busy]"),
+  "memory": MemoryError(),
+  "device": jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"),
+}
+STAGES = {
+  "listing": (stored, "entries"),
+  "metadata": (stored, "metadata"),
+  "arrays": (stored, "arrays"),
+  "sums": (stored, "sums"),
+  "checking": (checksums, "check"),
+}
+
+
+def broken(monkeypatch, stage, fault, times):
+  """A stage of reading fails so often, and then works."""
+  module, name = STAGES[stage]
+  real, left = getattr(module, name), [times]
+
+  def fail(*args):
+    left[0] -= 1
+    if left[0] >= 0:
+      # As Orbax wraps what TensorStore says.
+      raise Exception("Encountered error while reading") from FAULTS[fault]
+    return real(*args)
+
+  monkeypatch.setattr(module, name, fail)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_trouble_that_passes_costs_nothing(
+  stage, fault, workdir, state, monkeypatch, capsys
+):
+  broken(monkeypatch, stage, fault, times=2)
+  step, _ = newest(workdir, state)
+  assert step == 3
+  assert capsys.readouterr().out.count("cannot be read") == 2
+  assert not (workdir / "damaged_checkpoints").exists()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("fault", ["disk", "device"])
+def test_trouble_that_stays_ends_the_run_and_moves_nothing(
+  stage, fault, workdir, state, monkeypatch
+):
+  metrics_file = workdir / "metrics.jsonl"
+  metrics_file.write_text('{"step": 3, "loss": 1.0}\n')
+  before = {str(p) for p in workdir.rglob("*")}
+  broken(monkeypatch, stage, fault, times=99)
+  with pytest.raises(errors.RunStopped) as caught:
+    newest(workdir, state)
+  message = str(caught.value)
+  assert "cannot be read (" in message and "\n" not in message
+  assert ("Input/output" in message) == (fault == "disk")
+  assert "nothing was moved" in message
+  assert {str(p) for p in workdir.rglob("*")} == before
+  assert metrics_file.read_text() == '{"step": 3, "loss": 1.0}\n'
+
+
+def test_a_sum_that_is_wrong_once_is_no_damage(workdir, state, monkeypatch):
+  """As where the network or the memory flipped the bit."""
+  real, calls = checksums.check, []
+
+  def once(*args):
+    calls.append(args)
+    if len(calls) == 1:
+      raise storage_faults.Damaged("other content than saved")
+    real(*args)
+
+  monkeypatch.setattr(checksums, "check", once)
+  assert newest(workdir, state)[0] == 3 and len(calls) == 2
+
+
+def test_an_evaluation_waits_for_its_checkpoint_too(workdir, tiny, monkeypatch):
+  shapes = {"kernel": jax.ShapeDtypeStruct((64, 256), jnp.float32)}
+  monkeypatch.setattr(
+    checkpoint.sigma, "abstract", lambda _: type("A", (), {"params": shapes})
+  )
+  checkpoint.workdir_lib.write_config(workdir, tiny)
+  broken(monkeypatch, "sums", "server", times=2)
+  assert checkpoint.restore_params(workdir)[1] == 3
+  broken(monkeypatch, "sums", "server", times=99)
+  with pytest.raises(errors.RunStopped, match="503"):
+    checkpoint.restore_params(workdir)
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_metrics_are_moved_and_never_erased(start, tmp_path, monkeypatch):
+  monkeypatch.setattr(metrics, "_tensorboard", lambda workdir: None)
+  lines = [f'{{"step": {step}, "loss": 0.5}}\n' for step in (1, 2, 3)]
+  path = tmp_path / "metrics.jsonl"
+  path.write_text("".join(lines) + '{"step": 4, "lo')
+  replaced = tmp_path / "metrics_replaced.jsonl"
+  replaced.write_text("before\n")
+  metrics.Writer(tmp_path, start).close()
+  assert path.read_text() == "".join(lines[:start])
+  assert replaced.read_text() == "before\n" + "".join(lines[start:])
 
 
 def test_a_damaged_checkpoint_is_not_judged(workdir, tiny, monkeypatch):

@@ -95,9 +95,16 @@ def wait_for_step(workdir, hosts, step):
   raise AssertionError(hosts.log())
 
 
-@pytest.mark.parametrize("layout", [(1, 2), (2, 1)])
-def test_sigterm_saves_and_the_same_command_resumes(
-  layout, settings, runs, change, tmp_path
+@pytest.mark.parametrize(
+  ("layout", "number", "which", "code"),
+  [
+    ((1, 2), signal.SIGINT, None, 130),
+    ((2, 1), signal.SIGTERM, 1, 143),  # to one of them
+    ((2, 1), signal.SIGINT, None, 130),  # to all, as a terminal sends it
+  ],
+)
+def test_a_signal_saves_and_the_same_command_resumes(
+  layout, number, which, code, settings, runs, change, tmp_path
 ):
   count, _ = layout
   workdir = tmp_path / "run"
@@ -106,17 +113,31 @@ def test_sigterm_saves_and_the_same_command_resumes(
   start = (*layout, rare, workdir, tmp_path / "log")
   hosts = hosts_lib.Hosts(*start, pause=0.2)
   wait_for_step(workdir, hosts, 3)
-  hosts.send(signal.SIGTERM)
+  hosts.send(number, which)
   asked = time.monotonic()
-  assert hosts.wait() == [143] * count, hosts.log()
-  print(f"{time.monotonic() - asked:.1f} s from SIGTERM to the end")
+  assert hosts.wait() == [code] * count, hosts.log()
+  print(f"{time.monotonic() - asked:.1f} s from the signal to the end")
   assert "which is saved; the same command resumes" in hosts.log()
   _, step = checkpoint.restore_params(workdir)
   assert 3 <= step < 20
-  hosts = hosts_lib.Hosts(*start)
+  # One process's disk fails twice: both of them try again.
+  hosts = hosts_lib.Hosts(*start, fail=[count - 1, 2])
   assert hosts.wait() == [0] * count, hosts.log()
+  assert hosts.log().count("Input/output error); tried again in") == 2
   assert f"resuming after step {step}" in hosts.log()
   np.testing.assert_allclose(losses(workdir), losses(runs[1, 1]), rtol=2e-5)
+
+
+def test_a_signal_to_one_process_ends_an_evaluation_by_all(settings, tmp_path):
+  hosts = hosts_lib.Hosts(
+    *(2, 1, settings, tmp_path / "run", tmp_path / "log"), judge=8000, pause=0.2
+  )
+  while "batch 2 judged" not in hosts.log():
+    assert all(p.poll() is None for p in hosts.processes), hosts.log()
+    time.sleep(0.1)
+  hosts.send(signal.SIGTERM, 1)
+  assert hosts.wait() == [143, 143], hosts.log()
+  assert "stopped by SIGTERM while it was judging" in hosts.log()
 
 
 def test_processes_that_do_not_belong_together_end_with_one_line(

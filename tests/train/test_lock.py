@@ -79,7 +79,7 @@ class Bucket:
 
   def __init__(self, folder, monkeypatch):
     self.file = epath.Path(folder) / lock.NAME
-    monkeypatch.setattr(lock.workdir_lib, "is_remote", lambda _: True)
+    monkeypatch.setattr(lock.files, "is_remote", lambda _: True)
     monkeypatch.setattr(lock, "_BEAT", 0.05)
     self.folder = folder
 

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from etils import epath
 
-from sigma_jax import errors
+from sigma_jax import errors, files
 from sigma_jax.train import metrics
 from sigma_jax.train import workdir as workdir_lib
 
@@ -14,18 +14,18 @@ from sigma_jax.train import workdir as workdir_lib
 def test_a_local_folder_is_made_absolute():
   here = epath.Path(pathlib.Path.cwd())
   assert workdir_lib.path("runs/a") == here / "runs" / "a"
-  assert not workdir_lib.is_remote("runs/a")
+  assert not files.is_remote("runs/a")
 
 
 def test_a_bucket_stays_one():
   folder = workdir_lib.checkpoints("gs://bucket/run")
   assert str(folder) == "gs://bucket/run/checkpoints"
-  assert workdir_lib.is_remote(folder)
+  assert files.is_remote(folder)
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
   file = epath.Path(tmp_path / "a.json")
-  workdir_lib.write_whole(file, "old")
+  files.write_whole(file, "old")
 
   def full(self, target):
     raise OSError(28, "No space left on device")
@@ -33,13 +33,13 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
   monkeypatch.setattr(pathlib.Path, "replace", full)
   monkeypatch.setattr(type(file), "replace", full)
   with pytest.raises(OSError, match="No space"):
-    workdir_lib.write_whole(file, "new")
+    files.write_whole(file, "new")
   assert file.read_text() == "old"
 
 
 def test_metrics_of_a_bucket_are_written_whole(tmp_path, monkeypatch):
   """Objects cannot be appended to."""
-  monkeypatch.setattr(workdir_lib, "is_remote", lambda path: True)
+  monkeypatch.setattr(files, "is_remote", lambda path: True)
   monkeypatch.setattr(workdir_lib, "path", epath.Path)
   monkeypatch.setattr(metrics, "_tensorboard", lambda workdir: None)
   for start, steps in ((0, (1, 2, 3)), (2, (3, 4))):
