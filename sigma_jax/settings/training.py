@@ -52,6 +52,9 @@ class Train:
   checkpoint_every: int = 1000  # steps
   keep: int = 3  # newest checkpoints kept
   keep_every: int = 0  # steps; checkpoints at its multiples stay for good
+  # Goes on from the newest checkpoint with options other than the run's so far;
+  # changes.jsonl notes them with their step.
+  override: bool = False
   # Begins anew where all checkpoints of the workdir are damaged; else that is
   # an error, lest storage trouble ends in training from scratch unnoticed.
   start_over: bool = False

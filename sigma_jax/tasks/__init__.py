@@ -9,6 +9,7 @@ import pathlib
 import jax
 
 from sigma_jax import compile_cache, errors, files, settings
+from sigma_jax.train import lock, metrics
 
 
 def run(
@@ -30,7 +31,8 @@ def run(
   if jax.process_index() == 0:
     _check_writable(workdir)
   task = importlib.import_module(f"sigma_jax.tasks.{config.task}")
-  task.run(config, workdir, profile_steps)
+  with lock.hold(workdir, metrics.say):
+    task.run(config, workdir, profile_steps)
 
 
 def _check_writable(workdir: pathlib.Path) -> None:

@@ -5,7 +5,7 @@ import pathlib
 from sigma_jax import errors, settings
 from sigma_jax.interop import teacher
 from sigma_jax.tasks import reading
-from sigma_jax.train import checkpoint, identity, loop
+from sigma_jax.train import checkpoint, identity, loop, metrics
 
 
 def run(
@@ -28,20 +28,13 @@ def run(
       "the formula's own rows; leave it out"
     )
   frozen = teacher.load(config)
-  initial, step = None, None
-  if config.init:
-    initial, step = checkpoint.restore_params(config.init)
+  initial, begun_from = _initial(config, workdir)
   source = sources.load(config.data.train, config.data.root)
   rows = f"{len(source)} rows of {config.data.train}"
-  identity.claim(
-    workdir,
-    {
-      "init": identity.init(config.init, initial, step),
-      "data.train": identity.Thing(
-        rows, sources.identity(source, labels=False)
-      ),
-    },
+  begun_from["data.train"] = identity.Thing(
+    rows, sources.identity(source, labels=False)
   )
+  identity.claim(workdir, begun_from)
   training = reading.Training(config, workdir, source)
   loop.pretrain(
     config,
@@ -54,3 +47,14 @@ def run(
     initial=initial,
     profile_steps=profile_steps,
   )
+
+
+def _initial(config, workdir) -> tuple[dict | None, dict[str, identity.Thing]]:
+  """Parameters of a fresh run, None: random ones; and where they are from."""
+  if identity.init_is_gone(workdir, config.init):
+    metrics.say(f"init {config.init!r} is gone, and no longer needed")
+    return None, {}
+  params, step = None, None
+  if config.init:
+    params, step = checkpoint.restore_params(config.init)
+  return params, {"init": identity.init(config.init, params, step)}

@@ -81,6 +81,21 @@ def claim(workdir: str | os.PathLike, things: dict[str, Thing]) -> None:
     files.write_whole(file, json.dumps(content, indent=1) + "\n")
 
 
+def init_is_gone(workdir: str | os.PathLike, init: str) -> bool:
+  """Whether a training goes on whose `init` has been removed since.
+
+  It is needed for a fresh start alone: what was trained of it is in the
+  workdir's own checkpoints.
+
+  Args:
+    workdir: of the run.
+    init: the option, which has to be the one that the run was begun with.
+  """
+  if not init or not _trained(workdir) or workdir_lib.path(init).exists():
+    return False
+  return workdir_lib.read_config(workdir).init == init
+
+
 def _read(file) -> dict[str, list[str]]:
   try:
     return json.loads(file.read_text())

@@ -17,7 +17,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 
+import jax
+import numpy as np
+
 from sigma_jax import errors, files
+from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import workdir as workdir_lib
 
 NAME = "running.json"
@@ -35,6 +39,8 @@ def hold(
 ) -> Iterator[None]:
   """Keeps other runs out of the workdir while the body runs.
 
+  Of several processes the first holds the lock, and all of them are refused.
+
   Args:
     workdir: made if it is not there.
     say: told where the lock cannot be had or takes a while.
@@ -45,7 +51,17 @@ def hold(
   folder = workdir_lib.path(workdir)
   folder.mkdir(parents=True, exist_ok=True)
   keep = _bucket if files.is_remote(folder) else _disk
-  with keep(folder, say):
+  with contextlib.ExitStack() as stack:
+    refused = None
+    if jax.process_index() == 0:
+      try:
+        stack.enter_context(keep(folder, say))
+      except errors.UserError as error:
+        refused = error
+    if np.any(mesh_lib.gather(np.array([refused is not None]))):
+      raise refused or errors.UserError(
+        f"a run is going on in {folder}, as process 0 says"
+      )
     yield
 
 

@@ -17,6 +17,7 @@ from sigma_jax import settings as settings_lib
 from sigma_jax.models import sigma
 from sigma_jax.train import (
   checkpoint,
+  continuing,
   feed,
   layout,
   metrics,
@@ -27,7 +28,6 @@ from sigma_jax.train import (
   steps,
 )
 from sigma_jax.train import mesh as mesh_lib
-from sigma_jax.train import workdir as workdir_lib
 
 # Steps that the host may be ahead of the devices.
 _AHEAD = 4
@@ -129,8 +129,11 @@ def run(
     **method.optimizer,
   )
   _warn_of_warmup(settings, num_examples, total)
-  workdir_lib.write_config(workdir, settings)
+  differing = continuing.changes(workdir, settings)
   checkpoints = checkpoint.Checkpointer(workdir, settings.train)
+  complete = (checkpoints.latest or 0) >= total
+  if not complete:
+    continuing.check(workdir, settings, differing)
   shape = settings, tx, mesh
   found = checkpoints.restore_newest(
     state.abstract(*shape, init_params=method.init_params),
@@ -140,6 +143,10 @@ def run(
     0,
     state.create(*shape, initial, init_params=method.init_params),
   )
+  if complete:
+    continuing.leave(workdir, differing)
+  else:
+    continuing.settle(workdir, settings, differing, start)
   frozen = jax.device_put(frozen or {}, mesh_lib.replicated(mesh))
   _announce(settings, mesh, train_state, start, total)
 

@@ -57,32 +57,16 @@ def checkpoints(workdir: str | os.PathLike) -> epath.Path:
 def write_config(
   workdir: str | os.PathLike, settings: settings_lib.Settings
 ) -> None:
-  """Stores the run's settings, refusing a workdir of another model.
-
-  Raises:
-    UserError: the workdir's checkpoints are of a model that differs; the
-      message lists each key with both values.
-  """
+  """Stores the run's settings; `continuing` tells whether they fit a run."""
   file = path(workdir) / CONFIG
-  new = settings.to_dict()
-  if file.exists() and checkpoints(workdir).exists():
-    # Through Settings: a run from before an option existed had its default.
-    old = read_config(workdir).to_dict()
-    # The weights were drawn at the start, and are not drawn again.
-    new["model"]["init"] = old["model"]["init"]
-    differing = [
-      f"{key} ({there!r} there, {here!r} here)"
-      for key, there, here in _differences(old, new)
-      if key.startswith(_MODEL_KEYS) and key not in _FREE_KEYS
-    ]
-    if differing:
-      raise errors.UserError(
-        f"{workdir} holds a run of another model: {', '.join(differing)}; "
-        "choose another --workdir or restore these settings"
-      )
   if jax.process_index() == 0:
     file.parent.mkdir(parents=True, exist_ok=True)
-    files.write_whole(file, json.dumps(new, indent=1) + "\n")
+    files.write_whole(file, json.dumps(settings.to_dict(), indent=1) + "\n")
+
+
+def is_of_model(key: str) -> bool:
+  """Whether checkpoints fit only a run that agrees on this option."""
+  return key.startswith(_MODEL_KEYS) and key not in _FREE_KEYS
 
 
 def read_config(workdir: str | os.PathLike) -> settings_lib.Settings:
@@ -133,11 +117,11 @@ def _with_table_before(run: settings_lib.Settings) -> settings_lib.Settings:
   return dataclasses.replace(run, model=model)
 
 
-def _differences(old: Any, new: Any, prefix: str = ""):
+def differences(old: Any, new: Any, prefix: str = ""):
   """Yields (dotted key, old value, new value) of leaves that differ."""
   for key in sorted(set(old) | set(new)):
     there, here = old.get(key), new.get(key)
     if isinstance(there, dict) and isinstance(here, dict):
-      yield from _differences(there, here, f"{prefix}{key}.")
+      yield from differences(there, here, f"{prefix}{key}.")
     elif there != here:
       yield f"{prefix}{key}", there, here
