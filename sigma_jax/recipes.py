@@ -237,7 +237,7 @@ def own(protocol: str) -> ml_collections.ConfigDict:
   if protocol == "linear":
     config.supervised.rates = (1.0, 3.0, 10.0, 30.0)
   elif protocol == "attentive":
-    config.supervised.pooling = "attention"
+    config.supervised.pooling = "attentive"
     config.supervised.head_scale = 1.0
     config.supervised.rates = (0.1, 0.3, 1.0)
   elif protocol == "finetune":
