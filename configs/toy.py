@@ -32,6 +32,7 @@ def get_config():
   config.target.hidden = (192, 192)
   config.target.dim = 64
   config.loss.num_prototypes = 64
+  config.loss.epsilon = 0.03
 
   config.train.batch_size = 48
   config.train.steps = 1000
