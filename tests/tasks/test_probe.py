@@ -126,8 +126,8 @@ def config_fixture(tiny, change, toy_clips, tmp_path, monkeypatch):
   init = tmp_path / "init"
   params = sigma.init_params(tiny, jax.random.key(5))
   checkpoint.write_params(init, tiny, params, step=7)
-  for split in ("train", "val"):
-    shutil.copy(toy_clips / f"{split}.csv", tmp_path)
+  for name in ("train.csv", "val.csv", "label_sets.json"):
+    shutil.copy(toy_clips / name, tmp_path)
   monkeypatch.setattr(predictions, "PART_ROWS", 2)
   return change(
     settings.Settings(),
@@ -136,7 +136,7 @@ def config_fixture(tiny, change, toy_clips, tmp_path, monkeypatch):
     data__train=str(tmp_path / "train.csv"),
     data__val=str(tmp_path / "val.csv"),
     data__root=str(toy_clips),
-    data__label_sets=str(toy_clips / "label_sets.json"),
+    data__label_sets=str(tmp_path / "label_sets.json"),
     data__workers=1,
     probe__batch_size=8,
     probe__bootstrap=50,
