@@ -110,6 +110,7 @@ def test_only_what_it_was_begun_from_goes_on(
   lines = pathlib.Path(base.data.train).read_text().splitlines()
   folder = pathlib.Path(base.data.train).parent
   turned.write_text("".join(f"{folder / x}\n" for x in reversed(lines)))
+  shutil.copy(base.data.label_sets, tmp_path)  # they have to lie beside it
   before = contents(tuned)
   for changes, words in (
     ({"init": str(other)}, rf"init \(step 7 of {init} there, step 7 of"),
