@@ -97,14 +97,16 @@ def test_what_has_no_effect_is_refused(change, changes, key, why):
     ({"task": "probe"}, "probe.layer data.sampling mesh.fsdp data.root init"),
     ({"task": "segmentation"}, "segmentation.clusters data.size data.val"),
     ({"task": "segmentation"}, "model.encoder_dim data.stride"),
+    ({"task": "segmentation", "init": "a"}, "model.table_grid data.size"),
     (
       {"task": "segmentation", "segmentation__teacher": "dino_vits16"},
       "target.dtype",
     ),
     (
       {"task": "supervised", "init": "a"},
-      "model.dtype model.remat supervised.rates optimizer.base_lr data.size "
-      "augment.switch_prob supervised.label_set data.label_sets",
+      "model.dtype model.remat model.table_grid supervised.rates data.size "
+      "optimizer.base_lr augment.switch_prob supervised.label_set "
+      "data.label_sets",
     ),
     (
       {"task": "supervised", "supervised__trains": "head",

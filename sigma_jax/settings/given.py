@@ -70,7 +70,7 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
     yield "target. probe. segmentation.", why
     yield _decoder(settings), why
     if settings.init:
-      kept = ("dtype", "remat")
+      kept = ("dtype", "remat", "table_grid")
       yield _model(settings, but=kept), "the model is that of init"
     return
   yield "augment. optimizer. train. supervised.", why
@@ -90,7 +90,9 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
   else:
     yield "target.dtype", "segmentation.teacher is not set"
     yield _decoder(settings), why
-    yield ("model." if settings.init else ""), "the model is that of init"
+    if settings.init:
+      kept = ("table_grid",)
+      yield _model(settings, but=kept), "the model is that of init"
 
 
 def _of_values(settings) -> Iterator[tuple[str, str]]:
