@@ -244,8 +244,7 @@ def _judge(solved, prototypes, tubes, plan, num_tubes):
       norm = spaces.times(prediction, jnp.ones((k,), jnp.float32))
       if plan.labels == "hard":
         wanted = (label[:, None] == jnp.arange(k)).astype(jnp.float32)
-        hit = jnp.take_along_axis(prediction, label[:, None], axis=-1)
-        picked = jnp.log(hit[:, 0])
+        picked = space.picked(kernel, prediction, label, plan)
       else:
         wanted = q / mass
         picked = jnp.sum(wanted * space.logits(kernel, plan), axis=-1)
