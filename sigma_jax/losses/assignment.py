@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sigma_jax import precision
 from sigma_jax.losses import sinkhorn
 
 
@@ -46,12 +47,7 @@ def solve(
     prototypes: float32 [k, p], already normalised.
     epsilon, rounds: see `sinkhorn.potential`.
   """
-  scores = jnp.einsum(
-    "bmp,kp->bmk",
-    normalize(features),
-    prototypes,
-    preferred_element_type=jnp.float32,
-  )
+  scores = precision.einsum("bmp,kp->bmk", normalize(features), prototypes)
   log_u = sinkhorn.potential(scores, epsilon, rounds)
   fixed = jax.lax.stop_gradient(scores)
   return Assignments(scores, log_u, sinkhorn.hard_labels(fixed, log_u, epsilon))

@@ -23,6 +23,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from sigma_jax import precision
+
 
 class Numbers:
   """Kernels exp((score - 1) / epsilon), masses and potentials as they are."""
@@ -47,7 +49,7 @@ class Numbers:
   @staticmethod
   def add(mass, kernel, scale):
     return mass + jax.lax.dot(
-      scale, kernel, precision=jax.lax.Precision.HIGHEST
+      scale, kernel, precision=precision.of(kernel.dtype)
     )
 
   @staticmethod
@@ -165,7 +167,7 @@ def _argmax_by_groups(x):
 
 def times(matrix, vector):
   """float32 [rows, k] times [k]."""
-  return jax.lax.dot(matrix, vector, precision=jax.lax.Precision.HIGHEST)
+  return jax.lax.dot(matrix, vector, precision=precision.of(matrix.dtype))
 
 
 def sum_over(x, axes):

@@ -29,6 +29,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sigma_jax import precision
 from sigma_jax.losses import plans, spaces
 
 
@@ -253,10 +254,10 @@ def _judge(solved, prototypes, tubes, plan, num_tubes):
       error = prediction * (scale / norm)[:, None] - wanted * scale[:, None]
       errors.append(error.astype(plan.dtype))
     gradients = [
-      x.pull(_product(g, prototypes, "rk,kp->rp"))
+      x.pull(precision.einsum("rk,kp->rp", g, prototypes))
       for x, g in zip(units, errors, strict=True)
     ]
-    by_prototypes += _product(errors[1], units[1].unit, "rk,rp->kp")
+    by_prototypes += precision.einsum("rk,rp->kp", errors[1], units[1].unit)
     return (total, by_prototypes), (labels, gradients)
 
   empty = (jnp.zeros((), jnp.float32), jnp.zeros(prototypes.shape, jnp.float32))
@@ -289,19 +290,8 @@ def _normalize(x, plan) -> _Unit:
 
 
 def _scores(x, prototypes, plan):
-  """float32 [rows, k]. Float32 means it: epsilon magnifies what TF32 drops."""
-  exact = jax.lax.Precision.HIGHEST if plan.dtype == "float32" else None
-  return jnp.einsum(
-    "rp,kp->rk",
-    _normalize(x, plan).unit,
-    prototypes,
-    precision=exact,
-    preferred_element_type=jnp.float32,
-  )
-
-
-def _product(a, b, spec):
-  return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
+  """float32 [rows, k]."""
+  return precision.einsum("rp,kp->rk", _normalize(x, plan).unit, prototypes)
 
 
 def _num_devices(axes) -> int:

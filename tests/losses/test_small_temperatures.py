@@ -11,6 +11,8 @@ from scipy import special
 from sigma_jax.losses import assignment, plans, tiled
 
 CLIPS, TUBES, WIDTH, PROTOTYPES, ROUNDS = 4, 12, 16, 14, 4
+
+
 @functools.cache
 def features():
   """Both sides' features and unit prototypes; some as far off as can be."""
