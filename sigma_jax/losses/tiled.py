@@ -31,6 +31,7 @@ import jax.numpy as jnp
 
 from sigma_jax import precision
 from sigma_jax.losses import plans, spaces
+from sigma_jax.losses.assignment import SHORTEST
 
 
 class Result(NamedTuple):
@@ -270,23 +271,30 @@ def _judge(solved, prototypes, tubes, plan, num_tubes):
 
 
 class _Unit(NamedTuple):
-  """Normalised rows: `unit` in the products' dtype; `exact` and 1 / norm."""
+  """Normalised rows: `unit` in the products' dtype; `exact` and 1 / norm.
+
+  short: bool [rows, 1], where it is no norm that they were divided by.
+  """
 
   unit: jax.Array
   exact: jax.Array
   inverse: jax.Array
+  short: jax.Array
 
   def pull(self, gradient):
     """Gradient by the rows as they were before they were normalised."""
     along = jnp.sum(gradient * self.exact, axis=-1, keepdims=True)
+    along = jnp.where(self.short, 0.0, along)
     return (gradient - self.exact * along) * self.inverse
 
 
 def _normalize(x, plan) -> _Unit:
   """[rows, p], as `assignment.normalize`."""
   x = x.astype(jnp.float32)
-  inverse = jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
-  return _Unit((x * inverse).astype(plan.dtype), x * inverse, inverse)
+  squares, least = jnp.sum(x * x, axis=-1, keepdims=True), SHORTEST**2
+  inverse = jax.lax.rsqrt(jnp.maximum(squares, least))
+  unit = x * inverse
+  return _Unit(unit.astype(plan.dtype), unit, inverse, squares < least)
 
 
 def _scores(x, prototypes, plan):

@@ -35,7 +35,9 @@ class Model:
   # Empty: the formula's own rows for the clips' tubes, as published. A run that
   # interpolates has it here, and what it leaves is read with the same table.
   table_grid: tuple[int, ...] = ()
-  dtype: str = "float32"  # of matrix products; all else stays float32
+  # Of matrix products' operands; all else stays float32. float32 is exact on
+  # every device, and slow on accelerators: see sigma_jax/precision.py.
+  dtype: str = "float32"
   # What the backward pass computes again to save memory: none; light, norms,
   # GELU and sums; dots, all but products with weights; full, every block.
   remat: str = "light"
