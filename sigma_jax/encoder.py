@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sigma_jax import errors
+from sigma_jax import errors, precision
 from sigma_jax.interop import layout as layout_lib
 from sigma_jax.interop import store
 from sigma_jax.losses import assignment
@@ -165,7 +165,7 @@ class VideoEncoder:
     target = nnx.merge(nnx.split(made)[0], params.get("target", {}), frozen)
     everything = jnp.arange(tubes.shape[1], dtype=jnp.int32)
     features = target(tubes, jnp.tile(everything, (len(tubes), 1)))
-    scores = jnp.einsum(
+    scores = precision.einsum(
       "bnp,kp->bnk",
       assignment.normalize(features),
       assignment.normalize(params["prototypes"]),

@@ -13,10 +13,13 @@ PACKAGE = ROOT / "sigma_jax"
 ALLOWED = {
   "errors": set(),
   "keys": set(),
+  "precision": set(),
   "masking": {"errors", "keys"},
-  "losses": {"errors", "losses"},
+  "losses": {"errors", "precision", "losses"},
   "files": {"errors"},
-  "models": {"errors", "keys", "settings", "masking", "models"},
+  "models": {
+    *("errors", "keys", "precision", "settings", "masking", "models"),
+  },
   "data": {"errors", "files", "settings", "data"},
   "augment": {"errors", "keys", "settings", "models", "augment"},
   "train": {

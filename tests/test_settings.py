@@ -81,6 +81,15 @@ def test_grid():
     ({"segmentation": {"clusters": 0}}, "clusters must be positive, got 0"),
     ({"train": {"epochs": 0}}, "train.epochs or train.steps must be positive"),
     ({"optimizer": {"base_lr": -1.0}}, "must not be negative"),
+    ({"loss": {"epsilon": 0.0005}}, "loss.epsilon must be at least 0.001"),
+    (
+      {"loss": {"temperature": 0.0005}},
+      "loss.temperature must be at least 0.001 where model.dtype is float32",
+    ),
+    (
+      {"loss": {"temperature": 0.004}, "model": {"dtype": "bfloat16"}},
+      "loss.temperature must be at least 0.005 where model.dtype is bfloat16",
+    ),
   ],
 )
 def test_mistakes_are_named_in_one_line(config, message):

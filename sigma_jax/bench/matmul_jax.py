@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sigma_jax import precision
+
 
 class _Case:
   def __init__(self, options: dict):
@@ -15,7 +17,7 @@ class _Case:
     )
 
     def product(a):
-      return jnp.dot(a, a, preferred_element_type=jnp.float32)
+      return precision.einsum("ij,jk->ik", a, a)
 
     self._run = jax.jit(product).lower(self._a).compile()
 

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sigma_jax import precision
+
 _TILE = 8192  # points scored at once
 # Full float32 on every device: TPUs and GPUs would round the factors.
-_HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Clusters(NamedTuple):
@@ -130,7 +131,7 @@ def _potentials(tiles: _Tiles, nearest: jax.Array, tried: jax.Array):
 
 def _distances(tiles: _Tiles, center: jax.Array) -> jax.Array:
   """Squared, of all points to [d]; 0 where there is no point."""
-  products = jnp.matmul(tiles.points, center, precision=_HIGHEST)
+  products = precision.einsum("...d,d->...", tiles.points, center)
   gaps = tiles.norms - 2 * products + jnp.sum(jnp.square(center))
   return jnp.maximum(gaps, 0.0) * tiles.valid
 
@@ -146,7 +147,7 @@ def _draw(tiles: _Tiles, key: jax.Array, weights: jax.Array) -> jax.Array:
 
 def _scores(points: jax.Array, centers: jax.Array) -> jax.Array:
   """2 x c - |c|^2 of [m, d] and [r, k, d]: [r, k, m], largest if nearest."""
-  products = jnp.einsum("rkd,md->rkm", centers, points, precision=_HIGHEST)
+  products = precision.einsum("rkd,md->rkm", centers, points)
   return 2 * products - jnp.sum(jnp.square(centers), axis=-1)[:, :, None]
 
 
@@ -159,7 +160,7 @@ def _lloyd(tiles: _Tiles, centers: jax.Array) -> jax.Array:
     label = jnp.argmax(_scores(tile.points, centers), axis=1)
     chosen = label[:, None] == jnp.arange(k, dtype=label.dtype)[:, None]
     chosen = chosen.astype(jnp.float32) * tile.valid
-    sums += jnp.einsum("rkm,md->rkd", chosen, tile.points, precision=_HIGHEST)
+    sums += precision.einsum("rkm,md->rkd", chosen, tile.points)
     return (sums, counts + jnp.sum(chosen, axis=-1)), None
 
   zero = jnp.zeros_like(centers), jnp.zeros(centers.shape[:2], jnp.float32)

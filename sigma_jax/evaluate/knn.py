@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sigma_jax import precision
+
 _CHUNK = 256  # test rows compared with the whole bank at once
 # Cosines closer than this are the same: float32 sums in another order, or on
 # another device, differ by less.
@@ -51,8 +53,7 @@ def predict(
 
 @functools.partial(jax.jit, static_argnames="k")
 def _vote(queries, bank, one_hot, temperature, *, k):
-  # Not in the bfloat16 or TF32 that devices multiply in unless told.
-  similarity = jnp.matmul(queries, bank.T, precision="highest")
+  similarity = precision.einsum("qd,nd->qn", queries, bank)
   # Without the barrier XLA on CPU sorts the whole row for these few of it.
   best = jax.lax.optimization_barrier(jax.lax.top_k(similarity, k)[0])
   last = best[:, -1:]
@@ -62,7 +63,7 @@ def _vote(queries, bank, one_hot, temperature, *, k):
   share = places / jnp.sum(tied, axis=1, keepdims=True)
   share = jnp.where(ahead, 1.0, jnp.where(tied, share, 0.0))
   weights = share * jnp.exp((similarity - best[:, :1]) / temperature)
-  votes = jnp.matmul(weights, one_hot, precision="highest")
+  votes = precision.einsum("qn,nc->qc", weights, one_hot)
   return votes / jnp.sum(weights, axis=1, keepdims=True)
 
 

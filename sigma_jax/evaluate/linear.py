@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from sigma_jax import precision
+
 _ITERATIONS = 100
 
 
@@ -59,14 +61,12 @@ def _fit(
   x: np.ndarray, y: np.ndarray, num_classes: int, penalties: tuple[float, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
   """Weights [r, d, c] and biases [r, c], one for each of r penalties."""
-  # Not in the bfloat16 or TF32 that devices multiply in unless told.
-  with jax.default_matmul_precision("highest"):
-    weights, biases = _solve(
-      jnp.asarray(x, jnp.float32),
-      jnp.asarray(y, jnp.int32),
-      jnp.asarray(penalties, jnp.float32),
-      num_classes,
-    )
+  weights, biases = _solve(
+    jnp.asarray(x, jnp.float32),
+    jnp.asarray(y, jnp.int32),
+    jnp.asarray(penalties, jnp.float32),
+    num_classes,
+  )
   return np.asarray(weights), np.asarray(biases)
 
 
@@ -98,4 +98,5 @@ def _solve(x, y, penalties, num_classes):
     carry = (start, solver.init(start))
     return jax.lax.fori_loop(0, _ITERATIONS, iterate, carry)[0]
 
-  return jax.lax.map(solve_one, penalties)
+  with precision.default(jnp.float32):  # optax's own products too
+    return jax.lax.map(solve_one, penalties)

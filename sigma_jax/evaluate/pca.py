@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from sigma_jax import precision
+
 # Full float32 on every device: TPUs and GPUs would round the factors.
-_HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def standardize(x: jax.Array) -> jax.Array:
@@ -31,7 +32,7 @@ def project(x: jax.Array, components: int) -> jax.Array:
     float32 [n, min(components, d)], centred, of falling variance.
   """
   x = x - jnp.mean(x, axis=0)
-  covariance = jnp.einsum("nd,ne->de", x, x, precision=_HIGHEST) / len(x)
+  covariance = precision.einsum("nd,ne->de", x, x) / len(x)
   vectors = jnp.linalg.eigh(covariance)[1]  # of rising eigenvalues
   top = vectors[:, ::-1][:, :components]
-  return jnp.einsum("nd,dc->nc", x, top, precision=_HIGHEST)
+  return precision.einsum("nd,dc->nc", x, top)

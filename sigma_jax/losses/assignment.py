@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sigma_jax import precision
 from sigma_jax.losses import sinkhorn
 
 
@@ -26,14 +27,20 @@ class Assignments(NamedTuple):
   labels: jax.Array
 
 
-def normalize(x: jax.Array) -> jax.Array:
-  """L2-normalises the last axis; a zero vector stays zero, gradients finite.
+# Shorter vectors are divided by it and not by their length. It is far below the
+# length of any feature (fresh targets of ViT-B are .5 long) and bounds what one
+# tube's gradient is multiplied by.
+SHORTEST = 1e-3
 
-  The gradient of a norm at zero is NaN, and one constant tube (a black frame)
-  is a zero vector: hence the epsilon under the root.
+
+def normalize(x: jax.Array) -> jax.Array:
+  """L2-normalises the last axis; a vector near zero stays short.
+
+  The gradient of a norm at zero is NaN, and near it without bound.
   """
   x = x.astype(jnp.float32)
-  return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
+  squares = jnp.sum(x * x, axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.maximum(squares, SHORTEST**2))
 
 
 def solve(
@@ -46,12 +53,7 @@ def solve(
     prototypes: float32 [k, p], already normalised.
     epsilon, rounds: see `sinkhorn.potential`.
   """
-  scores = jnp.einsum(
-    "bmp,kp->bmk",
-    normalize(features),
-    prototypes,
-    preferred_element_type=jnp.float32,
-  )
+  scores = precision.einsum("bmp,kp->bmk", normalize(features), prototypes)
   log_u = sinkhorn.potential(scores, epsilon, rounds)
   fixed = jax.lax.stop_gradient(scores)
   return Assignments(scores, log_u, sinkhorn.hard_labels(fixed, log_u, epsilon))

@@ -21,7 +21,7 @@ class Plan(NamedTuple):
   labels: "hard" or "soft".
   keep: whether kernels are stored; else each round recomputes them.
   tiles: into how many tiles a device's tubes are cut.
-  log_space: whether potentials are logarithms.
+  log_space: whether kernels and potentials are logarithms, see `fits`.
   dtype: of the operands of matrix products; sums are float32.
   """
 
@@ -35,14 +35,16 @@ class Plan(NamedTuple):
   dtype: str
 
 
-def fits(epsilon: float, num_tubes: int) -> bool:
-  """Whether float32 holds kernels and potentials as plain numbers.
+def fits(epsilon: float, temperature: float, num_tubes: int) -> bool:
+  """Whether float32 holds kernels, potentials, predictions as plain numbers.
 
   Scores lie in [-1, 1], so the kernel exp((score - 1) / epsilon) is at least
   exp(-2 / epsilon), a tube's scaling at most its inverse, and a prototype's
-  mass at most `num_tubes` of those.
+  mass at most `num_tubes` of those. A prediction is at least
+  exp(-2 / temperature).
   """
-  return 2.0 / epsilon + math.log(num_tubes) < 85.0
+  most = max(2.0 / epsilon + math.log(num_tubes), 2.0 / temperature)
+  return most < 85.0
 
 
 def make(
@@ -81,7 +83,7 @@ def make(
     labels=labels,
     keep=keep if kernels == "auto" else kernels == "keep",
     tiles=_num_tiles(tubes, tile // row_bytes),
-    log_space=not fits(epsilon, num_tubes),
+    log_space=not fits(epsilon, temperature, num_tubes),
     dtype=dtype,
   )
 

@@ -2,8 +2,8 @@
 
 `Numbers` keeps kernels exp((score - 1) / epsilon), masses and potentials as
 they are: a Sinkhorn round is then two matrix-vector products. `Logarithms`
-keeps the logarithms of all three, for an epsilon at which float32 might not
-hold the numbers. Both have the same functions:
+keeps the logarithms of all three, for an epsilon or a temperature at which
+float32 might not hold the numbers. Both have the same functions:
 
 - kernel(scores [rows, k], plan) -> [rows, k];
 - no_mass(k), unscaled(weight [rows]): where the sums begin;
@@ -11,8 +11,9 @@ hold the numbers. Both have the same functions:
 - add(mass [k], kernel, scale) -> [k], with the prototypes' mass of these rows;
 - potential(masses, axes): both sides' potentials, summed over mesh axes;
 - scaled(kernel, potential): the plan's rows, not normalised, and their sums;
-- prediction(kernel, plan), logits(kernel, plan): exp((score - 1) / temperature)
-  and its logarithm.
+- logits(kernel, plan): score / temperature, but for a number that may differ
+  from row to row; prediction(kernel, plan): exp of them;
+- picked(kernel, prediction, label, plan): one of each row's logits, [rows].
 
 All arrays are float32; a row of weight 0 is no tube.
 """
@@ -21,6 +22,8 @@ import functools
 
 import jax
 import jax.numpy as jnp
+
+from sigma_jax import precision
 
 
 class Numbers:
@@ -46,7 +49,7 @@ class Numbers:
   @staticmethod
   def add(mass, kernel, scale):
     return mass + jax.lax.dot(
-      scale, kernel, precision=jax.lax.Precision.HIGHEST
+      scale, kernel, precision=precision.of(kernel.dtype)
     )
 
   @staticmethod
@@ -71,9 +74,18 @@ class Numbers:
   def logits(kernel, plan):
     return jnp.log(kernel) * (plan.epsilon / plan.temperature)
 
+  @staticmethod
+  def picked(kernel, prediction, label, plan):
+    del kernel, plan
+    return jnp.log(_at(prediction, label))
+
 
 class Logarithms:
-  """The same in logarithms, whatever epsilon: slower, never out of range."""
+  """The same in logarithms, slower and never out of range.
+
+  Whatever epsilon and temperature: predictions are relative to each row's
+  largest, and what is picked is a logit, since its exponential can be 0.
+  """
 
   @staticmethod
   def no_mass(k):
@@ -112,13 +124,24 @@ class Logarithms:
     plan = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
     return plan, jnp.sum(plan, axis=-1, keepdims=True)
 
-  @staticmethod
-  def prediction(kernel, plan):
-    return jnp.exp(kernel * (plan.epsilon / plan.temperature))
+  @classmethod
+  def prediction(cls, kernel, plan):
+    return jnp.exp(cls.logits(kernel, plan))
 
   @staticmethod
   def logits(kernel, plan):
-    return kernel * (plan.epsilon / plan.temperature)
+    logits = kernel * (plan.epsilon / plan.temperature)
+    return logits - jnp.max(logits, axis=-1, keepdims=True)
+
+  @classmethod
+  def picked(cls, kernel, prediction, label, plan):
+    del prediction
+    return _at(cls.logits(kernel, plan), label)
+
+
+def _at(x, label):
+  """[rows, k], int32 [rows] -> [rows]."""
+  return jnp.take_along_axis(x, label[:, None], axis=-1)[:, 0]
 
 
 def argmax(x):
@@ -144,7 +167,7 @@ def _argmax_by_groups(x):
 
 def times(matrix, vector):
   """float32 [rows, k] times [k]."""
-  return jax.lax.dot(matrix, vector, precision=jax.lax.Precision.HIGHEST)
+  return jax.lax.dot(matrix, vector, precision=precision.of(matrix.dtype))
 
 
 def sum_over(x, axes):

@@ -29,7 +29,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sigma_jax import precision
 from sigma_jax.losses import plans, spaces
+from sigma_jax.losses.assignment import SHORTEST
 
 
 class Result(NamedTuple):
@@ -244,8 +246,7 @@ def _judge(solved, prototypes, tubes, plan, num_tubes):
       norm = spaces.times(prediction, jnp.ones((k,), jnp.float32))
       if plan.labels == "hard":
         wanted = (label[:, None] == jnp.arange(k)).astype(jnp.float32)
-        hit = jnp.take_along_axis(prediction, label[:, None], axis=-1)
-        picked = jnp.log(hit[:, 0])
+        picked = space.picked(kernel, prediction, label, plan)
       else:
         wanted = q / mass
         picked = jnp.sum(wanted * space.logits(kernel, plan), axis=-1)
@@ -254,10 +255,10 @@ def _judge(solved, prototypes, tubes, plan, num_tubes):
       error = prediction * (scale / norm)[:, None] - wanted * scale[:, None]
       errors.append(error.astype(plan.dtype))
     gradients = [
-      x.pull(_product(g, prototypes, "rk,kp->rp"))
+      x.pull(precision.einsum("rk,kp->rp", g, prototypes))
       for x, g in zip(units, errors, strict=True)
     ]
-    by_prototypes += _product(errors[1], units[1].unit, "rk,rp->kp")
+    by_prototypes += precision.einsum("rk,rp->kp", errors[1], units[1].unit)
     return (total, by_prototypes), (labels, gradients)
 
   empty = (jnp.zeros((), jnp.float32), jnp.zeros(prototypes.shape, jnp.float32))
@@ -270,39 +271,35 @@ def _judge(solved, prototypes, tubes, plan, num_tubes):
 
 
 class _Unit(NamedTuple):
-  """Normalised rows: `unit` in the products' dtype; `exact` and 1 / norm."""
+  """Normalised rows: `unit` in the products' dtype; `exact` and 1 / norm.
+
+  short: bool [rows, 1], where it is no norm that they were divided by.
+  """
 
   unit: jax.Array
   exact: jax.Array
   inverse: jax.Array
+  short: jax.Array
 
   def pull(self, gradient):
     """Gradient by the rows as they were before they were normalised."""
     along = jnp.sum(gradient * self.exact, axis=-1, keepdims=True)
+    along = jnp.where(self.short, 0.0, along)
     return (gradient - self.exact * along) * self.inverse
 
 
 def _normalize(x, plan) -> _Unit:
   """[rows, p], as `assignment.normalize`."""
   x = x.astype(jnp.float32)
-  inverse = jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
-  return _Unit((x * inverse).astype(plan.dtype), x * inverse, inverse)
+  squares, least = jnp.sum(x * x, axis=-1, keepdims=True), SHORTEST**2
+  inverse = jax.lax.rsqrt(jnp.maximum(squares, least))
+  unit = x * inverse
+  return _Unit(unit.astype(plan.dtype), unit, inverse, squares < least)
 
 
 def _scores(x, prototypes, plan):
-  """float32 [rows, k]. Float32 means it: epsilon magnifies what TF32 drops."""
-  exact = jax.lax.Precision.HIGHEST if plan.dtype == "float32" else None
-  return jnp.einsum(
-    "rp,kp->rk",
-    _normalize(x, plan).unit,
-    prototypes,
-    precision=exact,
-    preferred_element_type=jnp.float32,
-  )
-
-
-def _product(a, b, spec):
-  return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
+  """float32 [rows, k]."""
+  return precision.einsum("rp,kp->rk", _normalize(x, plan).unit, prototypes)
 
 
 def _num_devices(axes) -> int:

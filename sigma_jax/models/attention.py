@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from absl import logging
 from jax.ad_checkpoint import checkpoint_name
 
+from sigma_jax import precision
+
 # Below it XLA's scores stay in the cache.
 _MIN_TILED_TOKENS = 512
 # Scores of a tile, float32, that still do: measured 2 to 10 MB alike.
@@ -54,7 +56,8 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
     return jax.nn.dot_product_attention(
       query, key, value, implementation="cudnn"
     )
-  return jax.nn.dot_product_attention(query, key, value)
+  with precision.default(query.dtype):
+    return jax.nn.dot_product_attention(query, key, value)
 
 
 @functools.lru_cache
@@ -108,7 +111,9 @@ def _forward(query, key, value):
       top = jnp.max(scores, axis=-1, keepdims=True)
       weights = jnp.exp(scores - top)
       total = jnp.sum(weights, axis=-1, keepdims=True)
-      out = _product(weights.astype(values.dtype), values, "bqk,bkd->bqd")
+      out = precision.einsum(
+        "bqk,bkd->bqd", weights.astype(values.dtype), values
+      )
       return None, (out / total, top + jnp.log(total))
 
     _, (out, log_sum) = jax.lax.scan(per_tile, None, _cut(queries, num_tiles))
@@ -144,9 +149,9 @@ def _backward(residuals, cotangent):
       by_weights = _scores(values, gradient)
       by_scores = (weights * (by_weights - mean.swapaxes(1, 2))).astype(dtype)
       weights = weights.astype(dtype)
-      by_value += _product(weights, gradient, "bkq,bqd->bkd")
-      by_key += _product(by_scores, query, "bkq,bqd->bkd")
-      by_query = _product(by_scores, keys, "bkq,bkd->bqd") * scale
+      by_value += precision.einsum("bkq,bqd->bkd", weights, gradient)
+      by_key += precision.einsum("bkq,bqd->bkd", by_scores, query)
+      by_query = precision.einsum("bkq,bkd->bqd", by_scores, keys) * scale
       return (by_key, by_value), by_query
 
     empty = (jnp.zeros(keys.shape, jnp.float32),) * 2
@@ -195,8 +200,4 @@ def _join(x):
 
 def _scores(a, b):
   """float [b, i, d] and [b, j, d] -> float32 [b, i, j]."""
-  return _product(a, b, "bid,bjd->bij")
-
-
-def _product(a, b, spec):
-  return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
+  return precision.einsum("bid,bjd->bij", a, b)

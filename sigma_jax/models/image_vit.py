@@ -13,6 +13,7 @@ import numpy as np
 from einops import rearrange
 from flax import nnx
 
+from sigma_jax import precision
 from sigma_jax.models import attention, layers, resample
 from sigma_jax.models.variants import ImageModel
 
@@ -35,7 +36,9 @@ class Linear(nnx.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """float [..., inputs] -> weights' dtype [..., outputs]."""
     kernel = self.kernel[...]
-    return x.astype(kernel.dtype) @ kernel + self.bias[...]
+    exact = precision.of(kernel.dtype)
+    x = jnp.matmul(x.astype(kernel.dtype), kernel, precision=exact)
+    return x + self.bias[...]
 
 
 class LayerNorm(nnx.Module):

@@ -4,7 +4,6 @@ Parameters are float32. `dtype` is the type of the matrix products; softmax and
 LayerNorm statistics stay float32 whatever it is.
 """
 
-import functools
 import operator
 from typing import NamedTuple
 
@@ -13,14 +12,35 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from sigma_jax import keys
+from sigma_jax import keys, precision
 from sigma_jax.models import attention
 
 xavier_uniform = jax.nn.initializers.xavier_uniform()
 
-Linear = functools.partial(
-  nnx.Linear, kernel_init=xavier_uniform, param_dtype=jnp.float32
-)
+
+class Linear(nnx.Linear):
+  """x W + b; parameters are float32, `dtype` is that of the product."""
+
+  def __init__(
+    self,
+    inputs: int,
+    outputs: int,
+    *,
+    dtype=jnp.float32,
+    kernel_init=xavier_uniform,
+    rngs: nnx.Rngs,
+    **options,
+  ):
+    super().__init__(
+      inputs,
+      outputs,
+      dtype=dtype,
+      param_dtype=jnp.float32,
+      precision=precision.of(dtype),
+      kernel_init=kernel_init,
+      rngs=rngs,
+      **options,
+    )
 
 
 @jax.checkpoint

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sigma_jax import precision
+
 
 def _linear(x: np.ndarray) -> np.ndarray:
   return np.maximum(1.0 - np.abs(x), 0.0)
@@ -74,5 +76,5 @@ def resize(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
     x,
     rows,
     columns,
-    precision=jax.lax.Precision.HIGHEST,
+    precision=precision.of(x.dtype),
   )

@@ -80,6 +80,8 @@ class Settings:
       )
     if self.target.kind == "pixel" and self.loss.kind != "l2":
       raise ValueError("target.kind 'pixel' needs loss.kind 'l2' (VideoMAE)")
+    if self.loss.kind == "assignment":
+      self.loss.check_divisors(self.model.dtype)
 
   @property
   def grid(self) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ from sigma_jax import keys, masking
 from sigma_jax import settings as settings_lib
 from sigma_jax.augment import flips
 from sigma_jax.losses import assignment, health, plans, tiled
-from sigma_jax.models import attention, sigma
+from sigma_jax.models import attention, sigma, targets, vit
 from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import state as state_lib
 
@@ -44,8 +44,8 @@ def pretrain_step(
 
   Returns:
     The step: (state, frozen weights or {}, batch) -> (state, metrics). Metrics
-    are float32 scalars: loss, learning_rate, grad_norm
-    and the health figures of `losses.health`.
+    are float32 scalars: loss, learning_rate, grad_norm, flat_tubes (the share
+    of tubes of one colour) and the health figures of `losses.health`.
   """
   graph = sigma.abstract(settings).graph
   platform = platform_of(mesh)
@@ -62,6 +62,8 @@ def pretrain_step(
       (_, metrics), grads = gradients(
         whole, frozen, graph, settings, video, key, mesh
       )
+    tubes = vit.split_tubes(video, settings.model.tubelet, settings.model.patch)
+    metrics["flat_tubes"] = jnp.mean(targets.is_flat(tubes).astype(jnp.float32))
     metrics["learning_rate"] = schedule(state.step)
     return advance(state, params, grads, metrics, optimizer, mesh)
 

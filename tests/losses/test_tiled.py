@@ -122,6 +122,23 @@ def test_constant_tubes_and_equal_prototypes_stay_finite(epsilon):
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))
 
 
+def test_features_of_no_length_have_bounded_gradients():
+  """Tubes shorter than SHORTEST are as the plain writing has them."""
+  video, target, prototypes = features()
+  video = video.at[0].multiply(1e-5)
+  target = target.at[:, 3].multiply(1e-7)
+  made = plan(labels="soft")
+  found = gradients(lambda *arrays: tiled.loss(*arrays, made))(
+    video, target, prototypes
+  )
+  wanted = reference(video, target, prototypes, labels="soft")
+  assert_same(found, wanted, rtol=1e-5)
+  # A tube's error sums to at most 2 / temperature; B of them are averaged.
+  bound = 2 / BASE["temperature"] / (CLIPS * TUBES) / assignment.SHORTEST
+  for gradient in found[1][:2]:
+    assert np.linalg.norm(gradient, axis=-1).max() < bound
+
+
 def test_the_worst_scores_that_numbers_are_trusted_with():
   """All tubes opposite to all prototypes but one, at the least epsilon."""
   epsilon = 1.0001 * 2 / (85 - np.log(CLIPS * TUBES))

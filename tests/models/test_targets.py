@@ -1,7 +1,9 @@
 """Projection networks."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 from scipy import special
 
@@ -57,3 +59,38 @@ def test_pixel_target_has_no_weights(tiny, change):
   target = targets.build(settings, rngs=nnx.Rngs(0))
   assert target.dim == 2 * 4 * 4 * 3
   assert not nnx.to_flat_state(nnx.split(target, nnx.Param)[1])
+
+
+def test_flat_tubes():
+  tubes = np.random.default_rng(0).integers(0, 256, (2, 3, 24), np.uint8)
+  tubes[0, 1] = 16
+  tubes[1, 0] = np.tile([10, 20, 30], 8)  # one colour, three channels
+  tubes[1, 2, ::3] = 5  # red alone does not vary
+  np.testing.assert_array_equal(
+    targets.is_flat(jnp.asarray(tubes)),
+    [[False, True, False], [True, False, False]],
+  )
+
+
+@pytest.mark.parametrize("init", ["published", "xavier"])
+def test_flat_tubes_train_the_mlp_where_the_published_code_has_biases(init):
+  target = targets.MlpTarget(
+    24, (5,), 3, init=init, dtype=jnp.float32, rngs=nnx.Rngs(0)
+  )
+  graph, params = nnx.split(target)
+  tubes = np.random.default_rng(0).integers(0, 256, (1, 2, 24), np.uint8)
+  tubes[0, 1] = 128
+  tubes = jnp.asarray(tubes)
+
+  def gradient(place):
+    masked = jnp.asarray([[place]], jnp.int32)
+    return jax.grad(
+      lambda params: jnp.sum(nnx.merge(graph, params)(tubes, masked))
+    )(params)
+
+  varied, flat = (
+    any(np.any(np.asarray(x)) for x in jax.tree.leaves(gradient(place)))
+    for place in (0, 1)
+  )
+  assert varied
+  assert flat == (init == "published")

@@ -30,7 +30,7 @@ def test_metrics_and_step_number(tiny, tiny_video):
   assert int(state.step) == 0 and int(after.step) == 1
   assert set(metrics) == {
     "loss", "learning_rate", "grad_norm", "feature_std", "target_std",
-    "agreement", "perplexity", "used",
+    "agreement", "perplexity", "used", "flat_tubes",
   }  # fmt: skip
   for name, value in metrics.items():
     assert value.shape == () and value.dtype == np.float32, name
