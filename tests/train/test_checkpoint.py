@@ -1,6 +1,5 @@
 """Saving, restoring, and refusing what does not fit."""
 
-
 import jax
 import numpy as np
 import pytest
