@@ -4,11 +4,11 @@ python -m sigma_jax.features --init=runs/k400 --manifest=clips.csv \\
   --out=features.npz
 
 `--init` is a workdir, a .pth or a transformers folder; `--manifest` a text
-file of `path label` lines or a folder of videos; `--out` ends in .npz or
-.parquet. Every file gives the mean token of its centred clip (`pooled` of
-`encoder.VideoEncoder.encode`). Finished parts are kept in OUT.parts until all
-are there, so a killed run goes on where it was. Unreadable files are left out
-and listed in OUT.bad.jsonl.
+file of `path label` lines (any label, or none) or a folder of videos, whose
+links are followed; `--out` ends in .npz or .parquet. Every file gives the mean
+token of its centred clip (`pooled` of `encoder.VideoEncoder.encode`). Finished
+parts are kept in OUT.parts until all are there, so a killed run goes on where
+it was. Unreadable files are left out and listed in OUT.bad.jsonl.
 """
 
 import argparse
@@ -96,8 +96,9 @@ def extract(
 ) -> None:
   """Writes features, float32 [n, d], of all readable files.
 
-  The .npz has `features`, `path`, `row` (of the manifest) and, for manifests,
-  `label`; the .parquet has columns of these names.
+  The .npz has `features`, `path`, `row` (of the manifest) and, where there are
+  labels, `label` (integers, or names as in the manifest); the .parquet has
+  columns of these names.
 
   Args:
     init, manifest, out: as the command line's.
@@ -145,18 +146,22 @@ def _list(path: str, root: str):
   """The videos, and whether they have labels: a folder's files have none."""
   from sigma_jax.data import manifest, sources
 
-  if not os.path.isdir(path):
-    return sources.load(path, root), True
-  files = sorted(
-    str(file)
-    for file in pathlib.Path(path).rglob("*")
-    if file.suffix.lower() in VIDEOS and file.is_file()
-  )
-  if not files:
-    raise errors.UserError(f"no videos in {path} ({', '.join(VIDEOS)})")
-  labels = np.zeros(len(files), np.int32)
-  rows = manifest.Manifest(path, tuple(files), labels)
-  return sources.Files(rows), False
+  if os.path.isdir(path):
+    files = _videos_below(path)
+    labels = np.full(len(files), -1, np.int32)
+    return sources.Files(manifest.Manifest(path, files, labels)), False
+  rows = sources.load(path, root, classes=False)
+  return rows, bool((rows.labels >= 0).any())
+
+
+def _videos_below(root: str) -> tuple[str, ...]:
+  """Videos of a folder, at any depth; links are followed."""
+  from sigma_jax.data.layouts import files
+
+  found = sorted(os.path.join(root, p) for p in files.walk(root, VIDEOS))
+  if not found:
+    raise errors.UserError(f"no videos in {root} ({', '.join(VIDEOS)})")
+  return tuple(found)
 
 
 def _job(encoder, rows, settings, part_size: int) -> dict:
@@ -280,7 +285,12 @@ def _merge(parts: pathlib.Path, rows, labelled: bool) -> dict[str, np.ndarray]:
     "path": np.asarray([rows.files[i] for i in row], dtype=np.str_),
     "row": row,
   }
-  return merged | ({"label": rows.labels[row]} if labelled else {})
+  if not labelled:
+    return merged
+  label = rows.labels[row]
+  if names := getattr(rows, "classes", ()):
+    label = np.asarray(names, np.str_)[label]
+  return merged | {"label": label}
 
 
 def _write(target: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:

@@ -185,6 +185,42 @@ def test_folder_to_parquet(run, folder, tmp_path):
   assert table["path"][3].as_py() == str(folder / "4.mp4")
 
 
+def test_linked_folders_are_followed(folder, tmp_path, capsys):
+  """Links to other disks, one up the tree, one that leads nowhere."""
+  (tmp_path / "disk" / "deep").mkdir(parents=True)
+  (tmp_path / "videos" / "run").mkdir(parents=True)
+  for name in ("disk/b.mp4", "disk/deep/c.MP4", "videos/run/a.mp4"):
+    (tmp_path / name).touch()
+  (tmp_path / "videos" / "jump").symlink_to(tmp_path / "disk")
+  (tmp_path / "videos" / "run" / "up").symlink_to(tmp_path / "videos")
+  (tmp_path / "videos" / "sit").symlink_to(tmp_path / "no disk")
+  (tmp_path / "videos" / "gone.mp4").symlink_to(tmp_path / "no disk" / "x.mp4")
+  (tmp_path / "videos" / "d.mp4").symlink_to(tmp_path / "disk" / "b.mp4")
+  rows, labelled = features._list(str(tmp_path / "videos"))
+  names = ["d.mp4", "gone.mp4", "jump/b.mp4", "jump/deep/c.MP4", "run/a.mp4"]
+  assert rows.files == tuple(str(tmp_path / "videos" / n) for n in names)
+  assert not labelled
+  err = capsys.readouterr().err
+  assert err.count("warning") == 1
+  assert f"{tmp_path / 'videos' / 'sit'} is a link to" in err
+
+
+def test_labels_may_be_anything(run, folder, tmp_path):
+  """Names come back as they are; lists without labels have no such column."""
+  (folder / "names.csv").write_text("0.mp4 run, fast\n1.mp4,sit\n2.mp4 sit\n")
+  assert _main(run, folder / "names.csv", tmp_path / "names.npz") == 0
+  names = _load(tmp_path / "names.npz")
+  assert names["label"].tolist() == ["run, fast", "sit", "sit"]
+  (folder / "pre.csv").write_text("0.mp4 0 -1\n1.mp4 0 -1\n2.mp4 0 -1\n")
+  assert _main(run, folder / "pre.csv", tmp_path / "pre.parquet") == 0
+  from pyarrow import parquet
+
+  table = parquet.read_table(tmp_path / "pre.parquet")
+  assert set(table.column_names) == {"features", "path", "row"}
+  found = np.stack(table["features"].to_numpy())
+  np.testing.assert_array_equal(found, names["features"])
+
+
 @pytest.mark.parametrize(
   "change, code, message",
   [

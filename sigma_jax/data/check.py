@@ -6,7 +6,8 @@ For each manifest (or folder of prepared records, or list of sequences, .jsonl):
 rows, codecs, picture sizes, frames, durations, classes, files that cannot be
 read and why, rows and files that stand twice, files with several labels;
 between manifests the files that are in both, by path or by content (size and
-hash); and the time to read a clip.
+hash); and the time to read a clip. A video is one however its path is written
+(./a.mp4, links), and labels may be class names or missing.
 
 Every file is opened, a clip of 16 frames and the last frame are decoded; --full
 decodes all. It runs in processes of its own: a file that crashes or hangs its
@@ -115,7 +116,7 @@ def check(
   """
   if workers < 0 or sample < 0 or timeout <= 0:
     raise ValueError("--workers, --sample and --timeout must not be negative")
-  if len(set(paths)) < len(paths):
+  if len(set(map(os.path.realpath, paths))) < len(paths):
     raise errors.UserError("a manifest is given twice")
   splits = [_load(path, root) for path in paths]
   jobs = {}
@@ -151,11 +152,13 @@ def _load(path: str, root: str) -> check_report.Split:
     }
     frames = tuple(frame for one in videos for frame in one.frames)
     return check_report.Split(path, frames, None, masks)
-  rows = sources.load(path, root)
-  names = ()
+  rows = sources.load(path, root, classes=False)
+  names, labels = (), rows.labels
   if isinstance(rows, records.Records):
     names = tuple(f"{f} (row {r} of {path})" for r, f in enumerate(rows.files))
-  return check_report.Split(path, rows.files, rows.labels, {}, names)
+  elif rows.classes:
+    labels = np.array(rows.classes, object)[labels]
+  return check_report.Split(path, rows.files, labels, {}, names)
 
 
 def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:

@@ -2,11 +2,13 @@
 
 import collections
 import dataclasses
+import functools
 import itertools
 import os
 
 import numpy as np
 
+from sigma_jax.data import storage
 from sigma_jax.data.check_file import CLIP_FRAMES, CLIP_STRIDE, Finding
 
 _LISTED = 10  # examples of one kind in the text; the JSON has all
@@ -19,7 +21,8 @@ class Split:
   Attributes:
     path: of it.
     files: n files, as listed.
-    labels: int32 [n]; None: a list of sequences.
+    labels: [n], int32, or names as objects, "" or below 0 where there is none;
+      None: a list of sequences.
     masks: mask files -> their frames.
     records: n names of the records, where that is what is read.
   """
@@ -34,6 +37,14 @@ class Split:
   def read(self) -> tuple[str, ...]:
     """Names of what is read for each row: its file, or its record."""
     return self.records or self.files
+
+  @functools.cached_property
+  def places(self) -> tuple[str, ...]:
+    """Files as the disk knows them: equal for all spellings, and by links."""
+    return tuple(
+      file if storage.is_remote(file) else os.path.realpath(file)
+      for file in self.files
+    )
 
 
 def gather(
@@ -92,26 +103,46 @@ def _split(split: Split, found: dict[str, Finding], digests) -> dict:
     "shorter_than_a_clip": sum(f.num_frames < short for f in videos),
     "seconds": _spread(seconds) | {"total": sum(seconds)},
     "bytes": sum(f.num_bytes for f in good),
-    **_labels(split),
-    "repeated_rows": len(split.files) - len(set(split.files)),
+    **_labels(split, digests),
+    "repeated_rows": len(split.files) - len(set(split.places)),
     "same_content": _twins(split, digests),
   }
 
 
-def _labels(split: Split) -> dict:
+def _labels(split: Split, digests: dict[str, str]) -> dict:
+  """Rows of each class, and videos that have several.
+
+  A video is one however its path is written, by links too, and so are files of
+  equal content: no classifier can be right on two labels.
+  """
   if split.labels is None:
     return {"classes": {}, "conflicting_labels": []}
-  of_file = collections.defaultdict(set)
-  for file, label in zip(split.files, split.labels.tolist(), strict=True):
-    of_file[file].add(label)
+  labels = split.labels.tolist()
+  content = {
+    place: digests[name]
+    for place, name in zip(split.places, split.read, strict=True)
+    if name in digests
+  }
+  of_video = collections.defaultdict(lambda: (set(), {}))
+  for file, place, label in zip(split.files, split.places, labels, strict=True):
+    if _is_label(label):
+      found, files = of_video[content.get(place, place)]
+      found.add(label)
+      files[file] = None
   return {
-    "classes": _count(split.labels.tolist()),
+    "classes": _count(filter(_is_label, labels)),
     "conflicting_labels": [
-      {"file": file, "labels": sorted(labels)}
-      for file, labels in sorted(of_file.items())
-      if len(labels) > 1
+      {"file": file, "labels": sorted(found), "also": sorted(others)}
+      for found, (file, *others) in sorted(
+        of_video.values(), key=lambda video: next(iter(video[1]))
+      )
+      if len(found) > 1
     ],
   }
+
+
+def _is_label(label: int | str) -> bool:
+  return label >= 0 if isinstance(label, int) else bool(label)
 
 
 def _wrong_sizes(masks: dict[str, str], tried) -> dict[str, str]:
@@ -130,11 +161,13 @@ def _twins(split: Split, digests: dict[str, str]) -> list[list[str]]:
   """Groups of different files of equal content; frames may well be equal."""
   if split.labels is None:
     return []
-  groups = collections.defaultdict(list)
-  for file, name in _of_file(split).items():
+  groups = collections.defaultdict(dict)
+  for file, place, name in zip(
+    split.files, split.places, split.read, strict=True
+  ):
     if name in digests:
-      groups[digests[name]].append(file)
-  return [group for group in groups.values() if len(group) > 1]
+      groups[digests[name]].setdefault(place, file)
+  return [list(group.values()) for group in groups.values() if len(group) > 1]
 
 
 def _of_file(split: Split) -> dict[str, str]:
@@ -145,15 +178,19 @@ def _of_file(split: Split) -> dict[str, str]:
 def _between(one: Split, other: Split, digests: dict[str, str]) -> dict | None:
   """Files that two splits have in common, by path or by content."""
   paths = [
-    {os.path.realpath(file): file for file in split.files}
-    for split in (one, other)
+    dict(zip(split.places, split.files, strict=True)) for split in (one, other)
   ]
   both = sorted(paths[0].keys() & paths[1].keys())
+  places = {
+    file: place
+    for split in (one, other)
+    for file, place in zip(split.files, split.places, strict=True)
+  }
   contents = [
     {
       digests[name]: file
       for file, name in _of_file(split).items()
-      if name in digests and os.path.realpath(file) not in both
+      if name in digests and places[file] not in both
     }
     for split in (one, other)
   ]
@@ -246,7 +283,8 @@ def _manifest_lines(m: dict) -> list[str]:
   if m["conflicting_labels"]:
     lines.append(f"  files of several labels: {len(m['conflicting_labels'])}")
     lines += _examples(
-      f"{c['file']}: {c['labels']}" for c in m["conflicting_labels"]
+      f"{' = '.join([c['file'], *c['also']])}: {c['labels']}"
+      for c in m["conflicting_labels"]
     )
   if m["unreadable"]:
     lines.append(f"  unreadable: {len(m['unreadable'])}")

@@ -86,10 +86,13 @@ def _load(settings: Settings, split: str) -> Labelled:
     raise errors.UserError(
       f"data.{split} is not set: it names the {split} split"
     )
-  source = sources.load(path, settings.data.root)
+  options = settings.supervised
+  # Counts go by the files' names, whatever their labels.
+  source = sources.load(
+    path, settings.data.root, classes=options.targets != "count"
+  )
   if split == "val" and isinstance(source, sources.Files):
     splits.check_present(split, source, settings.data.max_bad_share)
-  options = settings.supervised
   file = options.train_targets if split == "train" else options.val_targets
   if options.targets == "multilabel":
     return _several(source, file)

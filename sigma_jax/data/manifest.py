@@ -1,12 +1,10 @@
 """Lists of videos and labels, as VideoMAE and SIGMA users keep them.
 
-One `path label` a line; the list and its videos are local or gs://. The
-separator is a tab, a comma or spaces; with a tab or a comma the path may itself
-hold spaces, and the label is the last column.
+One `path label` a line, see `list_lines`; the list and its videos are local or
+gs://.
 """
 
 import dataclasses
-import io
 import json
 import os
 import pathlib
@@ -14,10 +12,9 @@ import pathlib
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.data import storage
+from sigma_jax.data import list_lines, storage
 
 LABEL_SETS = "label_sets.json"  # beside a manifest, as layouts write it
-_MAX_LABEL = np.iinfo(np.int32).max
 # More are a mistake, such as numbers of videos, and would exhaust the memory.
 _MOST_CLASSES = 50_000
 
@@ -29,12 +26,15 @@ class Manifest:
   Attributes:
     path: the manifest itself.
     files: n paths, absolute or relative to the working directory.
-    labels: int32 [n], not negative.
+    labels: int32 [n]; -1 where there is none, if `load` was to allow that.
+    classes: where labels are names, if that was allowed: all of them, sorted,
+      and labels are places in it.
   """
 
   path: str
   files: tuple[str, ...]
   labels: np.ndarray
+  classes: tuple[str, ...] = ()
 
   @property
   def name(self) -> str:
@@ -45,17 +45,19 @@ class Manifest:
     return len(self.files)
 
 
-def load(path: str, root: str = "") -> Manifest:
+def load(path: str, root: str = "", classes: bool = True) -> Manifest:
   """Reads a manifest; blank lines are skipped, nothing is opened.
 
   Args:
     path: the manifest.
     root: folder that relative paths are taken from; empty: the manifest's.
+    classes: whether labels are used as classes: each has to be a whole number
+      from 0 up. False: they may be anything, or missing.
 
   Raises:
     FileNotFoundError: there is no such manifest.
-    UserError: it is empty, or a line has no label, or one that is not a whole
-      number from 0 up. One line with the file, line number and text.
+    UserError: it is empty, or a line is none of a manifest. One line with the
+      file, line number and text.
   """
   if storage.is_dir(path):
     raise errors.UserError(
@@ -67,55 +69,17 @@ def load(path: str, root: str = "") -> Manifest:
       f"manifest {path!r} does not exist; set data.train or data.val to a "
       "text file with one 'path label' a line"
     )
-  folder = root or os.path.dirname(path)
-  files, labels = [], []
-  # surrogateescape: file names need not be UTF-8; a BOM is not part of one.
-  lines = io.TextIOWrapper(
-    io.BytesIO(storage.read(path)), "utf-8-sig", "surrogateescape"
-  )
-  for number, line in enumerate(lines, 1):
-    if not line.strip():
-      continue
-    file, label = _parse(line.strip(), f"manifest {path}, line {number}")
-    remote = storage.is_remote(file)
-    files.append(file if remote else os.path.join(folder, file))
-    labels.append(label)
-  if not files:
+  lines = list_lines.read(storage.read(path), f"manifest {path}", classes)
+  if not lines.paths:
     raise errors.UserError(
       f"manifest {path} is empty; it needs one 'path label' a line"
     )
-  return Manifest(str(path), tuple(files), np.asarray(labels, np.int32))
-
-
-def _parse(line: str, where: str) -> tuple[str, int]:
-  """Splits one line into path and label; `where` starts its error lines."""
-  # A comma or tab wins only where an integer follows it: "a,b.mp4 3" is a
-  # path with a comma in it, separated by a space.
-  last = None
-  for separator in ("\t", ",", None):
-    parts = line.rsplit(separator, 1)
-    if len(parts) < 2 or not parts[0].strip():
-      continue
-    last = last if last is not None else parts[1].strip()
-    try:
-      label = int(parts[1])
-    except ValueError:
-      continue
-    if not 0 <= label <= _MAX_LABEL:
-      raise errors.UserError(
-        f"{where}: label {label} is out of range in {line!r}; labels are "
-        "class indices from 0 up"
-      )
-    return parts[0].strip(), label
-  if last is None or os.path.splitext(last)[1][1:2].isalpha():
-    raise errors.UserError(
-      f"{where}: no label in {line!r}; write 'path label', separated by a "
-      "space, comma or tab"
-    )
-  raise errors.UserError(
-    f"{where}: label {last!r} is not an integer in {line!r}; write "
-    "'path label' with a class index from 0 up, and no header line"
-  )
+  folder = root or os.path.dirname(path)
+  files = lines.paths
+  for row, file in enumerate(files):  # in place: there may be millions
+    if file[0] != "/" and not storage.is_remote(file):
+      files[row] = os.path.join(folder, file)
+  return Manifest(str(path), tuple(files), lines.labels, lines.names)
 
 
 def load_label_sets(

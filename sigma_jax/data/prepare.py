@@ -18,12 +18,14 @@ the input has to change; 130 interrupted.
 
 import argparse
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
 import sys
 import time
 
+import numpy as np
 from absl import logging
 
 from sigma_jax import errors
@@ -50,7 +52,8 @@ def prepare(
   Processes are spawned: call it under `if __name__ == "__main__":`.
 
   Args:
-    manifest_path: videos and images, as for `manifest.load`.
+    manifest_path: videos and images, as for `manifest.load`; without class
+      indices, records are for pre-training and features alone.
     out: folder, made if missing.
     root: folder that relative paths are taken from; empty: the manifest's.
     short_side: larger frames are made as small as that, pixels; 0: none are.
@@ -67,7 +70,7 @@ def prepare(
     RunStopped: too many files cannot be read.
   """
   start = time.monotonic()
-  rows = manifest.load(manifest_path, root)
+  rows = _rows(manifest_path, root)
   plan = Plan.of(rows, short_side, quality)
   shards = Shards(out, plan, rows)
   try:
@@ -85,6 +88,30 @@ def _keep_label_sets(manifest_path: str, out: str) -> None:
   here = os.path.join(os.path.dirname(manifest_path), manifest.LABEL_SETS)
   if storage.is_file(here):
     storage.write(os.path.join(out, manifest.LABEL_SETS), storage.read(here))
+
+
+def _rows(path: str, root: str) -> manifest.Manifest:
+  """A manifest of class indices, or of none at all: those of its labels -1."""
+  rows = manifest.load(path, root, classes=False)
+  for file in rows.files:
+    if "\n" in file:
+      raise errors.UserError(
+        f"records cannot hold the file name {file!r}; rename the file"
+      )
+  if rows.classes and not any(map(str.isdecimal, rows.classes)):
+    print(
+      "warning: labels are names, which records do not hold: these are for "
+      "pre-training and features, not for training or testing by class",
+      file=sys.stderr,
+      flush=True,
+    )
+    return dataclasses.replace(
+      rows, labels=np.full(len(rows), -1, np.int32), classes=()
+    )
+  if rows.classes or len(set((rows.labels < 0).tolist())) > 1:
+    # Some are indices and others are not: refused, with the line.
+    return manifest.load(path, root)
+  return rows
 
 
 def _encode_all(

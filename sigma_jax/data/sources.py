@@ -72,7 +72,7 @@ class Source(Protocol):
   Attributes:
     path: what was opened, for messages.
     files: n names, for messages and lists of bad files.
-    labels: int32 [n].
+    labels: int32 [n], -1 where there is none.
   """
 
   path: str
@@ -97,10 +97,11 @@ class Source(Protocol):
 
 
 class Files:
-  """The files of a manifest as a Source."""
+  """The files of a manifest as a Source; `classes` as the manifest's."""
 
   def __init__(self, rows: manifest.Manifest):
     self.path, self.files, self.labels = rows.path, rows.files, rows.labels
+    self.classes = rows.classes
 
   def __len__(self) -> int:
     return len(self.files)
@@ -117,12 +118,13 @@ class Files:
     return [path, storage.stamp(path)]
 
 
-def load(path: str, root: str = "") -> Source:
+def load(path: str, root: str = "", classes: bool = True) -> Source:
   """Opens what `data.train` or `data.val` names.
 
   Args:
     path: a manifest, or the folder of prepared records (data.prepare).
     root: as for `manifest.load`; records have no use for it.
+    classes: as for `manifest.load`: whether labels have to be class indices.
 
   Raises:
     FileNotFoundError, UserError: it is neither; one line.
@@ -131,8 +133,13 @@ def load(path: str, root: str = "") -> Source:
     found = records.Records(path)
     if not len(found):
       raise errors.UserError(f"records {path} hold no video")
+    if classes and found.labels.min() < 0:
+      raise errors.UserError(
+        f"records {path} have no class indices: their list had none when they "
+        "were prepared; prepare them from a list with one 'path label' a line"
+      )
     return found
-  return Files(manifest.load(path, root))
+  return Files(manifest.load(path, root, classes))
 
 
 def identity(source: Source, labels: bool = True) -> str:

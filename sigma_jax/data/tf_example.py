@@ -13,7 +13,7 @@ _FIRST, _SECOND, _THIRD = 0x0A, 0x12, 0x1A
 
 
 def encode(features: Mapping[str, Value]) -> bytes:
-  """Serializes lists of bytes and of integers from 0 up, sorted by name."""
+  """Serializes lists of bytes and of integers, sorted by name."""
   entries = b"".join(
     _field(
       _FIRST,
@@ -60,6 +60,7 @@ def _field(key: int, data: bytes) -> bytes:
 
 def _varint(number: int) -> bytes:
   out = bytearray()
+  number &= (1 << 64) - 1  # negative ones: two's complement of 64 bits
   while number > 0x7F:
     out.append(number & 0x7F | 0x80)
     number >>= 7
@@ -85,7 +86,7 @@ def _all(data: memoryview) -> Iterator[int]:
   place = 0
   while place < len(data):
     number, place = _number(data, place)
-    yield number
+    yield number - (1 << 64) if number >> 63 else number
 
 
 def _number(data: memoryview, place: int) -> tuple[int, int]:

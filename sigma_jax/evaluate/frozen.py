@@ -70,6 +70,9 @@ def evaluate(
     k=probe.knn_k,
     temperature=probe.knn_temperature,
   )
+  # Up to k classes get votes. The others are not next to them: the order of
+  # their numbers says nothing (https://github.com/facebookresearch/dino/issues/89).
+  knn_out = np.where(knn_out > 0, knn_out, -np.inf)
   common = {
     "num_train": len(x),
     "num_test": len(queries),

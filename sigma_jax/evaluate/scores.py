@@ -14,13 +14,14 @@ def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
   """Whether the label is among the k most probable classes.
 
   Of classes that tie the one of lower index counts as more probable, as for
-  argmax. So every clip has exactly k classes that are right, and a predictor
-  that says the same of all classes gets the share of the first k of them.
+  argmax. So a predictor that says the same of all classes gets the share of the
+  first k of them, and no more than k classes are right for any clip.
 
   Args:
-    probabilities: float [n, c], or any score that grows with them.
+    probabilities: float [n, c], or any score that grows with them; -inf: a
+      class that was not named at all, which is never among the k.
     labels: int [n], in [0, c).
-    k: at least 1; from c on every clip is right.
+    k: at least 1; from c on every clip is right, if its class was named.
 
   Returns:
     bool [n].
@@ -34,7 +35,7 @@ def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
   own = np.take_along_axis(probabilities, labels[:, None], axis=1)
   earlier = np.arange(probabilities.shape[1]) < labels[:, None]
   ahead = (probabilities > own) | ((probabilities == own) & earlier)
-  return ahead.sum(axis=1) < k
+  return (ahead.sum(axis=1) < k) & (own[:, 0] > -np.inf)
 
 
 def mean_per_class(correct: np.ndarray, labels: np.ndarray) -> float:

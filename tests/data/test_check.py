@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sigma_jax.data import check, check_pool, prepare
+from sigma_jax.data import check, check_pool, check_report, prepare
 from sigma_jax.data.check_file import Job, digest, examine
 
 
@@ -69,7 +69,11 @@ def test_everything_planted_is_found(folder, capsys):
   assert one["classes"] == {"0": 4, "1": 5, "2": 2}
   assert one["repeated_rows"] == 2
   assert one["conflicting_labels"] == [
-    {"file": str(folder / "a.mp4"), "labels": [0, 2]}
+    {
+      "file": str(folder / "a.mp4"),
+      "labels": [0, 2],
+      "also": [str(folder / "twin of a.mp4")],
+    }
   ]
   twins = [str(folder / "a.mp4"), str(folder / "twin of a.mp4")]
   assert one["same_content"] == [twins]
@@ -96,6 +100,53 @@ def test_equal_content_under_two_names_leaks(folder, capsys):
   assert "0 files in both, 1 more of equal content" in out
   assert f"{folder / 'a.mp4'} = {folder / 'twin of a.mp4'}" in out
   assert "problems: 1" in out
+
+
+def examined(listing):
+  """The report of one list, made in this process."""
+  split = check._load(str(listing), "")
+  jobs = check._jobs(split, 30.0, False)
+  found = {name: examine(job) for name, job in jobs.items()}
+  digests = {name: digest(job) for name, job in jobs.items()}
+  return check_report.gather([split], found, digests)
+
+
+@pytest.mark.parametrize(
+  "other", ["./a.mp4", "../{root}/a.mp4", "linked/a.mp4", "twin of a.mp4"]
+)
+def test_one_video_of_two_labels(folder, other):
+  """However the second row writes its path, and copies too."""
+  if not (folder / "linked").exists():
+    (folder / "linked").symlink_to(folder)
+  other = other.format(root=folder.name)
+  listing = folder / "two labels.csv"
+  listing.write_text(f"a.mp4,walk\nb.mp4,run\n{other},run\n")
+  report = examined(listing)
+  names = [f"{folder}/a.mp4", f"{folder}/{other}"]
+  assert report["problems"] == 1
+  assert report["manifests"][0]["classes"] == {"run": 2, "walk": 1}
+  assert report["manifests"][0]["conflicting_labels"] == [
+    {"file": names[0], "labels": ["run", "walk"], "also": names[1:]}
+  ]
+  text = check_report.text(report)
+  assert "files of several labels: 1" in text
+  assert f"{' = '.join(names)}: ['run', 'walk']" in text
+  # Of one label it is no problem, but a row that is there twice.
+  listing.write_text(f"a.mp4\t0\nb.mp4\t1\n{other}\t0\n")
+  report = examined(listing)
+  assert report["problems"] == 0
+  copied = other.startswith("twin")
+  assert report["manifests"][0]["repeated_rows"] == (0 if copied else 1)
+  assert report["manifests"][0]["same_content"] == ([names] if copied else [])
+
+
+def test_lists_without_classes(folder):
+  listing = folder / "pretrain.csv"
+  listing.write_text("a.mp4 0 -1\nb.mp4 0 -1\na.mp4 0 -1\n")
+  report = examined(listing)
+  one = report["manifests"][0]
+  assert (report["problems"], one["rows"], one["readable"]) == (0, 3, 2)
+  assert (one["classes"], one["conflicting_labels"]) == ({}, [])
 
 
 def test_nothing_wrong(folder, capsys):
@@ -142,7 +193,9 @@ def test_prepared_records(folder, tmp_path, capsys):
   assert one["classes"] == {"0": 4, "2": 2, "1": 1}
   twins = [str(folder / "a.mp4"), str(folder / "twin of a.mp4")]
   assert one["same_content"] == [twins]
-  assert one["conflicting_labels"] == [{"file": twins[0], "labels": [0, 2]}]
+  assert one["conflicting_labels"] == [
+    {"file": twins[0], "labels": [0, 2], "also": twins[1:]}
+  ]
   (pair,) = report["between"]
   assert pair["same_path"] == [str(folder / "b.mp4"), twins[1]]
   shards = sorted((tmp_path / "train").glob("*.array_record*"))

@@ -14,7 +14,14 @@ import pytest
 import tensorflow as tf
 
 from sigma_jax import errors
-from sigma_jax.data import encode, manifest, record_format, shards, sources
+from sigma_jax.data import (
+  encode,
+  manifest,
+  prepare,
+  record_format,
+  shards,
+  sources,
+)
 from sigma_jax.data.encode import Encoded
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -204,6 +211,39 @@ def test_wrong_flags_are_the_users_error(flags, message, listing, tmp_path):
   process = run(listing, tmp_path / "out", *flags)
   assert process.returncode == 2 and message in process.stderr
   assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize("label", ["0 -1", "archery"])
+def test_lists_without_classes(label, video_folder, tmp_path, capsys):
+  """Their records are for pre-training, and say so where classes are wanted."""
+  listing, out = tmp_path / "list.csv", tmp_path / "out"
+  listing.write_text(f"{video_folder}/0.mp4 {label}\n")
+  plan = prepare._rows(str(listing), "")
+  assert plan.labels.tolist() == [-1]
+  assert ("labels are names" in capsys.readouterr().err) == (label == "archery")
+  data = [encode.encode(encode.Job(0, plan.files[0], -1, 40, 85, 60.0))]
+  opened = shards.Shards(str(out), shards.Plan.of(plan, 40, 85), plan)
+  opened.add(0, data[0])
+  opened.finish()
+  opened.close()
+  assert sources.load(str(out), classes=False).labels.tolist() == [-1]
+  with pytest.raises(errors.UserError, match="have no class indices"):
+    sources.load(str(out))
+
+
+@pytest.mark.parametrize("other", ["archery", "-1", "1.5", "0 -1"])
+def test_labels_are_class_indices_throughout_or_not_at_all(other, tmp_path):
+  listing = tmp_path / "list.csv"
+  listing.write_text(f"0.mp4 3\n1.mp4 {other}\n")
+  with pytest.raises(errors.UserError, match="line 2"):
+    prepare._rows(str(listing), "")
+
+
+def test_a_name_with_a_line_break_is_refused(tmp_path):
+  listing = tmp_path / "list.csv"
+  listing.write_text('"a\nb.mp4",3\n')
+  with pytest.raises(errors.UserError, match="cannot hold the file name"):
+    prepare._rows(str(listing), "")
 
 
 def test_a_folder_of_something_else_is_left_alone(listing, done, tmp_path):

@@ -133,7 +133,7 @@ def test_a_jpeg_without_tiles_is_refused(tmp_path):
 def test_examples_are_those_of_tensorflow():
   values = {
     "bytes": [b"", b"abc", bytes(300)],
-    "ints": [0, 127, 128, 2**31, 2**63 - 1],
+    "ints": [0, 127, 128, 2**31, 2**63 - 1, -1, -(2**63)],
     "one": [b"x" * 70000],
   }
   data = tf_example.encode(values)

@@ -107,9 +107,25 @@ def test_the_bank_holds_training_clips_alone(monkeypatch):
     np.testing.assert_array_equal(labels, y)
   for row in rows:
     assert row["top1"] < 0.2  # chance is a tenth
-    # Half of ten classes: by chance every second.
-    assert 0.3 < row["top5"] < 0.7
+    # Half of ten classes: by chance every second. One neighbour names one.
+    if row["protocol"] == "knn":
+      assert row["top5"] == row["top1"]
+    else:
+      assert 0.3 < row["top5"] < 0.7
     assert row["mean_per_class"] == pytest.approx(row["top1"], abs=0.05)
+
+
+@pytest.mark.parametrize(("k", "right"), [(1, 0), (2, 0.5), (10, 1)])
+def test_classes_without_a_vote_are_not_among_the_first_five(k, right):
+  """The neighbours in order are of class 9, 8 (of odd clips 7), 6, 5, ..."""
+  bank = np.eye(10, dtype=np.float32)
+  near = np.sqrt(np.asarray([0, 1, 2, 3, 4, 5, 6, 7, 8, 20], np.float32))
+  odd = near[[0, 1, 2, 3, 4, 5, 6, 8, 7, 9]]
+  train = features.FeatureSet(bank, np.arange(10))
+  test = features.FeatureSet(np.stack([near, odd] * 3), np.arange(6))
+  rows = evaluate((train, np.arange(10)), (test, np.full(6, 8)), 10, knn_k=k)
+  assert rows[1]["protocol"] == "knn"
+  assert (rows[1]["top1"], rows[1]["top5"]) == (0, right)
 
 
 def test_one_class_is_refused():

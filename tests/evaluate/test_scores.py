@@ -45,6 +45,14 @@ def test_a_constant_predictor_gets_the_first_classes_only():
     np.testing.assert_array_equal(found, labels < k)
 
 
+def test_classes_that_were_not_named_are_never_among_the_first():
+  named = np.asarray([[0.6, -np.inf, 0.4, -np.inf], 4 * [-np.inf]])
+  for label, found in enumerate([[1, 0], [0, 0], [1, 0], [0, 0]]):
+    labels = np.full(2, label)
+    np.testing.assert_array_equal(scores.top_k(named, labels, 3), found)
+  np.testing.assert_array_equal(scores.top1(named, np.zeros(2, int)), [1, 0])
+
+
 def test_top1_is_argmax_whatever_ties():
   values, labels = random_problem(1, 300, 4, levels=2)
   found = scores.top1(values, labels)

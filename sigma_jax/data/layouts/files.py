@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Iterator
 
 from sigma_jax import errors
@@ -90,10 +91,15 @@ def read_json(path: str, kind: type):
 def walk(root: str, suffixes: tuple[str, ...]) -> Iterator[str]:
   """Paths below root, relative to it, of the files with these suffixes.
 
-  Links are followed, each folder once. The order is that of sorted names.
+  Links are followed, each folder once. The order is that of sorted names. A
+  link that leads nowhere is warned of, unless it has such a suffix: then it is
+  one of the files, and whoever reads it will say so.
+
+  Raises:
+    UserError: a folder cannot be listed.
   """
   seen = set()
-  for parent, folders, names in os.walk(root, followlinks=True):
+  for parent, folders, names in os.walk(root, followlinks=True, onerror=_stop):
     status = os.stat(parent)
     if (status.st_dev, status.st_ino) in seen:
       folders.clear()
@@ -101,8 +107,22 @@ def walk(root: str, suffixes: tuple[str, ...]) -> Iterator[str]:
     seen.add((status.st_dev, status.st_ino))
     folders.sort()
     for name in sorted(names):
+      path = os.path.join(parent, name)
       if os.path.splitext(name)[1].lower() in suffixes:
-        yield os.path.relpath(os.path.join(parent, name), root)
+        yield os.path.relpath(path, root)
+      elif os.path.islink(path) and not os.path.exists(path):
+        print(
+          f"warning: {path} is a link to {os.readlink(path)!r}, which is not "
+          "there: what is behind it is left out",
+          file=sys.stderr,
+          flush=True,
+        )
+
+
+def _stop(error: OSError) -> None:
+  raise errors.UserError(
+    f"cannot list folder {error.filename}: {error.strerror}"
+  ) from error
 
 
 class Index:

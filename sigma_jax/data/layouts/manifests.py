@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 
 from sigma_jax import errors
-from sigma_jax.data import manifest
+from sigma_jax.data import list_lines, manifest
 from sigma_jax.data.layouts.files import Index
 
 MISSING = "missing.txt"
@@ -160,7 +160,8 @@ def _write_split(path: pathlib.Path, rows: list[Placed], base: str) -> None:
     os.path.relpath(row.path, base) if base else row.path for row in found
   ]
   text = "".join(
-    _line(name, row.label) for name, row in zip(names, found, strict=True)
+    list_lines.line(name, row.label)
+    for name, row in zip(names, found, strict=True)
   )
   put(path, text)
   _read_back(path, base, names)
@@ -187,12 +188,6 @@ def _read_back(path: pathlib.Path, base: str, names: list[str]) -> None:
     raise errors.UserError(
       f"a manifest cannot hold the file name {wrong!r}; rename the file"
     )
-
-
-def _line(path: str, label: int) -> str:
-  # VideoMAE's readers want a space; paths with spaces need the tab.
-  plain = not set(path) & set(" \t,")
-  return f"{path}{' ' if plain else chr(9)}{label}\n"
 
 
 def write_missing(
