@@ -7,6 +7,8 @@ def load(path, **options):
   See `sigma_jax.encoder.load`; imported here late, so that `import sigma_jax`
   costs nothing.
   """
-  from sigma_jax import encoder
+  import os
 
-  return encoder.load(path, **options)
+  from sigma_jax import encoder, paths
+
+  return encoder.load(paths.expand(os.fspath(path)), **options)

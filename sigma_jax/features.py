@@ -24,7 +24,7 @@ import time
 
 import numpy as np
 
-from sigma_jax import compile_cache, errors, files
+from sigma_jax import compile_cache, errors, files, paths
 
 VIDEOS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg")
 
@@ -72,12 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument("--init", required=True)
-  parser.add_argument("--manifest", required=True)
+  parser.add_argument("--init", type=paths.argument, required=True)
+  parser.add_argument("--manifest", type=paths.argument, required=True)
   parser.add_argument(
-    "--root", default="", help="folder of relative paths; the manifest's"
+    "--root",
+    type=paths.argument,
+    default="",
+    help="folder of relative paths; the manifest's",
   )
-  parser.add_argument("--out", required=True)
+  parser.add_argument("--out", type=paths.argument, required=True)
   parser.add_argument("--batch-size", type=int, default=16, help="clips")
   parser.add_argument("--part-size", type=int, default=1024, help="clips")
   parser.add_argument("--stride", type=int, default=0, help="frames; the run's")

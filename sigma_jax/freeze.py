@@ -62,6 +62,17 @@ def choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
     raise ValueError(f"{key} must be one of {allowed}, got {value!r}{hint}")
 
 
+def seed(key: str, value: int) -> None:
+  """Raises ValueError unless `value` is a seed of 32 bits.
+
+  JAX's keys take no more: they would be those of another seed.
+  """
+  if not 0 <= value < 1 << 32:
+    raise ValueError(
+      f"{key} must lie in 0 .. {(1 << 32) - 1} (2^32 - 1), got {value}"
+    )
+
+
 def positive(section: str, obj: Any, *names: str) -> None:
   """Raises ValueError naming the first of `names` in `obj` that is not > 0."""
   for name in names:

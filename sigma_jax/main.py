@@ -17,7 +17,7 @@ import traceback
 from absl import flags, logging
 from ml_collections import config_flags
 
-from sigma_jax import errors, nearest, settings
+from sigma_jax import errors, nearest, paths, settings
 from sigma_jax.settings import given
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -119,7 +119,7 @@ def _steps(text: str, task: str) -> range:
 def _parse(argv: list[str]) -> settings.Settings:
   """Flags -> settings, every mistake a one-line ValueError."""
   try:
-    rest = flags.FLAGS(argv)[1:]
+    rest = flags.FLAGS([_at_home(argument) for argument in argv])[1:]
   except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
     # A locked ConfigDict answers a misspelt key with the last three.
     message = _unknown_key(argv) or _explain(str(error.args[0]))
@@ -145,6 +145,14 @@ def _parse(argv: list[str]) -> settings.Settings:
   run = settings.Settings.from_config(config)
   given.check_read(run, chosen)
   return run
+
+
+def _at_home(argument: str) -> str:
+  """`~` as the home folder in flags that are paths, as shells do elsewhere."""
+  name, equals, value = argument.partition("=")
+  if equals and name.lstrip("-") in ("config", "workdir"):
+    return name + equals + paths.expand(value)
+  return argument
 
 
 def _unknown_key(argv: list[str]) -> str | None:

@@ -20,7 +20,7 @@ ALLOWED = {
   "models": {
     *("errors", "keys", "precision", "settings", "masking", "models"),
   },
-  "data": {"errors", "files", "settings", "data"},
+  "data": {"errors", "files", "freeze", "paths", "settings", "data"},
   "augment": {"errors", "keys", "settings", "models", "augment"},
   "train": {
     *("errors", "files", "keys", "settings", "masking", "models", "losses"),

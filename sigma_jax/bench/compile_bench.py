@@ -13,6 +13,7 @@ of few bytes, as the assignment's, take latency, which is in none of these.
 import argparse
 from typing import Any
 
+from sigma_jax import paths
 from sigma_jax.bench import collectives, compiled, output, topology
 
 _GIGA = 1e9
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The command's flags."""
   parser.add_argument(
     "--config",
+    type=paths.argument,
     required=True,
     help="configs/<name>.py or configs/<name>.py:dino",
   )

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import matplotlib.figure
 import numpy as np
 
-from sigma_jax import errors
+from sigma_jax import errors, paths
 from sigma_jax.bench import contest, data_rivals, output
 
 # What is read: its name in the table, and in the folder that is made for it.
@@ -53,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--videos", type=int, default=4, help="of each kind")
   parser.add_argument("--frames", type=int, default=250, help="of a video")
   parser.add_argument(
-    "--manifest", help="of the videos, cut and compressed anew; else: drawn"
+    "--manifest",
+    type=paths.argument,
+    help="of the videos, cut and compressed anew; else: drawn",
   )
   parser.add_argument("--width", type=int, default=340)
   parser.add_argument("--height", type=int, default=256)
@@ -64,7 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--memory", type=int, metavar="CLIPS", help="read so many, watch memory"
   )
   parser.add_argument(
-    "--plot", metavar="FILE", help="of memory, by clips read; .png, .svg, ..."
+    "--plot",
+    type=paths.argument,
+    metavar="FILE",
+    help="of memory, by clips read; .png, .svg, ...",
   )
 
 

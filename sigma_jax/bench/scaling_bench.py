@@ -10,7 +10,7 @@ send, neither.
 import argparse
 from typing import Any
 
-from sigma_jax import errors
+from sigma_jax import errors, paths
 from sigma_jax.bench import compiled, output, topology
 
 
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The command's flags."""
   parser.add_argument(
     "--config",
+    type=paths.argument,
     required=True,
     help="configs/<name>.py or configs/<name>.py:dino",
   )

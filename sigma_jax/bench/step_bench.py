@@ -11,7 +11,7 @@ import dataclasses
 import importlib.util
 import tempfile
 
-from sigma_jax import errors
+from sigma_jax import errors, paths
 from sigma_jax import settings as settings_lib
 from sigma_jax.bench import contest, output
 
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the command's options."""
   parser.add_argument(
     "--config",
+    type=paths.argument,
     default="configs/k400_vitb.py",
     help="config file, perhaps with :mlp or :dino behind it",
   )

@@ -27,7 +27,7 @@ import time
 
 import numpy as np
 
-from sigma_jax import errors
+from sigma_jax import errors, paths
 from sigma_jax.data import (
   check_pool,
   check_report,
@@ -75,8 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument("manifest", nargs="+")
-  parser.add_argument("--root", default="", help="of relative paths; data.root")
+  parser.add_argument("manifest", type=paths.argument, nargs="+")
+  parser.add_argument(
+    "--root",
+    type=paths.argument,
+    default="",
+    help="of relative paths; data.root",
+  )
   parser.add_argument("--json", action="store_true", help="one JSON object")
   parser.add_argument("--full", action="store_true", help="decode every frame")
   parser.add_argument(

@@ -28,7 +28,7 @@ import time
 import numpy as np
 from absl import logging
 
-from sigma_jax import errors
+from sigma_jax import errors, paths
 from sigma_jax.data import check_pool, encode, manifest, storage
 from sigma_jax.data.shards import Plan, Shards
 
@@ -211,9 +211,16 @@ def _parser() -> argparse.ArgumentParser:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   add = parser.add_argument
-  add("--manifest", required=True, help="list of 'path label' lines")
-  add("--out", required=True, help="folder to write")
-  add("--root", default="", help="folder of relative paths")
+  add(
+    "--manifest",
+    type=paths.argument,
+    required=True,
+    help="list of 'path label' lines",
+  )
+  add("--out", type=paths.argument, required=True, help="folder to write")
+  add(
+    "--root", type=paths.argument, default="", help="folder of relative paths"
+  )
   add("--short-side", type=_whole(0, 1 << 15), default=256, help="pixels")
   add("--quality", type=_whole(1, 95), default=85, help="of the JPEGs")
   add("--workers", type=_whole(0, 1 << 15), default=0, help="0: one a core")

@@ -13,7 +13,7 @@ import os
 import pathlib
 import sys
 
-from sigma_jax import errors
+from sigma_jax import errors, paths
 from sigma_jax.data import manifest, multilabel, toy_render, toy_set
 
 _SECONDS = toy_render.NUM_FRAMES / toy_set.FPS
@@ -62,8 +62,12 @@ def write(toy: str, out: str) -> None:
 def main(argv: list[str] | None = None) -> int:
   """Command line; returns the exit code."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--toy", required=True, help="folder of the toy set")
-  parser.add_argument("--out", required=True, help="folder to write")
+  parser.add_argument(
+    "--toy", type=paths.argument, required=True, help="folder of the toy set"
+  )
+  parser.add_argument(
+    "--out", type=paths.argument, required=True, help="folder to write"
+  )
   args = parser.parse_args(argv)
   try:
     write(args.toy, args.out)

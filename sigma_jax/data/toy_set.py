@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sigma_jax import freeze, paths
 from sigma_jax.data import mp4
 
 SPLITS = ("train", "val")
@@ -119,7 +120,9 @@ def main(argv: list[str] | None, doc: str, usual: Spec, write: Callable) -> int:
     write: called as write(out, spec, workers).
   """
   parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-  parser.add_argument("--out", required=True, help="folder to write")
+  parser.add_argument(
+    "--out", type=paths.argument, required=True, help="folder to write"
+  )
   parser.add_argument("--seed", type=int, default=usual.seed)
   parser.add_argument("--train", type=int, default=usual.train, help="clips")
   parser.add_argument("--val", type=int, default=usual.val, help="clips")
@@ -127,6 +130,7 @@ def main(argv: list[str] | None, doc: str, usual: Spec, write: Callable) -> int:
   args = parser.parse_args(argv)
   start = time.perf_counter()
   try:
+    freeze.seed("--seed", args.seed)
     spec = dataclasses.replace(
       usual, seed=args.seed, train=args.train, val=args.val
     )

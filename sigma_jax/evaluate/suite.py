@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 
-from sigma_jax import errors, files
+from sigma_jax import errors, files, paths
 from sigma_jax.evaluate import dense, frozen, suite_plan, suite_table
 from sigma_jax.evaluate.suite_plan import Run
 from sigma_jax.train import preemption
@@ -35,14 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Options of the command."""
   parser.add_argument(
     "--init",
+    type=paths.argument,
     required=True,
     help="checkpoint that is judged: workdir, .pth or transformers folder",
   )
   parser.add_argument(
-    "--workdir", required=True, help="folder for all that is made"
+    "--workdir",
+    type=paths.argument,
+    required=True,
+    help="folder for all that is made",
   )
   parser.add_argument(
     "--configs",
+    type=paths.argument,
     nargs="+",
     default=[CONFIGS],
     metavar="GLOB",

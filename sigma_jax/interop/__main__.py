@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from sigma_jax import errors
+from sigma_jax import errors, paths
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,21 +31,33 @@ def _parser() -> argparse.ArgumentParser:
     required=True, metavar="COMMAND", parser_class=_Parser
   )
   add = commands.add_parser("import", help="a checkpoint -> a workdir")
-  add.add_argument("source", help=".pth, transformers folder or workdir")
-  add.add_argument("workdir", help="made; `--config.init=` takes it")
-  add.add_argument("--config", help="configs/<name>.py it must agree with")
+  add.add_argument(
+    "source", type=paths.argument, help=".pth, transformers folder or workdir"
+  )
+  add.add_argument(
+    "workdir", type=paths.argument, help="made; `--config.init=` takes it"
+  )
+  add.add_argument(
+    "--config", type=paths.argument, help="configs/<name>.py it must agree with"
+  )
   add.add_argument("--frames", type=int, default=0, help="of a clip; 16")
   add.add_argument("--size", type=int, default=0, help="pixels; 224")
   add.add_argument("--encoder-heads", type=int, default=0)
   add.add_argument("--decoder-heads", type=int, default=0)
   add.set_defaults(run=_import)
   out = commands.add_parser("export", help="a workdir -> PyTorch's formats")
-  out.add_argument("workdir", help="or anything that import takes")
-  out.add_argument("out", help="the .pth, or the folder for transformers")
+  out.add_argument(
+    "workdir", type=paths.argument, help="or anything that import takes"
+  )
+  out.add_argument(
+    "out", type=paths.argument, help="the .pth, or the folder for transformers"
+  )
   out.add_argument("--format", choices=("pth", "hf"), required=True)
   out.set_defaults(run=_export)
   check = commands.add_parser("parity", help="compare with published numbers")
-  check.add_argument("case", nargs="+", help="CASE.json or CASE.npz")
+  check.add_argument(
+    "case", type=paths.argument, nargs="+", help="CASE.json or CASE.npz"
+  )
   shape = check.add_mutually_exclusive_group()
   shape.add_argument("--json", action="store_true", help="one JSON object")
   shape.add_argument("--markdown", action="store_true", help="docs/PARITY.md")

@@ -9,6 +9,8 @@ import os
 import sys
 import time
 
+from sigma_jax import paths
+
 
 def main(argv: list[str] | None = None) -> int:
   """Command line.
@@ -19,9 +21,13 @@ def main(argv: list[str] | None = None) -> int:
   parser = argparse.ArgumentParser(
     prog="python -m sigma_jax.report", description=__doc__.splitlines()[0]
   )
-  parser.add_argument("workdir", help="of a pre-training run")
   parser.add_argument(
-    "--val", help="manifest of the clips shown; the run's data.val if not given"
+    "workdir", type=paths.argument, help="of a pre-training run"
+  )
+  parser.add_argument(
+    "--val",
+    type=paths.argument,
+    help="manifest of the clips shown; the run's data.val if not given",
   )
   parser.add_argument(
     "--root",

@@ -14,7 +14,7 @@ from typing import Any
 
 import ml_collections
 
-from sigma_jax import freeze
+from sigma_jax import freeze, paths
 from sigma_jax.settings.data import Augment, Data
 from sigma_jax.settings.evaluation import Probe, Segmentation
 from sigma_jax.settings.model import TEACHERS, Loss, Masking, Model, Target
@@ -39,13 +39,25 @@ __all__ = [
   "default_config",
 ]
 
+# Options that are files or folders.
+PATHS = (
+  "init",
+  "data.train",
+  "data.val",
+  "data.root",
+  "data.label_sets",
+  "target.weights",
+  "supervised.train_targets",
+  "supervised.val_targets",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
   """One run. Sections mirror the config's; see each class for its keys."""
 
   task: str = "pretrain"  # pretrain, probe, supervised or segmentation
-  seed: int = 0
+  seed: int = 0  # from 0 to 2^32 - 1
   # Whose parameters a fresh training starts from, or which encoder is judged:
   # a workdir, and but for pre-training also a .pth or a transformers folder.
   init: str = ""
@@ -63,6 +75,7 @@ class Settings:
   segmentation: Segmentation = dataclasses.field(default_factory=Segmentation)
 
   def __post_init__(self):
+    freeze.seed("seed", self.seed)
     freeze.choice(
       "task", self.task, ("pretrain", "probe", "supervised", "segmentation")
     )
@@ -108,7 +121,7 @@ class Settings:
     """
     if isinstance(config, ml_collections.ConfigDict):
       config = config.to_dict()
-    return freeze.build(cls, config)
+    return freeze.build(cls, _at_home(config))
 
   def to_dict(self) -> dict[str, Any]:
     """Nested plain values, as JSON stores them (tuples become lists)."""
@@ -118,6 +131,18 @@ class Settings:
     """Twelve hex digits that change with any option."""
     text = json.dumps(self.to_dict(), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _at_home(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+  """The values with `~` in paths as the home folder."""
+  return {
+    name: _at_home(value, f"{prefix}{name}.")
+    if isinstance(value, dict)
+    else paths.expand(value)
+    if prefix + name in PATHS and isinstance(value, str)
+    else value
+    for name, value in tree.items()
+  }
 
 
 def default_config() -> ml_collections.ConfigDict:

@@ -87,6 +87,8 @@ def read_config(workdir: str | os.PathLike) -> settings_lib.Settings:
     for key, value in _BEFORE.items():
       section, name = key.split(".")
       stored.setdefault(section, {}).setdefault(name, value)
+    # Older versions took any seed, and JAX's keys the lowest 32 bits of it.
+    stored["seed"] = stored.get("seed", 0) % (1 << 32)
     settings = settings_lib.Settings.from_config(stored)
     if "table_grid" not in stored["model"]:
       settings = _with_table_before(settings)

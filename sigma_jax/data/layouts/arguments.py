@@ -2,6 +2,8 @@
 
 import argparse
 
+from sigma_jax import paths
+
 
 class Parser(argparse.ArgumentParser):
   """Answers a mistake in one line."""
@@ -12,14 +14,21 @@ class Parser(argparse.ArgumentParser):
 
 def add_out(parser: argparse.ArgumentParser) -> None:
   """Adds --out."""
-  parser.add_argument("--out", required=True, help="folder to write, made")
+  parser.add_argument(
+    "--out", type=paths.argument, required=True, help="folder to write, made"
+  )
 
 
 def add_videos(parser: argparse.ArgumentParser, annotations: str) -> None:
   """Adds --annotations (its help is given), --videos, --out, --relative."""
-  parser.add_argument("--annotations", required=True, help=annotations)
   parser.add_argument(
-    "--videos", required=True, help="folder of the videos, at any depth"
+    "--annotations", type=paths.argument, required=True, help=annotations
+  )
+  parser.add_argument(
+    "--videos",
+    type=paths.argument,
+    required=True,
+    help="folder of the videos, at any depth",
   )
   add_out(parser)
   parser.add_argument(

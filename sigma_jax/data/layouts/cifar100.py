@@ -9,7 +9,7 @@ import pathlib
 
 from PIL import Image
 
-from sigma_jax import errors
+from sigma_jax import errors, paths
 from sigma_jax.data.layouts import arguments, manifests
 from sigma_jax.data.layouts.manifests import Placed
 
@@ -17,7 +17,9 @@ _SPLITS = {"train": "train", "val": "test"}
 
 
 def add_arguments(parser) -> None:
-  parser.add_argument("--tfds", required=True, help="data_dir of cifar100")
+  parser.add_argument(
+    "--tfds", type=paths.argument, required=True, help="data_dir of cifar100"
+  )
   parser.add_argument(
     "--download", action="store_true", help="let TensorFlow Datasets fetch it"
   )

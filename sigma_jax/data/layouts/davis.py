@@ -8,11 +8,17 @@ OUT/train.jsonl and OUT/val.jsonl are read with sigma_jax.data.sequences.load.
 import os
 import pathlib
 
+from sigma_jax import paths
 from sigma_jax.data.layouts import arguments, files, segmentation
 
 
 def add_arguments(parser) -> None:
-  parser.add_argument("--root", required=True, help="folder of ImageSets, ...")
+  parser.add_argument(
+    "--root",
+    type=paths.argument,
+    required=True,
+    help="folder of ImageSets, ...",
+  )
   parser.add_argument(
     "--year", choices=("2016", "2017"), default="2017", help="default 2017"
   )

@@ -12,7 +12,7 @@ import os
 
 import scipy.io
 
-from sigma_jax import errors
+from sigma_jax import errors, paths
 from sigma_jax.data.layouts import arguments, files, manifests
 from sigma_jax.data.layouts.manifests import Placed
 
@@ -20,9 +20,21 @@ _IMAGES = {"train": 1_281_167, "val": 50_000}
 
 
 def add_arguments(parser) -> None:
-  parser.add_argument("--images", required=True, help="folder of train and val")
-  parser.add_argument("--devkit", default="", help="ILSVRC2012_devkit_t12")
-  parser.add_argument("--val-solution", default="", help="LOC_val_solution.csv")
+  parser.add_argument(
+    "--images",
+    type=paths.argument,
+    required=True,
+    help="folder of train and val",
+  )
+  parser.add_argument(
+    "--devkit", type=paths.argument, default="", help="ILSVRC2012_devkit_t12"
+  )
+  parser.add_argument(
+    "--val-solution",
+    type=paths.argument,
+    default="",
+    help="LOC_val_solution.csv",
+  )
   arguments.add_out(parser)
   parser.add_argument(
     "--relative",

@@ -7,12 +7,17 @@ OUT/train.jsonl and OUT/valid.jsonl are read with sigma_jax.data.sequences.load.
 
 import os
 
-from sigma_jax import errors
+from sigma_jax import errors, paths
 from sigma_jax.data.layouts import arguments, files, manifests, segmentation
 
 
 def add_arguments(parser) -> None:
-  parser.add_argument("--root", required=True, help="folder of train and valid")
+  parser.add_argument(
+    "--root",
+    type=paths.argument,
+    required=True,
+    help="folder of train and valid",
+  )
   arguments.add_out(parser)
 
 
