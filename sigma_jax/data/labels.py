@@ -58,20 +58,24 @@ def load_both(settings: Settings) -> tuple[Labelled, Labelled]:
 
   Raises:
     FileNotFoundError, UserError: see the formats' own modules; or a file is in
-      both, test files are missing, the training rows are all of one class, or
-      the metric is not defined on the test rows. One line.
+      both, test files are missing, the training rows are all of one class or
+      share none with the test rows, or the metric is not defined on those. One
+      line.
   """
   train, val = _load(settings, "train"), _load(settings, "val")
   splits.check_disjoint(train.source, val.source)
   if settings.supervised.targets == "classes":
     name = settings.supervised.label_set or "label"
     splits.check_classes(train.source.path, name, train.values)
+    _check_shared(train, val, name)
   elif len(train.names) != len(val.names):
     raise errors.UserError(
       f"{train.source.path} has {len(train.names)} classes, {val.source.path} "
       f"{len(val.names)}"
     )
   _check_defined(val)
+  if settings.supervised.targets == "multilabel":
+    _check_shared(train, val, "supervised.train_targets")
   # Without label sets each split knows the classes that it has itself.
   names = max(train.names, val.names, key=len)
   return (
@@ -151,6 +155,12 @@ def _to_spare(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
   """
   last = {classes[video]: video for video in order}
   return np.array([v for v in order if last[classes[v]] != v], order.dtype)
+
+
+def _check_shared(train: Labelled, val: Labelled, name: str) -> None:
+  splits.check_shared(
+    train.source.path, val.source.path, name, train.values, val.values
+  )
 
 
 def _check_defined(val: Labelled) -> None:

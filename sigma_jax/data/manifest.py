@@ -17,6 +17,8 @@ from sigma_jax.data import list_lines, storage
 LABEL_SETS = "label_sets.json"  # beside a manifest, as layouts write it
 # More are a mistake, such as numbers of videos, and would exhaust the memory.
 _MOST_CLASSES = 50_000
+# So are, from the first number on, fewer rows' classes than one in the second.
+_FEW_CLASSES, _GAPS = 1000, 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,7 @@ def load_label_sets(
   Raises:
     FileNotFoundError: there is no such file.
     UserError: it is not of this form, not the manifest's (see `are_of`), or a
-      label or class is out of range.
+      label or class is out of range; or labels are no class indices, but ids.
   """
   if not path:
     return {"label": manifest.labels}, {"label": _classes(manifest)}
@@ -163,11 +165,15 @@ def are_of(label_sets: str, path: str) -> bool:
 
 def _classes(manifest: Manifest) -> tuple[str, ...]:
   """Names of the classes that labels are, without label sets."""
-  top = int(manifest.labels.max())
-  if top >= _MOST_CLASSES:
+  present = np.unique(manifest.labels)
+  top = int(present[-1])
+  # Ids of a data set's own, such as dates or a database's keys.
+  sparse = top >= _FEW_CLASSES and top >= _GAPS * len(present)
+  if top >= _MOST_CLASSES or sparse:
     raise errors.UserError(
-      f"manifest {manifest.path} has label {top}, which would make "
-      f"{top + 1} classes; number the classes from 0 up"
+      f"manifest {manifest.path} has label {top}, which would make {top + 1} "
+      f"classes, and rows of {len(present)} classes; number them 0 to "
+      f"{len(present) - 1}"
     )
   return tuple(map(str, range(top + 1)))
 

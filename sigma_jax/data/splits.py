@@ -16,6 +16,7 @@ from sigma_jax.data import storage
 _LEAST = 150
 _REMOTE_TRIED = 32
 _THREADS = 16
+_NAMED = 5  # classes shown of many
 
 
 class Rows(Protocol):
@@ -68,6 +69,49 @@ def check_classes(path: str, label_set: str, labels: np.ndarray) -> None:
       f"{classes[0]} of label set {label_set!r}; any classifier would be right "
       "on it, so take a manifest of two or more"
     )
+
+
+def check_shared(
+  train: str,
+  test: str,
+  label_set: str,
+  of_train: np.ndarray,
+  of_test: np.ndarray,
+) -> None:
+  """Refuses splits without a class in common: no answer could be right.
+
+  Args:
+    train, test: the manifests.
+    label_set: name.
+    of_train, of_test: int [n] classes, or bool [n, c] of several.
+
+  Raises:
+    UserError: there is none.
+  """
+  trained, tested = _classes(of_train), _classes(of_test)
+  if not len(np.intersect1d(trained, tested)):
+    raise errors.UserError(
+      f"no class of {test} is in {train}: of label set {label_set!r} it has "
+      f"{_shown(tested)}, and the training rows have {_shown(trained)}; number "
+      "the classes alike in both"
+    )
+
+
+def gaps(classes: np.ndarray) -> tuple[int, ...]:
+  """Numbers from 0 to the largest that no row has: int [n] -> sorted."""
+  present = np.unique(classes)
+  return tuple(np.setdiff1d(np.arange(present[-1]), present).tolist())
+
+
+def _classes(of_rows: np.ndarray) -> np.ndarray:
+  if of_rows.ndim == 2:
+    return np.flatnonzero(of_rows.any(axis=0))
+  return np.unique(of_rows)
+
+
+def _shown(classes: np.ndarray) -> str:
+  more = ", ..." if len(classes) > _NAMED else ""
+  return ", ".join(map(str, classes[:_NAMED].tolist())) + more
 
 
 def check_present(split: str, test: Rows, max_bad_share: float) -> None:

@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
   )
   parser.add_argument(
     "--root",
+    type=paths.argument,
     help="folder that its relative paths are taken from, empty for its own; "
     "the run's data.root if not given",
   )

@@ -69,6 +69,8 @@ def _rows(config, encoders, workdir: pathlib.Path) -> list[dict]:
   for name, count in num_classes.items():
     both = (labels[split][name] for split in ("train", "val"))
     reading.warn_unseen(config.data.val, *both, tuple(map(str, range(count))))
+    if not config.data.label_sets:
+      reading.warn_gaps(config.data.train, labels["train"][name])
   samples = {"train": config.probe.train_samples, "val": 1}
   sets = {
     split: _features(config, encoders, workdir, split, source, samples[split])
@@ -165,6 +167,9 @@ def open_splits(config: settings.Settings) -> tuple[dict, dict, dict]:
   splits.check_disjoint(opened["train"], opened["val"])
   for name, of_rows in labels["train"].items():
     splits.check_classes(config.data.train, name, of_rows)
+    splits.check_shared(
+      config.data.train, config.data.val, name, of_rows, labels["val"][name]
+    )
   return opened, labels, num_classes
 
 

@@ -161,6 +161,21 @@ def warn_unseen(path: str, train, test, names) -> None:
     )
 
 
+def warn_gaps(path: str, classes: np.ndarray) -> None:
+  """Warns of class numbers, int [n], that a training split leaves out."""
+  from sigma_jax.data import splits
+
+  found = splits.gaps(classes)
+  if found:
+    shown = ", ".join(map(str, found[:_NAMED]))
+    shown += ", ..." if found[_NAMED:] else ""
+    hint = "; are they numbered from 1?" if found == (0,) else ""
+    metrics.say(
+      f"warning: labels of {path} go up to {classes.max()}, but no row has "
+      f"{len(found)} of these numbers: {shown}{hint}"
+    )
+
+
 def _gather(values: np.ndarray) -> np.ndarray:
   """int64 [k] -> [processes, k]; as int32, the widest that JAX sends."""
   return mesh_lib.gather(values[None].astype(np.int32)).astype(np.int64)

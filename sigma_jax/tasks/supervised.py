@@ -59,6 +59,8 @@ def run(
     )
     train, held = labels.take(train, kept), labels.take(train, chosen)
   reading.warn_unseen(config.data.val, train.values, val.values, val.names)
+  if config.supervised.targets == "classes" and not config.data.label_sets:
+    reading.warn_gaps(config.data.train, train.values)
   params, frozen_params = _train(task, model, train, workdir, profile_steps)
   judge = functools.partial(_judge, task, params, frozen_params, workdir)
   head, by_rate = 0, None

@@ -23,11 +23,13 @@ def load_both(tmp_path, train, val, **options):
 
 
 def test_classes_of_both_splits_are_counted(tmp_path):
-  train, val = load_both(tmp_path, ["a.mp4 0", "b.mp4 2"], ["c.mp4 5"])
+  train, val = load_both(
+    tmp_path, ["a.mp4 0", "b.mp4 2"], ["c.mp4 5", "d.mp4 2"]
+  )
   assert train.num_outputs == val.num_outputs == 6
   batch = {"index": np.array([1, 0, 1])}
   np.testing.assert_array_equal(train.of_clips(batch), [2, 0, 2])
-  np.testing.assert_array_equal(val.truth, [5])
+  np.testing.assert_array_equal(val.truth, [5, 2])
 
 
 def test_a_file_in_both_splits_or_one_class_is_refused(tmp_path):
@@ -35,6 +37,27 @@ def test_a_file_in_both_splits_or_one_class_is_refused(tmp_path):
     load_both(tmp_path, ["a.mp4 0", "b.mp4 1"], ["b.mp4 1"])
   with pytest.raises(errors.UserError, match="only one class"):
     load_both(tmp_path, ["a.mp4 1", "b.mp4 1"], ["c.mp4 0"])
+
+
+def test_splits_without_a_class_in_common_are_refused(tmp_path):
+  with pytest.raises(errors.UserError) as caught:
+    load_both(tmp_path, ["a.mp4 0", "b.mp4 1"], ["c.mp4 10", "d.mp4 11"])
+  message = str(caught.value)
+  for part in ("train.csv", "val.csv", "10, 11", "0, 1"):
+    assert part in message
+  for name, label in (("train", 0), ("val", 1)):
+    multilabel.save(
+      str(tmp_path / f"{name}.npz"), [name], [(0, label, 0.0, 1.0)], ["a", "b"]
+    )
+  with pytest.raises(errors.UserError, match=r"no class of .*val\.csv is in"):
+    load_both(
+      tmp_path,
+      ["train.mp4 0"],
+      ["val.mp4 0"],
+      targets="multilabel",
+      train_targets=str(tmp_path / "train.npz"),
+      val_targets=str(tmp_path / "val.npz"),
+    )
 
 
 def test_several_labels_are_those_of_the_clip(tmp_path):

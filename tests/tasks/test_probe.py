@@ -33,7 +33,7 @@ def config_of(tmp_path):
 
 def test_classes_of_both_splits_are_counted(config_of):
   """A class that only one split has still has its own number."""
-  train, val = ["a.mp4 0", "b.mp4 5"], ["c.mp4 2"]
+  train, val = ["a.mp4 0", "b.mp4 5"], ["c.mp4 2", "e.mp4 5"]
   for first, second in ((train, val), (val + ["d.mp4 0"], train)):
     opened, labels, count = probe.open_splits(config_of(first, second))
     assert count == {"label": 6}
@@ -43,6 +43,54 @@ def test_classes_of_both_splits_are_counted(config_of):
     np.testing.assert_array_equal(
       labels["train"]["label"], opened["train"].labels
     )
+
+
+def test_splits_without_a_class_in_common_are_refused(config_of, tmp_path):
+  """Of any label set; before a video is looked for."""
+  config = config_of(["a.mp4 0", "b.mp4 1"], ["c.mp4 2", "d.mp4 3"])
+  with pytest.raises(errors.UserError, match=r"no class of .*val.*train.*2, 3"):
+    probe.open_splits(config)
+  sets = {
+    "one": {"names": ["x", "y"], "of_label": [0, 1, 0, 1]},
+    "other": {"names": ["x", "y", "z"], "of_label": [0, 1, 2, 2]},
+  }
+  (tmp_path / "sets.json").write_text(json.dumps(sets))
+  data = dataclasses.replace(
+    config.data, label_sets=str(tmp_path / "sets.json")
+  )
+  with pytest.raises(errors.UserError, match="label set 'other'"):
+    probe.open_splits(dataclasses.replace(config, data=data))
+
+
+def test_labels_that_are_ids_are_refused(config_of):
+  """Before anything is computed: a table of so many classes fits nowhere."""
+  for top in (40_000_000, 1_200, 2**31 - 1):
+    rows = [f"{i}.mp4 {top // 2 * i}" for i in range(3)]
+    with pytest.raises(errors.UserError) as caught:
+      probe.open_splits(config_of(rows, ["c.mp4 0"]))
+    for part in (str(top // 2 * 2), "train.csv", "3 classes", "0 to 2"):
+      assert part in str(caught.value)
+  # Few-shot lists of large data sets have gaps.
+  some = [f"{i}.mp4 {7 * i}" for i in range(100)]
+  assert probe.open_splits(config_of(some, ["c.mp4 7"]))[2] == {"label": 694}
+
+
+@pytest.mark.parametrize(
+  ("classes", "words"),
+  [
+    ([0, 1, 2, 1], None),
+    ([1, 2, 3], "no row has 1 of these numbers: 0; are they numbered from 1?"),
+    (
+      [0, 9],
+      "go up to 9, but no row has 8 of these numbers: 1, 2, 3, 4, 5, ...",
+    ),
+  ],
+)
+def test_numbers_that_no_training_row_has_are_told(capsys, classes, words):
+  reading.warn_gaps("train.csv", np.array(classes))
+  out = capsys.readouterr().out
+  assert (words is None) == (not out)
+  assert words is None or (words in out and "train.csv" in out)
 
 
 def test_a_file_in_both_splits_is_refused(config_of):
