@@ -29,9 +29,7 @@ def run(
     )
   frozen = teacher.load(config)
   initial, begun_from = _initial(config, workdir)
-  source = sources.load(
-    config.data.train, config.data.root, classes=False
-  )
+  source = sources.load(config.data.train, config.data.root, classes=False)
   rows = f"{len(source)} rows of {config.data.train}"
   begun_from["data.train"] = identity.Thing(
     rows, sources.identity(source, labels=False)
