@@ -14,13 +14,16 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from sigma_jax import errors, files
 
 # A host that takes longer than this to appear, or falls silent for so long, is
 # taken for lost, seconds.
 TIMEOUT = 60
+
+Found = TypeVar("Found")
 
 # Variables that launchers set in every process: how many there are, and which.
 _LAUNCHERS = {
@@ -90,16 +93,10 @@ def check_agreement(fingerprint: str, workdir) -> None:
 
   if jax.process_count() == 1:
     return
-  import numpy as np
   from jax.experimental import multihost_utils
 
-  def gather(text: str) -> list[bytes]:
-    digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
-    rows = multihost_utils.process_allgather(digest)
-    return [row.tobytes() for row in np.asarray(rows)]
-
   _all_equal(
-    gather(fingerprint),
+    _gather(fingerprint),
     "run another config than process 0: start all processes with the same "
     "command",
   )
@@ -108,7 +105,7 @@ def check_agreement(fingerprint: str, workdir) -> None:
     files.write_whole(token, secrets.token_hex(8))
   multihost_utils.sync_global_devices("sigma_jax workdir token")
   found = token.read_text() if token.exists() else "missing"
-  seen = gather(found)
+  seen = _gather(found)
   if jax.process_index() == 0:
     token.unlink(missing_ok=True)
   _all_equal(
@@ -118,12 +115,71 @@ def check_agreement(fingerprint: str, workdir) -> None:
   )
 
 
+def agreed(
+  load: Callable[[], Found], contents: Callable[[Found], dict[str, str]]
+) -> Found:
+  """Reads something on every process, and makes sure that all read the same.
+
+  Paths that are equal say little: hosts may have disks, and copies, of their
+  own. Row numbers would mean other files on each of them.
+
+  Args:
+    load: reads; what it raises ends all processes, and not the one alone.
+    contents: what was read -> name of each part and a hash of it.
+
+  Returns:
+    What `load` gave.
+
+  Raises:
+    UserError: on every process, naming those that read something else or could
+      not read.
+  """
+  import jax
+
+  if jax.process_count() == 1:
+    return load()
+  found, failure, hashes = None, None, {}
+  try:
+    found = load()
+    hashes = contents(found)
+  except Exception as error:  # the others wait for this process
+    failure = error
+  ends = _gather("failed" if failure else "read")
+  if failure:
+    raise failure
+  failed = [i for i, end in enumerate(ends) if end != ends[jax.process_index()]]
+  if failed:
+    raise errors.UserError(
+      f"processes {_numbers(failed)} cannot read their lists; they say why"
+    )
+  for name, value in hashes.items():
+    _all_equal(
+      _gather(value),
+      f"have another {name} than process 0: it has to hold the same on all "
+      "hosts",
+    )
+  return found
+
+
+def _gather(text: str) -> list[bytes]:
+  """A hash of every process's text."""
+  import numpy as np
+  from jax.experimental import multihost_utils
+
+  digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+  rows = multihost_utils.process_allgather(digest)
+  return [row.tobytes() for row in np.asarray(rows)]
+
+
 def _all_equal(values: list[bytes], problem: str) -> None:
   differing = [i for i, value in enumerate(values) if value != values[0]]
   if differing:
-    which = ", ".join(map(str, differing[:8]))
-    more = f" and {len(differing) - 8} more" if len(differing) > 8 else ""
-    raise errors.UserError(f"processes {which}{more} {problem}")
+    raise errors.UserError(f"processes {_numbers(differing)} {problem}")
+
+
+def _numbers(processes: list[int]) -> str:
+  more = f" and {len(processes) - 8} more" if len(processes) > 8 else ""
+  return ", ".join(map(str, processes[:8])) + more
 
 
 def _parse(how: str) -> tuple[str, int, int]:

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from sigma_jax import errors, settings
+from sigma_jax import distributed, errors, settings
 from sigma_jax.interop import teacher
 from sigma_jax.tasks import reading
 from sigma_jax.train import checkpoint, identity, loop, metrics
@@ -29,7 +29,10 @@ def run(
     )
   frozen = teacher.load(config)
   initial, begun_from = _initial(config, workdir)
-  source = sources.load(config.data.train, config.data.root, classes=False)
+  source = distributed.agreed(
+    lambda: sources.load(config.data.train, config.data.root, classes=False),
+    lambda source: reading.contents({config.data.train: source}),
+  )
   rows = f"{len(source)} rows of {config.data.train}"
   begun_from["data.train"] = identity.Thing(
     rows, sources.identity(source, labels=False)

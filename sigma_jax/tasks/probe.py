@@ -7,7 +7,7 @@ import pathlib
 import jax
 import numpy as np
 
-from sigma_jax import errors, settings
+from sigma_jax import distributed, errors, settings
 from sigma_jax.evaluate import dense, features, frozen, predictions
 from sigma_jax.interop import store
 from sigma_jax.models import sigma
@@ -64,7 +64,13 @@ def run(
 
 def _rows(config, encoders, workdir: pathlib.Path) -> list[dict]:
   """Rows of each encoder for every label set."""
-  opened, labels, num_classes = open_splits(config)
+  opened, labels, num_classes = distributed.agreed(
+    lambda: open_splits(config),
+    lambda found: reading.contents(
+      {found[0][split].path: found[0][split] for split in found[0]},
+      {found[0][split].path: found[1][split] for split in found[0]},
+    ),
+  )
   reading.check(config, opened["val"], samples=1, views=(1, 1))
   for name, count in num_classes.items():
     both = (labels[split][name] for split in ("train", "val"))

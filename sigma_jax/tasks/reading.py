@@ -1,5 +1,7 @@
 """Batches of a run's own share, with account of the files that are bad."""
 
+import hashlib
+
 import jax
 import numpy as np
 
@@ -174,6 +176,29 @@ def warn_gaps(path: str, classes: np.ndarray) -> None:
       f"warning: labels of {path} go up to {classes.max()}, but no row has "
       f"{len(found)} of these numbers: {shown}{hint}"
     )
+
+
+def contents(opened: dict, labels: dict | None = None) -> dict[str, str]:
+  """Names and hashes of lists, for `distributed.agreed`.
+
+  Args:
+    opened: path -> source; labels written in it do not count.
+    labels: path -> arrays of what its rows are to give, by name.
+  """
+  from sigma_jax.data import sources
+
+  found = {
+    f"list {path} ({len(source)} rows here)": sources.identity(
+      source, labels=False
+    )
+    for path, source in opened.items()
+  }
+  for path, arrays in (labels or {}).items():
+    digest = hashlib.sha256()
+    for name, values in arrays.items():
+      digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+    found[f"labels for {path}"] = digest.hexdigest()
+  return found
 
 
 def _gather(values: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sigma_jax import errors, files, settings
+from sigma_jax import distributed, errors, files, settings
 from sigma_jax.evaluate import confusion, dense, frozen, predictions, verdicts
 from sigma_jax.interop import store
 from sigma_jax.tasks import reading
@@ -48,7 +48,13 @@ def run(
 
   config, model = _encoder(config)
   # What only the test needs is looked at now, and not after the training.
-  train, val = labels.load_both(config)
+  train, val = distributed.agreed(
+    lambda: labels.load_both(config),
+    lambda both: reading.contents(
+      {split.source.path: split.source for split in both},
+      {split.source.path: {"": split.values} for split in both},
+    ),
+  )
   reading.check(config, val.source, samples=1, views=_views(config))
   judged = _claim(config, model, train, workdir)
   task = supervised.Task(config, train.num_outputs)
