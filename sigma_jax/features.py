@@ -133,9 +133,11 @@ def extract(
   _fill(parts, rows, encoder, settings, batch_size, part_size)
   merged = _merge(parts, rows, labelled)
   _write(target, merged)
-  listed = parts / "bad_files.jsonl"
-  if listed.exists():
-    listed.replace(target.with_name(target.name + ".bad.jsonl"))
+  listed, last = parts / "bad_files.jsonl", f"{target.name}.bad.jsonl"
+  if listed.exists() and listed.stat().st_size:
+    listed.replace(target.with_name(last))
+  else:  # an earlier run's tells nothing of this one
+    target.with_name(last).unlink(missing_ok=True)
   shutil.rmtree(parts)
   missing = len(rows) - len(merged["row"])
   print(
@@ -221,14 +223,24 @@ def _fill(parts, rows, encoder, settings, batch_size, part_size) -> None:
     last = min(first + part_size, len(rows))
     # A video that was written anew since is another one.
     rows_key = sources.identify(rows, first, last)
-    if not path.exists() or _key_of(path) != rows_key:
-      arrays = _compute(
-        rows, first, last, encoder, settings, batch_size, bad, progress
-      )
-      arrays["key"] = np.array(rows_key)
-      files.write_whole(
-        path, lambda file, arrays=arrays: np.savez(file, **arrays)
-      )
+    wanted, done = np.arange(first, last), None
+    if path.exists() and _key_of(path) == rows_key:
+      done = _load(path)  # what could not be read then is tried again
+      wanted = np.setdiff1d(wanted, done["row"])
+    if not len(wanted):
+      continue
+    arrays = _compute(
+      rows, wanted, encoder, settings, batch_size, bad, progress
+    )
+    if done is not None:
+      arrays = {k: np.concatenate([done[k], arrays[k]]) for k in arrays}
+      order = np.argsort(arrays["row"])
+      arrays = {k: array[order] for k, array in arrays.items()}
+    arrays["key"] = np.array(rows_key)
+    files.write_whole(
+      path, lambda file, arrays=arrays: np.savez(file, **arrays)
+    )
+  bad.strike(lambda values: values[None])
 
 
 def _key_of(path: pathlib.Path) -> str:
@@ -237,33 +249,38 @@ def _key_of(path: pathlib.Path) -> str:
 
 
 def _compute(
-  rows, first, last, encoder, settings, batch_size, bad, progress
+  rows, wanted, encoder, settings, batch_size, bad, progress
 ) -> dict[str, np.ndarray]:
-  """Features and rows of one part's readable files."""
+  """Features and rows of those of some rows, int [k], that can be read."""
   from sigma_jax.data import pipeline, sources
 
-  part = sources.part(rows, first, last)
   batches = pipeline.eval_batches(
     settings,
-    part,
+    sources.take(rows, wanted),
     batch_size=batch_size,
-    on_bad=lambda row, path, why: bad.report(row + first, path, why),
-    on_tried=lambda row: bad.tried(row + first),
+    on_bad=lambda row, path, why: bad.report(int(wanted[row]), path, why),
+    on_tried=lambda row: bad.tried(int(wanted[row])),
   )
   features = [np.zeros((0, encoder.dim), np.float32)]
   found = [np.zeros(0, np.int64)]
-  position = first
+  position = 0
   with batches:
     for batch in batches:
       valid = batch["valid"]
       if valid.any():
         pooled = np.asarray(encoder.encode(batch["video"]).pooled)
         features.append(pooled[valid])
-        found.append(batch["index"][valid].astype(np.int64) + first)
-      clips = min(batch_size, last - position)
+        found.append(wanted[batch["index"][valid]])
+      clips = min(batch_size, len(wanted) - position)
       position += clips
-      progress.add(position, clips, bad.num_bad, end=position == last)
+      end = position == len(wanted)
+      progress.add(int(wanted[position - 1]) + 1, clips, bad.num_bad, end=end)
   return {"features": np.concatenate(features), "row": np.concatenate(found)}
+
+
+def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
+  with np.load(path) as arrays:
+    return dict(arrays)
 
 
 def _part(parts: pathlib.Path, first: int, part_size: int) -> pathlib.Path:
@@ -273,10 +290,7 @@ def _part(parts: pathlib.Path, first: int, part_size: int) -> pathlib.Path:
 def _merge(parts: pathlib.Path, rows, labelled: bool) -> dict[str, np.ndarray]:
   size = json.loads((parts / "job.json").read_text())["part_size"]
   count = math.ceil(len(rows) / size)
-  loaded = []
-  for i in range(count):
-    with np.load(_part(parts, i * size, size)) as arrays:
-      loaded.append(dict(arrays))
+  loaded = [_load(_part(parts, i * size, size)) for i in range(count)]
   row = np.concatenate([part["row"] for part in loaded])
   if not len(row):
     raise errors.RunStopped(

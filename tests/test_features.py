@@ -107,11 +107,12 @@ def test_killed_run_goes_on(run, folder, tmp_path, monkeypatch):
   out, computed = tmp_path / "x.npz", []
   compute = features._compute
 
-  def killed(rows, first, *rest):
+  def killed(rows, wanted, *rest):
+    first = int(wanted[0])
     if first >= 4 and len(computed) == 2:
       raise KeyboardInterrupt
     computed.append(first)
-    return compute(rows, first, *rest)
+    return compute(rows, wanted, *rest)
 
   monkeypatch.setattr(features, "_compute", killed)
   with pytest.raises(KeyboardInterrupt):
@@ -125,7 +126,8 @@ def test_killed_run_goes_on(run, folder, tmp_path, monkeypatch):
   assert not out.exists()
   computed.append(None)
   assert _main(run, folder / "list.txt", out) == 0
-  assert computed == [0, 2, None, 4, 6]
+  # The broken file, 3, is tried once more.
+  assert computed == [0, 2, None, 3, 4, 6]
   a, b = _load(whole), _load(out)
   assert set(a) == set(b)
   for name, array in a.items():
@@ -183,6 +185,42 @@ def test_folder_to_parquet(run, folder, tmp_path):
   assert table.num_rows == 6
   assert len(table["features"][0]) == 32
   assert table["path"][3].as_py() == str(folder / "4.mp4")
+
+
+def test_an_outage_leaves_nothing_behind(
+  run, folder, tmp_path, monkeypatch, capsys
+):
+  """Two of three files are away, the run is killed, all are back; then a run
+  of the same --out that reads all has no list of bad files."""
+  videos = tmp_path / "videos"
+  videos.mkdir()
+  for i in range(3):
+    (videos / f"{i}.mp4").write_bytes((folder / f"{i}.mp4").read_bytes())
+  away = [videos / "0.mp4", videos / "2.mp4"]
+  (tmp_path / "list.csv").write_text(
+    "".join(f"videos/{i}.mp4\n" for i in range(3))
+  )
+  whole, out = tmp_path / "whole.npz", tmp_path / "x.npz"
+  assert _main(run, tmp_path / "list.csv", whole) == 0
+  for path in away:
+    path.rename(f"{path}.away")
+  with monkeypatch.context() as patch:
+    patch.setattr(features, "_merge", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      _main(run, tmp_path / "list.csv", out)
+  assert _main(run, tmp_path / "list.csv", whole) == 0
+  assert len(_load(whole)["row"]) == 1
+  assert len((tmp_path / "whole.npz.bad.jsonl").read_text().splitlines()) == 2
+  for path in away:
+    path.with_name(f"{path.name}.away").rename(path)
+  for target in (out, whole):
+    assert _main(run, tmp_path / "list.csv", target) == 0
+    assert "unreadable" not in capsys.readouterr().out.splitlines()[-1]
+    assert not tmp_path.joinpath(f"{target.name}.bad.jsonl").exists()
+  first, second = _load(whole), _load(out)
+  np.testing.assert_array_equal(first["row"], [0, 1, 2])
+  for name, array in first.items():
+    np.testing.assert_array_equal(array, second[name])
 
 
 def test_linked_folders_are_followed(folder, tmp_path, capsys):

@@ -26,7 +26,8 @@ class BadFiles:
   """Keeps account of the files of one run; safe to call from many threads.
 
   Each distinct bad file is appended once to `bad_files.jsonl` as
-  `{"file": ..., "reason": ...}`, also across restarts in the same folder.
+  `{"file": ..., "reason": ...}`, also across restarts in the same folder. A
+  restart that reads such a file after all takes it off the list.
   Files count once, however often, in however many rows and by whichever host
   they are tried; when they are too many, `bad_share` says.
   """
@@ -58,6 +59,7 @@ class BadFiles:
     self._of_row = np.array(
       [self._number.setdefault(f, len(self._number)) for f in files], np.int64
     )
+    self._alone = process_index == 0 or bool(own)  # on writing the list anew
     self._listed = _listed(self.path)
     self._lock = threading.Lock()
     self._missing = 0
@@ -154,6 +156,30 @@ class BadFiles:
       self._known |= set(rows[rows >= 0].tolist())
       self._judge("")
 
+  def strike(self, gather: Gather) -> None:
+    """Takes off what was bad before and was read now; all hosts call together.
+
+    Only once nothing is being read: a file counts as read when it was tried and
+    not reported.
+    """
+    with self._lock:
+      names = list(self._number)
+      before = {self._number.get(file, -1) for file in self._listed}
+      before = (before | self._known) - self._bad
+      good = sorted(n for n in before if n >= 0 and self._tried[n])
+    counts = gather(np.array([len(good)], np.int64))
+    if not counts.any():
+      return
+    width = 1 << int(counts.max()).bit_length()
+    rows = gather(np.array(good + [-1] * (width - len(good)), np.int64))
+    with self._lock:
+      good = set(rows[rows >= 0].tolist()) - self._bad
+      self._known -= good
+      found = {names[number] for number in good} & self._listed
+      self._listed -= found
+      if found and self._alone:
+        _write_without(self.path, found)
+
   def _judge(self, last: str) -> None:
     bad, tried, total = self.num_bad, self.num_tried, len(self._number)
     if bad_share.too_many(bad, tried, total, self._max_share, self._shuffled):
@@ -191,6 +217,19 @@ class BadFiles:
     else:
       return
     print(line, file=sys.stderr, flush=True)
+
+
+def _write_without(path: str, files: set[str]) -> None:
+  """The list without some files; whole or not at all."""
+  kept = []
+  for line in storage.read(path).decode().splitlines(keepends=True):
+    try:
+      if json.loads(line)["file"] in files:
+        continue
+    except (ValueError, KeyError, TypeError):
+      pass
+    kept.append(line)
+  storage.write(path, "".join(kept).encode())
 
 
 def _listed(path: str) -> set[str]:

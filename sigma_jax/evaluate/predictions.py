@@ -67,19 +67,23 @@ def in_parts(
   folder,
   identity,
   num_rows: int,
-  compute: Callable[[int, int], Predictions],
+  compute: Callable[[np.ndarray, int], Predictions],
   say: Callable[[str], None] = lambda line: None,
   part_rows: int | None = None,
   identify: Callable[[int, int], str] = lambda first, last: "",
 ) -> Predictions:
   """All rows' predictions, taking those that an interrupted run has left.
 
+  Rows that a part lacks, because their files could not be read, are tried
+  again: the storage may have been away, and be back.
+
   Args:
     folder: for one file a part; on a run of several processes they share it.
     identity: JSON-able, what the predictions depend on; files that were made
       under another one are made again.
     num_rows: n.
-    compute: (first, last) -> predictions of rows first .. last - 1.
+    compute: (rows, before) -> predictions of some rows, int [k]; those below
+      `before` have been tried already.
     say: told of progress.
     part_rows: rows of a part; None: PART_ROWS.
     identify: (first, last) -> what rows first .. last - 1 are. A manifest's
@@ -97,16 +101,42 @@ def in_parts(
     part = _read(file, key)
     # One process without the file makes all of them compute it together.
     if not np.all(mesh_lib.gather(np.array([part is not None]))):
-      part = compute(first, last)
-      if jax.process_index() == 0:
-        _write(file, key, part)
+      part, new = compute(np.arange(first, last), first), True
+    else:
+      part, new = _tried_again(part, first, last, compute, say)
+    if new and jax.process_index() == 0:
+      _write(file, key, part)
     parts.append(part)
     say(f"{last}/{num_rows} videos")
-  return Predictions(
-    np.concatenate([part.values for part in parts], axis=1),
-    np.concatenate([part.rows for part in parts]),
-    np.concatenate([part.views for part in parts]),
-  )
+  whole = _joined(parts)
+  missing = num_rows - len(np.unique(whole.rows))
+  if missing:
+    say(f"{missing} of {num_rows} videos cannot be read and do not count")
+  return whole
+
+
+def _tried_again(
+  part: Predictions, first: int, last: int, compute, say
+) -> tuple[Predictions, bool]:
+  """A part with the rows that could not be read before; whether any came."""
+  missing = np.setdiff1d(np.arange(first, last), part.rows)
+  if not len(missing):
+    return part, False
+  more = compute(missing, last)
+  came = len(np.unique(more.rows))
+  if not came:
+    return part, False
+  say(f"{came} of {len(missing)} videos that could not be read before are read")
+  return _joined([part, more]), True
+
+
+def _joined(parts: list[Predictions]) -> Predictions:
+  """Parts as one, in ascending order of rows and views."""
+  rows = np.concatenate([part.rows for part in parts])
+  views = np.concatenate([part.views for part in parts])
+  order = np.lexsort((views, rows))
+  values = np.concatenate([part.values for part in parts], axis=1)
+  return Predictions(values[:, order], rows[order], views[order])
 
 
 def _key(identity) -> str:

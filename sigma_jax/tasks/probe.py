@@ -108,23 +108,24 @@ def _features(
   mesh = mesh_lib.make(config.mesh)
   bad = reading.account(config, workdir, source)
 
-  def compute(first: int, last: int) -> predictions.Predictions:
+  def compute(rows: np.ndarray, before: int) -> predictions.Predictions:
     batches = reading.evaluate(
       config,
       workdir,
-      sources.take(source, np.arange(first, last)),
+      sources.take(source, rows),
       batch_size=config.probe.batch_size,
       samples=samples,
       bad=bad,
-      first=first,
+      rows=rows,
+      before=before,
     )
     with batches:
       found = features.extract(
         config, encoders, batches, mesh, config.probe.layer
       )
-    rows = next(iter(found.values())).rows + first
+    place = next(iter(found.values())).rows
     values = np.stack([one.features for one in found.values()])
-    return predictions.Predictions(values, rows, np.zeros_like(rows))
+    return predictions.Predictions(values, rows[place], np.zeros_like(place))
 
   found = predictions.in_parts(
     workdir / "features" / split,

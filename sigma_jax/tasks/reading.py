@@ -39,6 +39,8 @@ class Training:
   def account(self, step: int, saved: bool) -> None:
     """Lets the hosts tell each other of bad files: `loop.run`'s `account`."""
     self._bad.share(_gather)
+    if saved:
+      self._bad.strike(_gather)
     if saved and jax.process_index() == 0:
       self._bad.save(step)
 
@@ -50,7 +52,8 @@ def evaluate(
   *,
   batch_size: int,
   bad,
-  first: int = 0,
+  rows: np.ndarray,
+  before: int,
   **options,
 ):
   """`pipeline.eval_batches` of some rows, to be used in a `with`.
@@ -60,10 +63,11 @@ def evaluate(
 
   Args:
     config, workdir: of the run.
-    source: rows `first` and after of what `bad` keeps account of.
+    source: k rows of what `bad` keeps account of.
     batch_size: clips over all devices, at least.
     bad: of `account`; one for all parts of a data set.
-    first: row of the whole at which `source` begins.
+    rows: int [k], which rows of the whole `source` has.
+    before: rows below this one have been tried already.
     **options: of `pipeline.eval_batches`: samples, views.
 
   Raises:
@@ -72,13 +76,13 @@ def evaluate(
   from sigma_jax.data import pipeline
 
   del workdir  # known to `bad`
-  bad.skip(first)
+  bad.skip(before)
   batches = pipeline.eval_batches(
     config,
     source,
     batch_size=-(-batch_size // jax.device_count()) * jax.device_count(),
-    on_bad=lambda row, path, reason: bad.report(row + first, path, reason),
-    on_tried=lambda row: bad.tried(row + first),
+    on_bad=lambda row, path, why: bad.report(int(rows[row]), path, why),
+    on_tried=lambda row: bad.tried(int(rows[row])),
     **options,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
@@ -101,6 +105,7 @@ class _Evaluation:
       return next(self._batches)
     except StopIteration:
       self._bad.share(_gather)
+      self._bad.strike(_gather)
       raise
 
   def __enter__(self):

@@ -230,21 +230,22 @@ def _judge(
 
   bad = reading.account(config, workdir, split.source)
 
-  def compute(first: int, last: int) -> predictions.Predictions:
+  def compute(rows: np.ndarray, before: int) -> predictions.Predictions:
     batches = reading.evaluate(
       config,
       workdir,
-      sources.take(split.source, np.arange(first, last)),
+      sources.take(split.source, rows),
       batch_size=config.supervised.test_batch_size,
       views=views,
       bad=bad,
-      first=first,
+      rows=rows,
+      before=before,
     )
     with batches:
       found = predictions.collect(
         functools.partial(forward, arrays), batches, mesh
       )
-    return found._replace(rows=found.rows + first)
+    return found._replace(rows=rows[found.rows])
 
   found = predictions.in_parts(
     workdir / name,

@@ -260,3 +260,54 @@ def test_the_list_of_a_bucket_is_written_whole(monkeypatch):
     lines = files[bad.path].decode().splitlines()
     found = [json.loads(line)["file"] for line in lines]
     assert found == ["a.mp4", "b0.mp4", "b1.mp4"]
+
+
+def alone(values):
+  """What `gather` gives where there is one host."""
+  return values[None]
+
+
+def listed_files(folder):
+  return [one["file"] for one in listed(folder)]
+
+
+def test_what_is_read_after_all_leaves_list_and_counts(tmp_path):
+  files = names(1000)
+  first = BadFiles(str(tmp_path), 0.02, files, shuffled=False)
+  for row in (1, 3, 5, 700):
+    first.report(row, files[row], "missing file")
+  first.strike(alone)  # nothing was bad before
+  assert listed_files(tmp_path) == [files[row] for row in (1, 3, 5, 700)]
+  again = BadFiles(str(tmp_path), 0.02, files, shuffled=False)
+  again.skip(512)
+  for row in (1, 3, 5):
+    again.tried(row)
+  again.report(3, files[3], "missing file")
+  assert again.num_bad == 3
+  again.strike(alone)
+  assert listed_files(tmp_path) == [files[3], files[700]]
+  assert again.num_bad == 1
+  again.report(5, files[5], "missing file")  # away again
+  assert listed_files(tmp_path) == [files[3], files[700], files[5]]
+
+
+def test_hosts_strike_together_and_one_writes(tmp_path):
+  files = names(10)
+  first = BadFiles(str(tmp_path), 1.0, files)
+  for row in (2, 4):
+    first.report(row, files[row], "empty")
+  hosts = [BadFiles(str(tmp_path), 1.0, files, index) for index in range(2)]
+  hosts[1].tried(4)
+  sent = []
+
+  def gather(values):
+    """Host 0 has nothing to tell; host 1 has row 4."""
+    sent.append(values)
+    other = [[0], [1]] if len(values) == 1 else [[-1, -1], [4, -1]]
+    return np.array(other)
+
+  hosts[1].strike(gather)
+  assert listed_files(tmp_path) == [files[2], files[4]]  # left to host 0
+  hosts[0].strike(gather)
+  assert listed_files(tmp_path) == [files[2]]
+  assert [values.tolist() for values in sent] == [[1], [4, -1], [0], [-1, -1]]

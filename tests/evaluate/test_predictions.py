@@ -32,9 +32,11 @@ class Computed:
   def __init__(self, stop_at=None, offset=0.0):
     self.asked, self._stop, self._offset = [], stop_at, offset
 
-  def __call__(self, first, last):
+  def __call__(self, rows, before):
+    first, last = int(rows[0]), int(rows[-1]) + 1
     if first == self._stop:
       raise KeyboardInterrupt
+    assert len(rows) == last - first and before == first
     self.asked.append((first, last))
     return model(first, last, self._offset)
 
@@ -111,6 +113,33 @@ def test_other_rows_are_computed_again(tmp_path):
   assert run(files) == []
   assert run([*files[:5], files[6], files[5], *files[7:]]) == [(4, 8)]
   assert run(files[::-1]) == [(0, 4), (4, 8), (8, 10)]
+
+
+def test_what_could_not_be_read_is_tried_again(tmp_path):
+  """Rows 1, 2 and 9 are away at first, then row 9 alone, then none."""
+  asked, away = [], {1, 2, 9}
+
+  def compute(rows, before):
+    asked.append((rows.tolist(), before))
+    found = model(0, NUM_ROWS)
+    kept = np.isin(found.rows, [row for row in rows if row not in away])
+    return predictions.Predictions(found.values[:, kept], *(
+      array[kept] for array in found[1:]
+    ))  # fmt: skip
+
+  lines = []
+  found = in_parts(tmp_path, compute, say=lines.append)
+  assert sorted(set(found.rows)) == [0, 3, 4, 5, 6, 7, 8]
+  assert lines[-1] == "3 of 10 videos cannot be read and do not count"
+  away, asked, lines = {9}, [], []
+  found = in_parts(tmp_path, compute, say=lines.append)
+  assert asked == [([1, 2], 4), ([9], 10)]
+  assert "2 of 2 videos that could not be read before are read" in lines
+  assert lines[-1] == "1 of 10 videos cannot be read and do not count"
+  away, asked = set(), []
+  same(in_parts(tmp_path, compute), model(0, NUM_ROWS))
+  assert asked == [([9], 10)]
+  same(in_parts(tmp_path, Computed()), model(0, NUM_ROWS))
 
 
 def test_clips_are_ordered_by_row_and_view():
