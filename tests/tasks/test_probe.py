@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import pathlib
 import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from sigma_jax import errors, settings, tasks
+from sigma_jax import errors, files, settings, tasks
 from sigma_jax.evaluate import predictions
 from sigma_jax.models import sigma
 from sigma_jax.tasks import probe, reading
@@ -160,10 +159,10 @@ def test_a_layer_that_the_encoder_does_not_have(
 def test_a_workdir_that_nothing_can_be_written_to(tmp_path, monkeypatch):
   """Root may write anywhere, so the disk has to say no."""
 
-  def full(path, text):
+  def full(path, content):
     raise OSError(28, "No space left on device", str(path))
 
-  monkeypatch.setattr(pathlib.Path, "write_text", full)
+  monkeypatch.setattr(files, "write_whole", full)
   with pytest.raises(errors.UserError, match=r"cannot be written to.*No space"):
     tasks.run(settings.Settings(task="probe"), tmp_path)
 
