@@ -65,7 +65,7 @@ def make(folder: str, options: dict) -> None:
 
 def _films_of(path: str, videos: int, count: int, height: int, width: int):
   """The first frames of a manifest's first videos, uint8, cut to one shape."""
-  rows = sources.load(path)
+  rows = sources.load(path, classes=False)
   if len(rows) < videos:
     raise errors.UserError(
       f"--videos={videos} are more than the {len(rows)} of {path}"

@@ -104,6 +104,8 @@ def load_label_sets(
     UserError: it is not of this form, not the manifest's (see `are_of`), or a
       label or class is out of range; or labels are no class indices, but ids.
   """
+  if manifest.labels.min() < 0:
+    raise errors.UserError(f"{manifest.path} has rows without a class index")
   if not path:
     return {"label": manifest.labels}, {"label": _classes(manifest)}
   where = f"label sets {path} (data.label_sets)"

@@ -47,7 +47,7 @@ def load(settings: settings_lib.Settings, count: int) -> Clips:
     ) from error
   if not settings.data.val:
     raise errors.UserError("data.val is empty")
-  rows = sources.load(settings.data.val, settings.data.root)
+  rows = sources.load(settings.data.val, settings.data.root, classes=False)
   picked = np.unique(np.linspace(0, len(rows) - 1, count).astype(int))
   captions = _captions(manifest_lib, settings.data.label_sets, rows)
   few = sources.take(rows, picked)
@@ -79,6 +79,8 @@ def _captions(manifest_lib, path: str, rows) -> list[str]:
 
   Their numbers, where the names are of other data.
   """
+  if classes := getattr(rows, "classes", ()):  # names in place of numbers
+    return [classes[label] for label in rows.labels]
   try:
     path = path if manifest_lib.are_of(path, rows.path) else ""
     labels, names = manifest_lib.load_label_sets(path, rows)

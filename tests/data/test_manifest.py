@@ -71,6 +71,13 @@ def test_label_sets(tmp_path):
   assert labels["motion"].dtype == np.int32
 
 
+@pytest.mark.parametrize("name", ["", "sets.json"])
+def test_rows_without_a_class_have_no_label_set(tmp_path, name):
+  rows = manifest.load(write(tmp_path, "a.mp4 0\nb.mp4 0 -1\n"), classes=False)
+  with pytest.raises(ValueError, match=r"train\.csv has rows without a class"):
+    manifest.load_label_sets(name, rows)
+
+
 def test_no_label_sets_means_the_label(tmp_path):
   rows = manifest.load(write(tmp_path, "a 0\nb 2\n"))
   labels, names = manifest.load_label_sets("", rows)
