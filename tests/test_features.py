@@ -236,7 +236,7 @@ def test_linked_folders_are_followed(folder, tmp_path, capsys):
   (tmp_path / "videos" / "sit").symlink_to(tmp_path / "no disk")
   (tmp_path / "videos" / "gone.mp4").symlink_to(tmp_path / "no disk" / "x.mp4")
   (tmp_path / "videos" / "d.mp4").symlink_to(tmp_path / "disk" / "b.mp4")
-  rows, labelled = features._list(str(tmp_path / "videos"))
+  rows, labelled = features._list(str(tmp_path / "videos"), "")
   names = ["d.mp4", "gone.mp4", "jump/b.mp4", "jump/deep/c.MP4", "run/a.mp4"]
   assert rows.files == tuple(str(tmp_path / "videos" / n) for n in names)
   assert not labelled
