@@ -26,8 +26,6 @@ import numpy as np
 
 from sigma_jax import compile_cache, errors, files, paths
 
-VIDEOS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg")
-
 
 def main(argv: list[str] | None = None) -> int:
   """Command line.
@@ -149,24 +147,12 @@ def extract(
 
 def _list(path: str, root: str):
   """The videos, and whether they have labels: a folder's files have none."""
-  from sigma_jax.data import manifest, sources
+  from sigma_jax.data import sources
 
   if os.path.isdir(path):
-    files = _videos_below(path)
-    labels = np.full(len(files), -1, np.int32)
-    return sources.Files(manifest.Manifest(path, files, labels)), False
+    return sources.below(path), False
   rows = sources.load(path, root, classes=False)
   return rows, bool((rows.labels >= 0).any())
-
-
-def _videos_below(root: str) -> tuple[str, ...]:
-  """Videos of a folder, at any depth; links are followed."""
-  from sigma_jax.data.layouts import files
-
-  found = sorted(os.path.join(root, p) for p in files.walk(root, VIDEOS))
-  if not found:
-    raise errors.UserError(f"no videos in {root} ({', '.join(VIDEOS)})")
-  return tuple(found)
 
 
 def _job(encoder, rows, settings, part_size: int) -> dict:

@@ -14,6 +14,7 @@ import numpy as np
 
 from sigma_jax import errors
 from sigma_jax.data import decode, manifest, records, stills, storage
+from sigma_jax.data.layouts import files
 from sigma_jax.data.pixels import BoxOf
 
 
@@ -140,6 +141,20 @@ def load(path: str, root: str = "", classes: bool = True) -> Source:
       )
     return found
   return Files(manifest.load(path, root, classes))
+
+
+def below(folder: str) -> Files:
+  """The videos of a folder, at any depth, without labels; links are followed.
+
+  Raises:
+    UserError: there are none, or a folder cannot be listed.
+  """
+  found = files.walk(folder, files.VIDEOS)
+  paths = sorted(os.path.join(folder, path) for path in found)
+  if not paths:
+    raise errors.UserError(f"no videos in {folder} ({', '.join(files.VIDEOS)})")
+  labels = np.full(len(paths), -1, np.int32)
+  return Files(manifest.Manifest(folder, tuple(paths), labels))
 
 
 def identity(source: Source, labels: bool = True) -> str:
