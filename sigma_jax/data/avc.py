@@ -4,6 +4,7 @@ Sections and names as in ITU-T H.264, https://www.itu.int/rec/T-REC-H.264.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class Scan:
     """
     if len(self._sets) != 1:
       raise Unclear
-    sequence = _read_sequence(Reader(next(iter(self._sets))[1:]))
+    sequence = _read_sequence(next(iter(self._sets)))
     fields = [_slices(sequence, *part) for part in self._parts]
     idr, is_ref, number, low = map(np.concatenate, zip(*fields, strict=True))
     if not idr[0] or not is_ref[idr].all():
@@ -129,8 +130,10 @@ def _check_numbers(idr, is_ref, number, modulus: int) -> None:
     raise Unclear
 
 
-def _read_sequence(reader: Reader) -> _Sequence:
+@functools.lru_cache(maxsize=256)
+def _read_sequence(stored: bytes) -> _Sequence:
   """Section 7.3.2.1.1; ValueError if it ends early."""
+  reader = Reader(stored[1:])
   profile = reader.bits(8)
   reader.bits(16)
   reader.code()

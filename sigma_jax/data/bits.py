@@ -7,7 +7,7 @@ import numpy as np
 
 # Bytes of each header that are looked at. What is read of a slice header takes
 # at most 13 of them.
-WINDOW = 24
+WINDOW = 16
 
 
 class Reader:
@@ -42,19 +42,28 @@ class Reader:
     return (code + 1) // 2 if code % 2 else -(code // 2)
 
 
+def windows(data: np.ndarray, kind: str) -> np.ndarray:
+  """Items of a dtype that begin at each byte of contiguous uint8 data."""
+  count = len(data) + 1 - np.dtype(kind).itemsize
+  return np.ndarray((count,), kind, data, strides=(1,))
+
+
 class Readers:
   """n headers in step: each call reads the same field of all."""
 
   def __init__(self, data: np.ndarray, places: np.ndarray):
     """Begins at places, int [n], of uint8 data with WINDOW bytes to spare."""
-    rows = data[places[:, None] + np.arange(WINDOW)]
+    # As items of so many bytes: in an eighth of the time of gathering bytes.
+    rows = (
+      windows(data, f"V{WINDOW}")[places].view(np.uint8).reshape(-1, WINDOW)
+    )
     zeros = rows == 0
     escaped = zeros[:, :-2] & zeros[:, 1:-1] & (rows[:, 2:] == 3)
     for row in np.flatnonzero(escaped.any(1)):
       plain = rows[row].tobytes().replace(b"\0\0\3", b"\0\0")
       rows[row, : len(plain)] = np.frombuffer(plain, np.uint8)
-    words = np.ascontiguousarray(rows).view(">u8").astype(np.uint64)
-    self._words = np.pad(words, ((0, 0), (0, 2)))
+    self._words = np.zeros((len(rows), WINDOW // 8 + 2), np.uint64)
+    self._words[:, :-2] = rows.view(">u8")
     self._rows = np.arange(len(rows))
     self._at = np.zeros(len(rows), np.int64)
 

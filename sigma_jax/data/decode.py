@@ -32,6 +32,8 @@ _REFUSED = (
   av.error.PatchWelcomeError,
   av.error.ArgumentError,
   av.error.BugError,
+  av.error.NotImplementedError,
+  av.error.PermissionError,  # -1, of old decoders
 )
 
 
@@ -196,11 +198,14 @@ class Clip:
     self._held = context.reorder_depth
     check_size(self.path, context.width, context.height)
     self._stated = context.width, context.height
+    key = index.key_of(self.path, file)
+    known = index.recall(key)
     self._packets = packets = Packets(
-      self.path, file, container, stream, self._check_time
+      self.path, file, container, stream, self._check_time, known
     )
     if packets.num_frames is None:
-      self._index = index.of(self.path, file, self._make_index)
+      known = known if isinstance(known, index.Index) else self._make_index()
+      self._index = known
       self._view, times = self._index.view, self._index.times
       self._stated = self._view.width, self._view.height
       self.num_frames, fps = len(times), packets.stated_rate()
@@ -208,6 +213,7 @@ class Clip:
         fps = (len(times) - 1) / float(times[-1])
     else:
       self.num_frames, fps = packets.num_frames, packets.rate()
+    index.keep(key, self._index or packets.pairing)
     self.info = VideoInfo(self.num_frames, *self._stated, fps, self._codec)
 
   def _make_index(self) -> index.Index:

@@ -4,7 +4,7 @@ import numpy as np
 
 from sigma_jax.data.nal_units import Unclear
 
-_DEEPEST = 16  # frames that a decoder may hold back
+_GROUP_BITS = 40  # what counts within a group may come to
 
 
 def order_of(
@@ -13,6 +13,7 @@ def order_of(
   resets: np.ndarray,
   anchors: np.ndarray,
   most: int,
+  even: bool = False,
 ) -> np.ndarray:
   """Pictures in the order that they are shown.
 
@@ -25,12 +26,14 @@ def order_of(
     resets: bool [n], where counting begins anew; all before are shown first.
     anchors: bool [n], pictures that later ones are counted from; resets too.
     most: pictures that the decoder holds back at most.
+    even: whether counts have to rise by the same number, or some are missing.
 
   Returns:
     int64 [n], numbers of pictures.
 
   Raises:
-    Unclear: two are shown at once, or one comes too late for the decoder.
+    Unclear: two are shown at once, one is missing, or comes too late for the
+      decoder.
   """
   count, half = len(low), 1 << num_bits >> 1
   last = np.maximum.accumulate(np.where(anchors, np.arange(count), 0))
@@ -41,22 +44,13 @@ def order_of(
   passed = np.cumsum(np.where(anchors, step, 0))
   shown = passed[before] + step
   group = np.cumsum(resets)
-  order = np.lexsort((shown, group))
-  again = (np.diff(shown[order]) == 0) & (np.diff(group[order]) == 0)
-  if again.any() or _depth(order) > most:
+  # A frame is put out once so many others wait.
+  order = np.argsort(shown + (group << _GROUP_BITS), kind="stable")
+  if (order - np.arange(count)).max() > most:
+    raise Unclear
+  rises = np.diff(shown[order])[np.diff(group[order]) == 0]
+  if not rises.all():
+    raise Unclear
+  if even and len(rises) and rises.min() < rises.max():
     raise Unclear
   return order
-
-
-def _depth(order: np.ndarray) -> int:
-  """Pictures that have to be held back to show them in this order."""
-  place = np.empty(len(order), np.int64)
-  place[order] = np.arange(len(order))
-  if (place == np.arange(len(order))).all():
-    return 0
-  if abs(place - np.arange(len(order))).max() > _DEEPEST:
-    raise Unclear
-  held = np.zeros(len(order), np.int64)
-  for ahead in range(1, min(2 * _DEEPEST, len(order))):
-    held[ahead:] += place[:-ahead] > place[ahead:]
-  return int(held.max())

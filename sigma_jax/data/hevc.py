@@ -4,6 +4,7 @@ Sections and names as in ITU-T H.265, https://www.itu.int/rec/T-REC-H.265.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -75,11 +76,11 @@ class Scan:
     for one in self._sets:
       kind = one[0] >> 1 & 63
       if kind in sets and not one[0] & 1 and not one[1] >> 3:
-        sets[kind].append(Reader(one[2:]))
+        sets[kind].append(one)
     if len(sets[_SPS]) != 1 or not sets[_PPS]:
       raise Unclear
     sequence = _read_sequence(sets[_SPS][0])
-    extra = {_extra_bits(reader) for reader in sets[_PPS]}
+    extra = {_extra_bits(Reader(one[2:])) for one in sets[_PPS]}
     if len(extra) != 1:
       raise Unclear
     kinds = np.concatenate([part[0] for part in self._parts])
@@ -97,10 +98,20 @@ class Scan:
     leaf = (kinds < _IRAP) & (kinds % 2 == 0)
     anchors = (temporal == 1) & ~leaf & ~np.isin(kinds, _LEADING)
     order = display_order.order_of(
-      low, sequence.order_bits, resets, anchors | resets, sequence.held
+      low,
+      sequence.order_bits,
+      resets,
+      anchors | resets,
+      sequence.held,
+      even=True,
     )
     if order[0]:
       raise Unclear  # pictures that lead a key frame whose past was cut off
+    # Shown last before the count begins anew, and used by no other: the one
+    # after it, which it needs, may be missing.
+    ends = np.append(resets[order[1:]], True)
+    if sequence.held and leaf[order[ends]].any():
+      raise Unclear
     return order
 
 
@@ -130,8 +141,10 @@ def _slices(
   return readers.bits(sequence.order_bits, ~idr)
 
 
-def _read_sequence(reader: Reader) -> _Sequence:
+@functools.lru_cache(maxsize=256)
+def _read_sequence(stored: bytes) -> _Sequence:
   """Section 7.3.2.2.1; ValueError if it ends early."""
+  reader = Reader(stored[2:])
   reader.bits(4)
   layers = reader.bits(3)
   reader.bits(1 + 96)

@@ -1,7 +1,9 @@
-"""Files whose frames only decoding can count: once each, for the run.
+"""What was found out about files, kept for the run.
 
-What was found is kept as long as the process lives, up to a number of frames,
-and found anew where a file has been written since.
+Files whose frames only decoding can count are decoded once (`Index`); where
+headers tell which packet holds which frame, they are looked at once
+(`pairing.Pairing`). Both are kept as long as the process lives, up to a number
+of frames, and found anew where a file has been written since.
 """
 
 import collections
@@ -10,13 +12,14 @@ import io
 import os
 import threading
 import zlib
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 import numpy as np
 
+from sigma_jax.data.pairing import Pairing
 from sigma_jax.data.views import View
 
-_MOST_FRAMES = 1 << 22  # kept, 8 bytes each
+_MOST_FRAMES = 1 << 22  # of files kept, up to 9 bytes each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,51 +34,52 @@ class Index:
   times: np.ndarray
   view: View
 
+  @property
+  def num_frames(self) -> int:
+    return len(self.times)
+
+
+Found = Index | Pairing
+
 
 class _Known:
-  """Indices by the file that they are of, the latest used ones."""
+  """What is known of files, the latest used ones."""
 
   def __init__(self):
-    self._indices: collections.OrderedDict[Hashable, Index] = (
+    self._found: collections.OrderedDict[Hashable, Found] = (
       collections.OrderedDict()
     )
     self._lock, self._frames = threading.Lock(), 0
 
-  def get(self, key: Hashable) -> Index | None:
+  def get(self, key: Hashable) -> Found | None:
     with self._lock:
-      if key in self._indices:
-        self._indices.move_to_end(key)
-      return self._indices.get(key)
+      if key in self._found:
+        self._found.move_to_end(key)
+      return self._found.get(key)
 
-  def put(self, key: Hashable, index: Index) -> None:
+  def put(self, key: Hashable, found: Found) -> None:
     with self._lock:
-      if key in self._indices:
+      if key in self._found:
         return  # another thread was faster
-      self._indices[key] = index
-      self._frames += len(index.times)
-      while self._frames > _MOST_FRAMES and len(self._indices) > 1:
-        _, oldest = self._indices.popitem(last=False)
-        self._frames -= len(oldest.times)
+      self._found[key] = found
+      self._frames += found.num_frames
+      while self._frames > _MOST_FRAMES and len(self._found) > 1:
+        _, oldest = self._found.popitem(last=False)
+        self._frames -= oldest.num_frames
 
 
 _known = _Known()
+recall, keep = _known.get, _known.put
 
 
-def of(path: str, file: str | io.BytesIO, make: Callable[[], Index]) -> Index:
-  """The index of a file, made unless it is known.
+def key_of(path: str, file: str | io.BytesIO) -> Hashable:
+  """Tells a file as it is now from others: what `recall` and `keep` take.
 
   Args:
     path: its name.
     file: what `readable` gave.
-    make: makes it; what it raises is raised.
   """
   if isinstance(file, str):
     status = os.stat(file)
-    key = path, status.st_size, status.st_mtime_ns
-  else:
-    key = path, zlib.crc32(file.getvalue())
-  found = _known.get(key)
-  if found is None:
-    found = make()
-    _known.put(key, found)
-  return found
+    return path, status.st_size, status.st_mtime_ns
+  return path, zlib.crc32(file.getvalue())

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from sigma_jax.data.bits import WINDOW
+from sigma_jax.data.bits import WINDOW, windows
 
 _MOST = 512  # pieces of a packet
 
@@ -30,9 +30,11 @@ class Block:
 
   @classmethod
   def of(cls, data: bytes, begins: np.ndarray, sizes: np.ndarray) -> "Block":
-    """Of bytes, and where n packets lie among them."""
-    padded = np.frombuffer(data + bytes(WINDOW), np.uint8)
-    return cls(padded, begins, begins + sizes)
+    """Of bytes, and where n packets lie among them; some more may follow."""
+    ends = begins + sizes
+    if len(data) < ends[-1] + WINDOW:
+      data += bytes(WINDOW)
+    return cls(np.frombuffer(data, np.uint8), begins, ends)
 
 
 def split(block: Block, length_bytes: int) -> tuple[np.ndarray, ...]:
@@ -51,12 +53,11 @@ def split(block: Block, length_bytes: int) -> tuple[np.ndarray, ...]:
   """
   if not length_bytes:
     return _split_by_codes(block)
-  packet, place = np.arange(len(block.begins)), block.begins.copy()
+  lengths = windows(block.data, ">u4")
+  packet, place = np.arange(len(block.begins)), block.begins
   found = []
   for _ in range(_MOST):
-    length = np.zeros(len(place), np.int64)
-    for byte in range(length_bytes):
-      length = length << 8 | block.data[place + byte]
+    length = lengths[place].astype(np.int64) >> 8 * (4 - length_bytes)
     begin = place + length_bytes
     place = begin + length
     end = block.ends[packet]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sigma_jax.data import pairing, shown_times, whole
+from sigma_jax.data import index, pairing, shown_times, whole
 from sigma_jax.data.containers import DecodeError, ranges, stated_seconds
 
 _SLACK_FRAMES = 2  # containers that state a length round it
@@ -27,6 +27,7 @@ class Packets:
     read: packets read so far, `pts` being their numbers.
     num_frames: of the stream; None where only decoding can tell.
     oriented: whether messages in the stream say how to turn its pictures.
+    pairing: what headers told; None: not enough.
   """
 
   def __init__(
@@ -36,6 +37,7 @@ class Packets:
     container,
     stream,
     check_time: Callable[[], None],
+    known: index.Found | None,
   ):
     """Finds the packets.
 
@@ -45,6 +47,7 @@ class Packets:
       container: opened for reading.
       stream: its video; its decoder has not been used.
       check_time: called for each packet; may raise.
+      known: what an earlier opening of the same file found.
 
     Raises:
       DecodeError: there are none, or the file has been cut short.
@@ -59,6 +62,7 @@ class Packets:
     self._lossy = "mpegts" in names  # a lost packet there is no cut
     self._pts, self._dts, self._corrupt = [], [], False
     self._order, self._starts, self.oriented = None, None, False
+    self.pairing, self._known = None, known
     self._listed = None  # packets, by an index that lists them all
     stated = 0
     if "mp4" in names:
@@ -165,7 +169,12 @@ class Packets:
 
   def _take(self, blocks, hidden: np.ndarray) -> None:
     """Pairs packets and frames if their headers allow it."""
-    found = pairing.pair(*self._pair, self._held, blocks)
+    found = self._known
+    if found is None:
+      found = pairing.pair(*self._pair, self._held, blocks)
+    elif isinstance(found, index.Index):
+      found = None
+    self.pairing = found
     if found is None or hidden[found.order].all():
       self._order = None
       return
@@ -218,7 +227,7 @@ class Packets:
 
   def _forget_index(self) -> None:
     """Pairs by the packets themselves: the index was not of them."""
-    promised, self._listed = self.num_frames, None
+    promised, self._listed, self._known = self.num_frames, None, None
     self._more(math.inf)
     self._pair_read()
     if self.num_frames != promised:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from sigma_jax.data import avc, hevc, shown
+from sigma_jax.data.bits import WINDOW
 from sigma_jax.data.nal_units import Block, Unclear
 
 _SCANS = {
@@ -42,6 +43,10 @@ class Pairing:
   order: np.ndarray
   starts: np.ndarray
   oriented: bool
+
+  @property
+  def num_frames(self) -> int:
+    return len(self.order)
 
 
 def knows(codec: str) -> bool:
@@ -78,7 +83,7 @@ def blocks_of(packets: Sequence) -> Iterator[Block]:
   """Of packets in memory."""
   sizes = np.array([packet.size for packet in packets], np.int64)
   ends = np.cumsum(sizes)
-  data = b"".join(map(bytes, packets))
+  data = b"".join([*map(bytes, packets), bytes(WINDOW)])
   yield Block.of(data, ends - sizes, sizes)
 
 
@@ -105,7 +110,7 @@ def blocks_at(
     ):
       continue
     begin = places[first]
-    data = read(int(begin), int(ends[number - 1] - begin))
+    data = read(int(begin), int(ends[number - 1] - begin) + WINDOW)
     part = slice(first, number)
     yield Block.of(data, places[part] - begin, sizes[part])
     first = number

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+_REORDERED = 16  # frames that a decoder puts in order at most
+
 
 def seconds(
   packets: np.ndarray,
@@ -62,12 +64,21 @@ def _floats(stamps: Sequence[int | None]) -> np.ndarray:
 
 def _pieces(decoded: np.ndarray) -> np.ndarray:
   """Which of the joined recordings each packet belongs to: int64 [n]."""
-  times = decoded.copy()
-  last = np.maximum.accumulate(
-    np.where(np.isnan(times), 0, np.arange(len(times)))
-  )
-  back = np.diff(times[last]) < 0  # not where nothing is known yet
-  return np.append(0, np.cumsum(back))
+  pieces = np.zeros(len(decoded), np.int64)
+  places = np.flatnonzero(~np.isnan(decoded))
+  times = decoded[places]
+  steps = np.diff(times)
+  if (steps >= 0).all():
+    return pieces
+  # Some muxers write times that are off by a frame or so.
+  far = _REORDERED * (np.median(steps[steps > 0]) if (steps > 0).any() else 0)
+  first = latest = times[0]
+  for place, time in zip(places[1:].tolist(), times[1:].tolist(), strict=True):
+    if time < latest and (time <= first or time < latest - far):
+      pieces[place:] += 1
+      first = latest = time
+    latest = max(latest, time)
+  return pieces
 
 
 def _filled(times: np.ndarray, step: float) -> np.ndarray:
