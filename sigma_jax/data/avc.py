@@ -52,6 +52,10 @@ class Scan:
     kind = head & 31
     message = np.where(kind == _SEI, block.data[begin + 1], 0)
     self.oriented |= bool((message == _ORIENTATION).any())
+    if not self._parts:  # of the first picture, all messages
+      for place in np.flatnonzero((kind == _SEI) & (packet == 0)):
+        unit = block.data[begin[place] + 1 : end[place]].tobytes()
+        self.oriented |= nal_units.holds_message(unit, _ORIENTATION)
     recovers = np.zeros(len(block.begins), bool)
     recovers[packet[message == _RECOVERY]] = True
     for place in np.flatnonzero(kind == _SPS):

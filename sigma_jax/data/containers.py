@@ -106,9 +106,9 @@ def ranges(file: str | io.BytesIO) -> Iterator[Callable[[int, int], bytes]]:
 def video_stream(path: str, container: av.container.InputContainer):
   """The video stream that players show; DecodeError if none can be decoded.
 
-  That is FFmpeg's choice (av_find_best_stream): the one marked as default, of
-  several the one with more frames and bits. The cover picture of a song, which
-  counts as video to FFmpeg, is none.
+  That is the one marked as default, no single picture if there is any other,
+  and of several FFmpeg's choice (av_find_best_stream). The cover picture of a
+  song, which counts as video to FFmpeg, is none.
   """
   streams = [
     stream
@@ -117,6 +117,9 @@ def video_stream(path: str, container: av.container.InputContainer):
   ]
   if not streams:
     raise DecodeError(path, "no video stream in it")
+  marked = [s for s in streams if s.disposition & Disposition.default]
+  streams = marked or streams
+  streams = [s for s in streams if s.frames != 1] or streams
   best = container.streams.best("video")
   stream = best if best in streams else streams[0]
   if stream.codec_context is None:

@@ -54,6 +54,10 @@ class Scan:
     kind = np.where(layer > 0, 63, kind)  # no part of the base picture
     message = block.data[begin + 2] == _ORIENTATION
     self.oriented |= bool((message & (kind == _SEI)).any())
+    if not self._parts:  # of the first picture, all messages
+      for place in np.flatnonzero((kind == _SEI) & (packet == 0)):
+        unit = block.data[begin[place] + 2 : end[place]].tobytes()
+        self.oriented |= nal_units.holds_message(unit, _ORIENTATION)
     for place in np.flatnonzero((kind == _SPS) | (kind == _PPS)):
       stored = block.data[begin[place] : end[place]]
       self._sets.add(stored.tobytes().rstrip(b"\0"))

@@ -84,6 +84,28 @@ def _split_by_codes(block: Block) -> tuple[np.ndarray, ...]:
   return packet, begin, end
 
 
+def holds_message(unit: bytes, wanted: int) -> bool:
+  """Whether a unit of messages (SEI, without its head) holds one of a kind.
+
+  H.264, section 7.3.2.3.1; H.265, section 7.3.5.
+  """
+  unit, place = unit.replace(b"\0\0\3", b"\0\0"), 0
+  while place + 2 < len(unit):
+    told = []
+    for _ in range(
+      2
+    ):  # kind and size, each the sum of bytes up to one below 255
+      value = 0
+      while place < len(unit) and unit[place] == 255:
+        value, place = value + 255, place + 1
+      told.append(value + (unit[place] if place < len(unit) else 0))
+      place += 1
+    if told[0] == wanted:
+      return True
+    place += told[1]
+  return False
+
+
 def stored_sets(extradata: bytes, first: int) -> tuple[int, list[bytes]]:
   """Parameter sets of a container's header.
 
