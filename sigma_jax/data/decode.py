@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import av
 import numpy as np
-from av.codec.context import ThreadType
 
-from sigma_jax.data import containers, deadline, index
+from sigma_jax.data import containers, deadline, decoder, index
 from sigma_jax.data.containers import DecodeError, one_error
 from sigma_jax.data.packets import Packets
 from sigma_jax.data.pixels import BoxOf, Pixels, arranged, check_size
@@ -25,16 +24,6 @@ from sigma_jax.data.views import View
 # Seconds that a call into FFmpeg may go on past a file's timeout. The slowest
 # one seen took 2 (8K frames).
 _GRACE = 20.0
-# What a decoder raises of a packet that it can make nothing of, such as one
-# without a picture. It goes on with the next, as players do.
-_REFUSED = (
-  av.error.InvalidDataError,
-  av.error.PatchWelcomeError,
-  av.error.ArgumentError,
-  av.error.BugError,
-  av.error.NotImplementedError,
-  av.error.PermissionError,  # -1, of old decoders
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +181,7 @@ class Clip:
     self._file = file
     self._container = container = containers.opened(file, self._timeout)
     self._stream = stream = containers.video_stream(self.path, container)
-    self._context = context = _prepared(stream)
+    self._context = context = decoder.prepared(stream)
     self._fresh = True  # no packet has gone through the decoder
     self._codec = context.codec.canonical_name
     self._held = context.reorder_depth
@@ -266,8 +255,8 @@ class Clip:
       if self._packets.oriented or size != self._stated:
         with containers.opened(self._file, self._timeout) as container:
           stream = container.streams[self._stream.index]
-          frame = next(self._decoded(_prepared(stream)))
-          self._view = View.of(frame)
+          first = next(self._decoded(decoder.prepared(stream)), frame)
+          self._view = View.of(first)
       check_size(self.path, self._view.width, self._view.height)
     return self._view
 
@@ -290,7 +279,7 @@ class Clip:
       if packet is not None and self._codec == "h264":
         needed = packet.pts in wanted
         context.skip_frame = "DEFAULT" if needed else "NONREF"
-      for frame in _frames_of(context, packet) or ():
+      for frame in decoder.frames_of(context, packet) or ():
         yield frame.pts, frame
 
   def _from_start(self) -> Iterator[av.VideoFrame]:
@@ -304,7 +293,7 @@ class Clip:
       if self._spare is not None:
         self._spare.close()
       self._spare = containers.opened(self._file, self._timeout)
-      context = _prepared(self._spare.streams[self._stream.index])
+      context = decoder.prepared(self._spare.streams[self._stream.index])
     self._fresh = False
     return self._decoded(context)
 
@@ -313,28 +302,13 @@ class Clip:
     self._refused = 0
     for packet in [*self._packets.all(), None]:
       self._check_time()
-      frames = _frames_of(context, packet)
+      frames = decoder.frames_of(context, packet)
       self._refused += frames is None
       yield from frames or ()
 
   def _check_time(self) -> None:
     if time.monotonic() > self._deadline:
       raise DecodeError(self.path, f"timeout after {self._timeout:g} s")
-
-
-def _prepared(stream):
-  """The decoder of a stream; parallelism is over files."""
-  context = stream.codec_context
-  context.thread_count, context.thread_type = 1, ThreadType.NONE
-  return context
-
-
-def _frames_of(context, packet: av.Packet | None) -> list | None:
-  """Frames that come out as a packet goes in; None if it is refused."""
-  try:
-    return context.decode(packet)
-  except _REFUSED:
-    return None
 
 
 def probe(path: str, timeout: float = 30.0) -> VideoInfo:

@@ -92,9 +92,7 @@ def holds_message(unit: bytes, wanted: int) -> bool:
   unit, place = unit.replace(b"\0\0\3", b"\0\0"), 0
   while place + 2 < len(unit):
     told = []
-    for _ in range(
-      2
-    ):  # kind and size, each the sum of bytes up to one below 255
+    for _ in range(2):  # kind and size: sums of bytes up to one below 255
       value = 0
       while place < len(unit) and unit[place] == 255:
         value, place = value + 255, place + 1
