@@ -9,13 +9,13 @@ of frames, and found anew where a file has been written since.
 import collections
 import dataclasses
 import io
-import os
 import threading
 import zlib
 from collections.abc import Hashable
 
 import numpy as np
 
+from sigma_jax.data import storage
 from sigma_jax.data.pairing import Pairing
 from sigma_jax.data.views import View
 
@@ -80,6 +80,5 @@ def key_of(path: str, file: str | io.BytesIO) -> Hashable:
     file: what `readable` gave.
   """
   if isinstance(file, str):
-    status = os.stat(file)
-    return path, status.st_size, status.st_mtime_ns
+    return path, storage.stamp(file)
   return path, zlib.crc32(file.getvalue())
