@@ -69,12 +69,8 @@ def examine(job: Job) -> Finding:
   try:
     if job.row >= 0:
       return _record(job)
-    if job.is_mask:
-      found = _mask(job.path)
-    elif stills.is_still(job.path):
-      found = _still(job.path)
-    else:
-      found = _video(job)
+    image = _mask if job.is_mask else _still
+    found = image(job.path) or _video(job)
     size = os.path.getsize(job.path)
   except DecodeError as error:
     return Finding(error.reason)
@@ -155,10 +151,13 @@ def _video(job: Job) -> Finding:
   )
 
 
-def _still(path: str) -> Finding:
+def _still(path: str) -> Finding | None:
+  """None: it is a video."""
   start = time.perf_counter()
-  with stills.Still(path) as image:
-    height, width = image.read(np.zeros(1, np.int64)).shape[1:3]
+  still = stills.opened(path)
+  if still is None:
+    return None
+  height, width = still.read(np.zeros(1, np.int64)).shape[1:3]
   seconds = time.perf_counter() - start
   with PIL.Image.open(path) as image:
     codec = image.format

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import stat
+from collections.abc import Callable, Iterator
 
 import av
 import numpy as np
@@ -77,22 +78,53 @@ def _check_size(path: str, size: int) -> None:
     )
 
 
+def opened(file: str | io.BytesIO, timeout: float):
+  """Opens what `readable` gave: an av.container.InputContainer."""
+  if isinstance(file, str):
+    # With a folder before it, FFmpeg takes no name for one of its protocols.
+    file = os.path.join(os.curdir, file)
+  else:
+    file = io.BytesIO(file.getvalue())  # of its own place; nothing is copied
+  # Some HMDB51 files carry metadata that are not UTF-8.
+  return av.open(file, metadata_errors="ignore", timeout=timeout)
+
+
+@contextlib.contextmanager
+def ranges(file: str | io.BytesIO) -> Iterator[Callable[[int, int], bytes]]:
+  """Reads what `readable` gave, from a place on, so many bytes."""
+  if isinstance(file, str):
+    opened_file = storage.open_ranges(file)
+    try:
+      yield opened_file.read
+    finally:
+      opened_file.close()
+  else:
+    content = file.getvalue()
+    yield lambda begin, size: content[begin : begin + size]
+
+
 def video_stream(path: str, container: av.container.InputContainer):
-  """The first video stream; DecodeError if there is none to be decoded."""
-  for stream in container.streams.video:
-    # The cover picture of a song counts as video to FFmpeg.
-    if not stream.disposition & Disposition.attached_pic:
-      if stream.codec_context is None:
-        raise DecodeError(path, "damaged header, or a codec nobody knows")
-      return stream
-  raise DecodeError(path, "no video stream in it")
+  """The video stream that players show; DecodeError if none can be decoded.
 
-
-def stated_packets(container, stream) -> int:
-  """Packets that the index of an MP4 or MOV lists; 0 elsewhere."""
-  if "mp4" not in container.format.name.split(","):
-    return 0
-  return len(stream.index_entries)
+  That is the one marked as default, no single picture if there is any other,
+  and of several FFmpeg's choice (av_find_best_stream). The cover picture of a
+  song, which counts as video to FFmpeg, is none.
+  """
+  streams = [
+    stream
+    for stream in container.streams.video
+    if not stream.disposition & Disposition.attached_pic
+  ]
+  if not streams:
+    raise DecodeError(path, "no video stream in it")
+  marked = [s for s in streams if s.disposition & Disposition.default]
+  streams = marked or streams
+  streams = [s for s in streams if s.frames != 1] or streams
+  best = container.streams.best("video")
+  stream = best if best in streams else streams[0]
+  if stream.codec_context is None:
+    raise DecodeError(path, "damaged header, or a codec nobody knows")
+  return stream
 
 
 def stated_seconds(container, stream) -> float | None:
@@ -114,22 +146,6 @@ def stated_seconds(container, stream) -> float | None:
 def even_times(indices: np.ndarray, fps: float) -> np.ndarray:
   """Seconds at which frames are shown: [n]; zeros if fps is 0, not known."""
   return np.asarray(indices) / fps if fps else np.zeros(len(indices))
-
-
-def is_whole_avi(path: str, size: int) -> bool:
-  """Whether an AVI file of `size` bytes is as long as its parts say."""
-  file, place = storage.open_ranges(path), 0
-  try:
-    while place < size:
-      head = file.read(place, 8)
-      length = int.from_bytes(head[4:], "little")
-      if head[:4] != b"RIFF" or not length:
-        break  # something else behind it; or nobody knew the length
-      place += 8 + length
-      place += place % 2
-  finally:
-    file.close()
-  return 0 < place <= size + 1
 
 
 @contextlib.contextmanager

@@ -1,10 +1,10 @@
 """Frames of one video file, exact to the frame and in bounded time.
 
-Frames are counted as a full sequential decode outputs them. The compressed
-packets are read and kept as far as they are needed and frames found among them
-by timestamp. Decoding goes from a key frame to the last frame wanted of its
-group, and on to the next group that is needed. Where packets and frames do not
-pair up (AVI, old codecs) the frames are counted by decoding instead.
+Frame i is frame i of a full sequential decode. Where the packets' headers tell
+which of them holds it (`packets`), decoding goes from a key frame to the last
+frame wanted of its group, and on to the next group that is needed. Where they
+do not, the file is decoded once to count its frames (`index`), and each clip
+from the start to its last frame.
 """
 
 import dataclasses
@@ -14,18 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import av
 import numpy as np
-from av.codec.context import ThreadType
 
-from sigma_jax.data import deadline
-from sigma_jax.data.containers import (
-  DecodeError,
-  even_times,
-  one_error,
-  readable,
-  video_stream,
-)
+from sigma_jax.data import containers, deadline, decoder, index
+from sigma_jax.data.containers import DecodeError, one_error
 from sigma_jax.data.packets import Packets
 from sigma_jax.data.pixels import BoxOf, Pixels, arranged, check_size
+from sigma_jax.data.views import View
 
 # Seconds that a call into FFmpeg may go on past a file's timeout. The slowest
 # one seen took 2 (8K frames).
@@ -38,9 +32,11 @@ class VideoInfo:
 
   Attributes:
     num_frames: frames that a sequential decode gives.
-    width: as stored, pixels; decoded frames are turned as metadata asks.
+    width: of the first frame as stored, pixels; frames come turned as metadata
+      ask.
     height: as stored, pixels.
-    fps: frames a second on average; 0 where the file does not say.
+    fps: frames a second, from the first to the last of them; 0 where the file
+      does not say.
     codec: FFmpeg's name, such as h264.
   """
 
@@ -75,8 +71,8 @@ class Clip:
     self.path = path
     self._timeout = timeout
     self._deadline = time.monotonic() + timeout
-    self._packets, self._container = None, None
-    self._stamps = None  # of the first frames, in the order shown, once read
+    self._packets, self._container, self._spare = None, None, None
+    self._index, self._view = None, None
     try:
       self._bounded(self._open)
     except DecodeError:
@@ -91,10 +87,11 @@ class Clip:
 
   def close(self) -> None:
     """Frees the file and its memory; twice does no harm."""
-    self._packets, self._stream = None, None
-    if self._container is not None:
-      self._container.close()
-      self._container = None
+    self._packets, self._stream, self._context = None, None, None
+    for container in (self._container, self._spare):
+      if container is not None:
+        container.close()
+    self._container = self._spare = None
 
   def read(
     self,
@@ -130,37 +127,33 @@ class Clip:
         self.path, f"frame {indices.max()} wanted of {self.num_frames}"
       )
     places, order = np.unique(indices, return_inverse=True)
-    pixels = Pixels(self.path, len(places), box_of, size, antialias)
+    pixels = Pixels(len(places), box_of, size, antialias, self._view_of)
     self._bounded(lambda: self._read(places.tolist(), pixels))
     return arranged(pixels.frames, order, box_of)
 
   def times(self, indices: np.ndarray) -> np.ndarray:
-    """As `sources.Video.times`: the file's timestamps.
+    """As `sources.Video.times`: what the file's packets carry."""
+    if self._index is None:
+      return self._packets.seconds()[indices]
+    return self._index.times[indices]
 
-    Where packets and frames do not pair up (AVI, old codecs), the average rate.
-    """
-    if self._stamps is None:
-      return even_times(indices, self.info.fps)
-    stamps = np.asarray(self._stamps)
-    return (stamps[indices] - stamps[0]) * float(self._stream.time_base)
-
-  def frames(self) -> Iterator[av.VideoFrame]:
-    """All frames in turn, as decoded: not turned, not kept.
+  def frames(self) -> Iterator[tuple[av.VideoFrame, View]]:
+    """All frames in turn, as decoded, and how they are to be shown.
 
     Raises:
       DecodeError: one of them cannot be had in time.
     """
     with one_error(self.path, "damaged: its frames cannot be decoded"):
-      keys = self._packets.stamps(self.num_frames - 1)
-      decoded = self._decode(self._packets.all())
-      decoded = _stamped(decoded) if keys else enumerate(decoded)
-      for place, key in enumerate(keys or range(self.num_frames)):
+      if self._index is None:
+        keys = self._packets.frames(self.num_frames - 1).tolist()
+        decoded = ((frame.pts, frame) for frame in self._from_start())
+      else:
+        keys, decoded = range(self.num_frames), enumerate(self._from_start())
+      for place, key in enumerate(keys):
         frame = next((f for found, f in decoded if found == key), None)
-        if frame is None or frame.is_corrupt:
-          raise DecodeError(
-            self.path, f"frame {place} of {self.num_frames} does not decode"
-          )
-        yield frame
+        if frame is None:
+          raise self._no_frame(place)
+        yield frame, self._view_of(frame)
 
   def _bounded(self, call: Callable[[], None]) -> None:
     """Makes a call; leaves it behind if it does not notice the deadline."""
@@ -169,7 +162,8 @@ class Clip:
       deadline.within(left + _GRACE, call)
     except deadline.Overdue as error:
       # The call may still use them: closing is its business now.
-      self._packets = self._stream = self._container = None
+      self._packets = self._stream = self._context = None
+      self._container = self._spare = None
       raise DecodeError(
         self.path,
         f"stalled: no answer within {_GRACE:g} s of the timeout of "
@@ -177,32 +171,56 @@ class Clip:
       ) from error
 
   def _open(self) -> None:
-    file = readable(self.path)
+    file = containers.readable(self.path)
     with one_error(
       self.path, "not a readable video: damaged, cut short or no video at all"
     ):
       self._inspect(file)
 
   def _inspect(self, file: str | io.BytesIO) -> None:
-    # Some HMDB51 files carry metadata that are not UTF-8.
-    self._container = container = av.open(
-      file, metadata_errors="ignore", timeout=self._timeout
-    )
-    self._stream = stream = video_stream(self.path, container)
-    context = stream.codec_context
-    context.thread_count, context.thread_type = 1, ThreadType.NONE
+    self._file = file
+    self._container = container = containers.opened(file, self._timeout)
+    self._stream = stream = containers.video_stream(self.path, container)
+    self._context = context = decoder.prepared(stream)
+    self._fresh = True  # no packet has gone through the decoder
     self._codec = context.codec.canonical_name
+    self._held = context.reorder_depth
     check_size(self.path, context.width, context.height)
-    self._packets = Packets(self.path, container, stream, self._check_time)
-    self.num_frames = self._packets.num_frames
-    if self.num_frames is None:
-      self.num_frames = sum(1 for _ in self._decode(self._packets.read))
-    if not self.num_frames:
-      raise DecodeError(self.path, "no frame of it decodes")
-    fps = self._packets.rate(stream)
-    self.info = VideoInfo(
-      self.num_frames, context.width, context.height, fps, self._codec
+    self._stated = context.width, context.height
+    key = index.key_of(self.path, file)
+    known = index.recall(key)
+    self._packets = packets = Packets(
+      self.path, file, container, stream, self._check_time, known
     )
+    if packets.num_frames is None:
+      known = known if isinstance(known, index.Index) else self._make_index()
+      self._index = known
+      self._view, times = self._index.view, self._index.times
+      self._stated = self._view.width, self._view.height
+      self.num_frames, fps = len(times), packets.stated_rate()
+      if times[-1] > 0:
+        fps = (len(times) - 1) / float(times[-1])
+    else:
+      self.num_frames, fps = packets.num_frames, packets.rate()
+    index.keep(key, self._index or packets.pairing)
+    self.info = VideoInfo(self.num_frames, *self._stated, fps, self._codec)
+
+  def _make_index(self) -> index.Index:
+    """Decodes everything, keeping nothing but when each frame is shown."""
+    numbers, view, at_start = [], None, 0
+    for frame in self._from_start():
+      if view is None:
+        view, at_start = View.of(frame), self._refused
+      numbers.append(-1 if frame.pts is None else frame.pts)
+    if view is None:
+      raise DecodeError(self.path, "no frame of it decodes")
+    check_size(self.path, view.width, view.height)
+    # Those at the start lack a key frame before them: nothing is damaged.
+    if self._refused - at_start > len(numbers):
+      raise DecodeError(
+        self.path, f"damaged: {self._refused} of its packets do not decode"
+      )
+    return index.Index(self._packets.seconds(np.array(numbers)), view)
 
   def _read(self, places: list[int], pixels: Pixels) -> None:
     """Fills in the frames at increasing places."""
@@ -210,53 +228,87 @@ class Clip:
       self._find(places, pixels)
 
   def _find(self, places: list[int], pixels: Pixels) -> None:
-    self._stamps = stamps = self._packets.stamps(places[-1])
-    if stamps is None:
-      keys = places
-      pixels.pick(enumerate(self._decode(self._packets.all())), keys)
-    else:
-      keys = [stamps[place] for place in places]
+    if self._index is None:
+      keys = self._packets.frames(places[-1])[places].tolist()
       for packets in self._packets.stretches(set(keys)):
-        pixels.pick(_stamped(self._decode(packets, set(keys))), keys)
+        pixels.pick(self._of(packets, set(keys)), keys)
       if pixels.lacking(keys):
         # Some streams' key frames do not stand alone: from the very start.
-        pixels.pick(_stamped(self._decode(self._packets.all())), keys)
+        pixels.pick(((f.pts, f) for f in self._from_start()), keys)
+    else:
+      keys = places
+      pixels.pick(enumerate(self._from_start()), keys)
     lacking = pixels.lacking(keys)
     if lacking:
-      place = places[keys.index(lacking[0])]
-      raise DecodeError(
-        self.path, f"frame {place} of {self.num_frames} does not decode"
-      )
+      raise self._no_frame(places[keys.index(lacking[0])])
 
-  def _decode(
-    self, packets: list[av.Packet], wanted: set[int] | None = None
-  ) -> Iterator[av.VideoFrame]:
-    """Frames of packets in turn, in the order they are shown.
+  def _no_frame(self, place: int) -> DecodeError:
+    return DecodeError(
+      self.path, f"frame {place} of {self.num_frames} does not decode"
+    )
 
-    With `wanted`, H.264 frames that no other frame needs are left out unless
-    their stamp is in it: half the work for the usual clip. What is decoded is
-    decoded in full: leaving out the loop filter would change the frames that
-    are predicted from it.
+  def _view_of(self, frame: av.VideoFrame) -> View:
+    """How all frames are shown: as the first one, not as any of the others."""
+    if self._view is None:
+      size = frame.width, frame.height
+      self._view = View.of(frame)
+      if self._packets.oriented or size != self._stated:
+        with containers.opened(self._file, self._timeout) as container:
+          stream = container.streams[self._stream.index]
+          first = next(self._decoded(decoder.prepared(stream)), frame)
+          self._view = View.of(first)
+      check_size(self.path, self._view.width, self._view.height)
+    return self._view
+
+  def _of(
+    self, packets: list[av.Packet], wanted: set[int]
+  ) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Frames of a stretch of packets, and which packet each is of.
+
+    H.264 frames that no other frame needs are left out unless wanted: half the
+    work for the usual clip. What is decoded is decoded in full: leaving out the
+    loop filter would change the frames that are predicted from it.
     """
     context = self._stream.codec_context
     if context.is_open:
       context.flush_buffers()
-    context.skip_frame = "DEFAULT"
-    skip = wanted is not None and self._codec == "h264"
-    for packet in packets:
+    self._fresh, context.reorder_depth = False, self._held
+    for packet in [*packets, None]:
+      if packet is not None:
+        self._check_time()
+      if packet is not None and self._codec == "h264":
+        needed = packet.pts in wanted
+        context.skip_frame = "DEFAULT" if needed else "NONREF"
+      for frame in decoder.frames_of(context, packet) or ():
+        yield frame.pts, frame
+
+  def _from_start(self) -> Iterator[av.VideoFrame]:
+    """All frames in the decoder's order.
+
+    By a decoder that has seen nothing yet: what it has learnt of a stream
+    changes which frames it gives of the beginning.
+    """
+    context = self._context
+    if not self._fresh:
+      if self._spare is not None:
+        self._spare.close()
+      self._spare = containers.opened(self._file, self._timeout)
+      context = decoder.prepared(self._spare.streams[self._stream.index])
+    self._fresh = False
+    return self._decoded(context)
+
+  def _decoded(self, context) -> Iterator[av.VideoFrame]:
+    """All frames; counts what the decoder refuses on the way."""
+    self._refused = 0
+    for packet in [*self._packets.all(), None]:
       self._check_time()
-      if skip:
-        context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-      yield from context.decode(packet)
-    yield from context.decode(None)
+      frames = decoder.frames_of(context, packet)
+      self._refused += frames is None
+      yield from frames or ()
 
   def _check_time(self) -> None:
     if time.monotonic() > self._deadline:
       raise DecodeError(self.path, f"timeout after {self._timeout:g} s")
-
-
-def _stamped(frames: Iterator) -> Iterator[tuple[int, av.VideoFrame]]:
-  return ((frame.pts, frame) for frame in frames)
 
 
 def probe(path: str, timeout: float = 30.0) -> VideoInfo:

@@ -16,7 +16,10 @@ from sigma_jax.data import (
   transforms,
 )
 from sigma_jax.data.containers import DecodeError, one_error
-from sigma_jax.data.record_format import SEGMENT
+from sigma_jax.data.pixels import fitted
+from sigma_jax.data.record_format import MICROSECONDS, SEGMENT
+from sigma_jax.data.sources import Video
+from sigma_jax.data.views import View
 
 # For frames that become smaller; the flags as in transforms.py.
 _SHRINK = (
@@ -73,14 +76,14 @@ class Encoded:
 def encode(job: Job) -> Encoded:
   """Reads a file and encodes all its frames; what is wrong is in the result."""
   try:
-    if stills.is_still(job.file):
-      with stills.Still(job.file) as still:
-        frame = av.VideoFrame.from_ndarray(still.read([0])[0], format="rgb24")
-      return Encoded(_records(job, iter([frame]), 1), 1)
+    still = stills.opened(job.file)
+    if still is not None:
+      frame = av.VideoFrame.from_ndarray(still.read([0])[0], format="rgb24")
+      view = View(frame.width, frame.height)
+      return Encoded(_records(job, iter([(frame, view)]), still), 1)
     with decode.Clip(job.file, job.timeout) as clip:
-      count, fps = clip.num_frames, clip.info.fps
-      records = _records(job, clip.frames(), count)
-    return Encoded(records, count, fps)
+      records = _records(job, clip.frames(), clip)
+      return Encoded(records, clip.num_frames, clip.info.fps)
   except DecodeError as error:
     return Encoded(reason=error.reason)
   except errors.UserError as error:  # a path that nothing here can read
@@ -88,18 +91,22 @@ def encode(job: Job) -> Encoded:
 
 
 def _records(
-  job: Job, frames: Iterator[av.VideoFrame], count: int
+  job: Job, frames: Iterator[tuple[av.VideoFrame, View]], video: Video
 ) -> tuple[bytes, ...]:
-  records, images = [], []
+  """Of all frames of a video."""
+  records, images, count = [], [], video.num_frames
   for number, frame in enumerate(_upright(job, frames), 1):
     with one_error(job.file, "cannot be encoded"):
       images.append(jpeg.encode(frame, job.quality))
     if len(images) == SEGMENT or number == count:
+      first = number - len(images)
+      times = video.times(np.arange(first, number))
       records.append(
         record_format.encode(
           images,
           row=job.row,
-          first=number - len(images),
+          first=first,
+          times=np.rint(times * MICROSECONDS).astype(int).tolist(),
           count=count,
           label=job.label,
           file=job.file,
@@ -109,16 +116,15 @@ def _records(
   return tuple(records)
 
 
-def _upright(job: Job, frames: Iterator[av.VideoFrame]) -> Iterator[np.ndarray]:
+def _upright(
+  job: Job, frames: Iterator[tuple[av.VideoFrame, View]]
+) -> Iterator[np.ndarray]:
   """RGB frames, turned and made smaller: uint8 [h, w, 3] each."""
-  reformatter, form = VideoReformatter(), None
-  for frame in frames:
-    found = (frame.width, frame.height, frame.rotation)
-    if form not in (None, found):
-      raise DecodeError(job.file, "its frames change size")
-    form = found
+  reformatter, scaler = VideoReformatter(), VideoReformatter()
+  for frame, view in frames:
+    frame = fitted(frame, view, scaler)
     width, height = _smaller(frame.width, frame.height, job.short_side)
-    if (width, height) == found[:2]:
+    if (width, height) == (frame.width, frame.height):
       rgb = transforms.to_rgb(frame, reformatter)
     else:
       rgb = reformatter.reformat(
@@ -129,8 +135,7 @@ def _upright(job: Job, frames: Iterator[av.VideoFrame]) -> Iterator[np.ndarray]:
         interpolation=_SHRINK,
         threads=1,
       ).to_ndarray()
-    # Counter-clockwise, as np.rot90.
-    yield np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90) % 4))
+    yield np.ascontiguousarray(view.show(rgb))
 
 
 def _smaller(width: int, height: int, short_side: int) -> tuple[int, int]:

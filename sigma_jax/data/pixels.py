@@ -8,6 +8,7 @@ from av.video.reformatter import VideoReformatter
 
 from sigma_jax.data import transforms
 from sigma_jax.data.containers import DecodeError
+from sigma_jax.data.views import View
 
 _MAX_PIXELS = 7680 * 4320  # of one frame: beyond 8K a header is not believed
 
@@ -52,24 +53,23 @@ class Pixels:
 
   def __init__(
     self,
-    path: str,
     count: int,
     box_of: BoxOf | Sequence[BoxOf] | None,
     size: int,
     antialias: bool,
+    view_of: Callable[[av.VideoFrame], View],
   ):
-    """For `count` frames; path for messages, the rest as `Clip.read`."""
+    """For `count` frames; box_of, size and antialias as `Clip.read`.
+
+    `view_of` is given one of them and says how all of them are shown.
+    """
     self.frames = None
-    self._path, self._count = path, count
+    self._count, self._view_of, self._view = count, view_of, None
     self._box_of, self._size, self._antialias = box_of, size, antialias
-    self._form, self._taken = None, set()
+    self._taken, self._scaler = set(), VideoReformatter()
 
   def pick(self, frames: Iterable[tuple[int, av.VideoFrame]], keys: list[int]):
-    """Takes the frames with these keys, in their order, as far as they come.
-
-    Raises:
-      DecodeError: one of them is damaged, or not of the first one's size.
-    """
+    """Takes the frames with these keys, in their order, as far as they come."""
     places = {key: place for place, key in enumerate(keys)}
     for key, frame in frames:
       if key in places and key not in self._taken:
@@ -83,35 +83,34 @@ class Pixels:
     return [key for key in keys if key not in self._taken]
 
   def _put(self, place: int, frame: av.VideoFrame) -> None:
-    if frame.is_corrupt:
-      raise DecodeError(self._path, "a frame is damaged")
-    # Counter-clockwise, as np.rot90.
-    turns = round(frame.rotation / 90) % 4
-    form = (frame.width, frame.height, turns)
-    if self._form is None:
-      check_size(self._path, frame.width, frame.height)
-      self._form, self._convert = form, self._conversion(*form)
-    elif form != self._form:
-      raise DecodeError(self._path, "its frames change size")
-    cuts = [np.rot90(cut, turns) for cut in self._convert(frame)]
+    if self._view is None:
+      self._view = self._view_of(frame)
+      self._convert = self._conversion()
+    frame = fitted(frame, self._view, self._scaler)
+    cuts = [self._view.show(cut) for cut in self._convert(frame)]
     if self.frames is None:
       shape = (len(cuts), self._count, *cuts[0].shape)
       self.frames = np.empty(shape, np.uint8)
     for cut, frames in zip(cuts, self.frames, strict=True):
       frames[place] = cut
 
-  def _conversion(self, width: int, height: int, turns: int) -> Callable:
+  def _conversion(self) -> Callable:
     """A function from a frame to the pixels of each box, as stored."""
     if self._box_of is None:
       reformatter = VideoReformatter()
       return lambda frame: [transforms.to_rgb(frame, reformatter)]
-    if turns % 2:
-      width, height = height, width
-    boxes = [
-      transforms.turned_box(box, turns, width, height)
-      for box in boxes_of(self._box_of, width, height)
-    ]
+    boxes = boxes_of(self._box_of, *self._view.shown_size)
+    boxes = [self._view.stored_box(box) for box in boxes]
     return transforms.FrameCutter(boxes, self._size, self._antialias)
+
+
+def fitted(
+  frame: av.VideoFrame, view: View, scaler: VideoReformatter
+) -> av.VideoFrame:
+  """A frame in the view's size: scaled, where the video changes its size."""
+  if (frame.width, frame.height) == (view.width, view.height):
+    return frame
+  return transforms.scaled(frame, view.width, view.height, scaler)
 
 
 def check_size(path: str, width: int, height: int) -> None:

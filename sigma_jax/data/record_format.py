@@ -16,6 +16,7 @@ from sigma_jax.data import tf_example
 # Frames in a record. At 17 kB a frame a clip of 61 frames reads 1.6 MB in
 # three requests, of 4.3 MB that 10 s take.
 SEGMENT = 32
+MICROSECONDS = 1_000_000  # in a second; in which times of frames are stored
 INDEX = "index.npz"  # written last: its presence says that the folder is whole
 PLAN = "prepare.json"
 REJECTED = "rejected.jsonl"
@@ -110,6 +111,7 @@ def encode(
   *,
   row: int,
   first: int,
+  times: Sequence[int],
   count: int,
   label: int,
   file: str,
@@ -120,6 +122,7 @@ def encode(
     frames: up to SEGMENT JPEGs.
     row: of the manifest.
     first: number of the first of them in the video.
+    times: when each is shown, microseconds after the video's first frame.
     count: frames of the video.
     label: of the video.
     file: its name.
@@ -130,6 +133,7 @@ def encode(
       "checksums": [np.array([zlib.crc32(f) for f in frames], "<u4").tobytes()],
       "row": [row],
       "first": [first],
+      "times": times,
       "num_frames": [count],
       "label": [label],
       "file": [file.encode("utf-8", "surrogateescape")],
@@ -137,8 +141,12 @@ def encode(
   )
 
 
-def frames_of(record: memoryview, first: int) -> tuple[list, np.ndarray]:
-  """JPEGs and their CRC-32 of a record that has to start with frame `first`.
+def frames_of(
+  record: memoryview, first: int
+) -> tuple[list, np.ndarray, list[int]]:
+  """JPEGs, their CRC-32 and times of a record that starts with frame `first`.
+
+  There are no times in records of before these were stored.
 
   Raises:
     ValueError: it does not, or is damaged.
@@ -151,4 +159,4 @@ def frames_of(record: memoryview, first: int) -> tuple[list, np.ndarray]:
     raise ValueError(f"a record without {error}") from error
   if found != first or 4 * len(frames) != len(sums):
     raise ValueError(f"a record of frame {found} where {first} should be")
-  return frames, np.frombuffer(sums, "<u4")
+  return frames, np.frombuffer(sums, "<u4"), features.get("times", [])

@@ -22,7 +22,13 @@ from sigma_jax.data import (
   transforms,
 )
 from sigma_jax.data.containers import DecodeError, even_times, one_error
-from sigma_jax.data.record_format import INDEX, PLAN, SEGMENT, Index
+from sigma_jax.data.record_format import (
+  INDEX,
+  MICROSECONDS,
+  PLAN,
+  SEGMENT,
+  Index,
+)
 
 
 def is_prepared(path: str) -> bool:
@@ -191,20 +197,33 @@ class Record:
     return pixels.arranged(frames, order, box_of)
 
   def times(self, indices: np.ndarray) -> np.ndarray:
-    """As `sources.Video.times`, by the average rate."""
-    return even_times(indices, self._fps)
+    """As `sources.Video.times`; by the average rate where none are stored."""
+    places, order = np.unique(indices, return_inverse=True)
+    times = []
+    with self._one_error("damaged"):
+      for place in places.tolist():
+        segment, offset = divmod(place, SEGMENT)
+        stored = self._segment(segment)[2]
+        if not stored:
+          return even_times(indices, self._fps)
+        times.append(stored[offset] / MICROSECONDS)
+    return np.array(times)[order]
 
   def _image(self, place: int) -> memoryview:
     """The JPEG of one frame, checked."""
     segment, offset = divmod(place, SEGMENT)
-    if segment not in self._segments:
-      self._segments[segment] = self._read_segment(segment)
-    images, sums = self._segments[segment]
+    images, sums, _ = self._segment(segment)
     if offset >= len(images) or zlib.crc32(images[offset]) != sums[offset]:
       raise ValueError(f"frame {place} is not what was written")
     return images[offset]
 
-  def _read_segment(self, segment: int) -> tuple[list, list[int]]:
+  def _segment(self, segment: int) -> tuple[list, np.ndarray, list[int]]:
+    """What `record_format.frames_of` tells of a segment, read once."""
+    if segment not in self._segments:
+      self._segments[segment] = self._read_segment(segment)
+    return self._segments[segment]
+
+  def _read_segment(self, segment: int) -> tuple[list, np.ndarray, list[int]]:
     if time.monotonic() > self._deadline:
       raise DecodeError(self._name, f"timeout after {self._timeout:g} s")
     begin, end = self._places[segment].tolist()

@@ -109,9 +109,7 @@ class Files:
 
   def open(self, row: int, timeout: float) -> Video:
     path = self.files[row]
-    if stills.is_still(path):
-      return stills.Still(path)
-    return decode.Clip(path, timeout)
+    return stills.opened(path) or decode.Clip(path, timeout)
 
   def identify(self, row: int) -> list:
     """As `Source.identify`; looks at the local file."""

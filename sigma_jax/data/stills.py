@@ -10,12 +10,43 @@ from sigma_jax.data import pixels, transforms
 from sigma_jax.data.containers import DecodeError, readable
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_VIDEOS = ("PNG", "GIF")  # Pillow's names; FFmpeg reads all their frames
+_MOVING = (*_VIDEOS, "WEBP", "AVIF")
 _MAX_PIXELS = 16384 * 16384  # beyond it a header is not believed
 
 
-def is_still(path: str) -> bool:
-  """Whether a file is an image, by its name."""
-  return pathlib.PurePath(path).suffix.lower() in _SUFFIXES
+def opened(path: str) -> "Still | None":
+  """An image; None: it is a video, which an animated PNG or GIF is too.
+
+  What is an image, its name says.
+
+  Raises:
+    DecodeError: as Still does, and for animations of other kinds.
+  """
+  if pathlib.PurePath(path).suffix.lower() not in _SUFFIXES:
+    return None
+  try:
+    return Still(path)
+  except Animation as animation:
+    if animation.format in _VIDEOS:
+      return None
+    raise
+
+
+class Animation(DecodeError):
+  """An image of several frames.
+
+  Attributes:
+    format: Pillow's name of it.
+  """
+
+  def __init__(self, path: str, format_name: str):
+    super().__init__(
+      path,
+      f"an animated {format_name}, which is neither a still image nor read as "
+      "a video; make it an mp4",
+    )
+    self.format = format_name
 
 
 class Still:
@@ -27,11 +58,15 @@ class Still:
     """Reads and decodes the image.
 
     Raises:
-      DecodeError: missing, empty, damaged, of absurd size, or no image.
+      DecodeError: missing, empty, damaged, of absurd size, no image, or several
+        (Animation).
     """
     file = readable(path)
     try:
       with PIL.Image.open(file) as image:
+        # Cameras put several pictures into one JPEG, of which the first counts.
+        if image.format in _MOVING and image.is_animated:
+          raise Animation(path, image.format)
         if not 0 < image.width * image.height <= _MAX_PIXELS:
           raise DecodeError(
             path, f"absurd size: {image.width} x {image.height} pixels"

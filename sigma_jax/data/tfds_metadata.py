@@ -37,6 +37,7 @@ def write(folder: str, index: Index) -> None:
       "checksums": tfds.features.Text(),
       "row": number,
       "first": number,
+      "times": tfds.features.Sequence(np.int64),
       "num_frames": number,
       "label": number,
       "file": tfds.features.Text(),

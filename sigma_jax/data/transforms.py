@@ -191,17 +191,10 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
   return reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
 
 
-def turned_box(box: Box, turns: int, width: int, height: int) -> Box:
-  """Where a box of the upright frame lies in the frame as stored.
-
-  Args:
-    box: of the upright frame.
-    turns: quarters, counter-clockwise, that turn the stored frame upright.
-    width: of the upright frame, pixels.
-    height: of the upright frame, pixels.
-  """
-  for _ in range(turns):
-    x, y, box_width, box_height = box
-    box = (height - y - box_height, x, box_height, box_width)
-    width, height = height, width
-  return box
+def scaled(
+  frame: av.VideoFrame, width: int, height: int, reformatter: VideoReformatter
+) -> av.VideoFrame:
+  """A whole frame in another size, pixels; bilinear, antialiased."""
+  return reformatter.reformat(
+    frame, width=width, height=height, interpolation=_FILTER, threads=1
+  )

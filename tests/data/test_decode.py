@@ -174,7 +174,7 @@ def test_an_index_of_other_packets_is_not_believed(write_video, tmp_path):
   path = write_video(tmp_path / "video.mp4")
   expected = sequential(path)
   with Clip(path, 10) as clip:
-    clip._packets._times[3] += 1
+    clip._packets._listed[3] += 1
     found = clip.read(np.array([4, 20]))
     assert len(clip._packets.read) == 30
   np.testing.assert_array_equal(found, expected[[4, 20]])

@@ -266,7 +266,13 @@ def test_a_shard_that_was_damaged_meanwhile_is_written_again(tmp_path):
 
   def encoded(row):
     record = record_format.encode(
-      [b"jpeg"], row=row, first=0, count=1, label=row, file=rows.files[row]
+      [b"jpeg"],
+      row=row,
+      first=0,
+      times=[0],
+      count=1,
+      label=row,
+      file=rows.files[row],
     )
     return Encoded((record,), 1)
 

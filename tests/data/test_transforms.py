@@ -258,15 +258,3 @@ def test_one_cutter_takes_frames_of_several_kinds():
   cuts = [cutter(frame)[0] for frame in frames]
   np.testing.assert_array_equal(cuts[0], cuts[2])
   assert (cuts[0] != cuts[1]).any()
-
-
-@pytest.mark.parametrize("turns", range(4))
-def test_a_turned_box_cuts_the_same_pixels(turns):
-  stored = np.arange(7 * 11).reshape(7, 11)
-  upright = np.rot90(stored, turns)
-  height, width = upright.shape
-  x, y, w, h = 2, 1, 3, 4
-  wanted = upright[y : y + h, x : x + w]
-  x, y, w, h = transforms.turned_box((x, y, w, h), turns, width, height)
-  found = np.rot90(stored[y : y + h, x : x + w], turns)
-  np.testing.assert_array_equal(found, wanted)
