@@ -10,7 +10,7 @@ import numpy as np
 
 from sigma_jax import errors, files, settings
 from sigma_jax.evaluate import confusion, dense, frozen, predictions, verdicts
-from sigma_jax.interop import store
+from sigma_jax.interop import runs, store
 from sigma_jax.tasks import reading
 from sigma_jax.train import (
   checksums,
@@ -60,6 +60,7 @@ def run(
     train, held = labels.take(train, kept), labels.take(train, chosen)
   reading.warn_unseen(config.data.val, train.values, val.values, val.names)
   params, frozen_params = _train(task, model, train, workdir, profile_steps)
+  runs.write_class_names(workdir, train.names)
   judge = functools.partial(_judge, task, params, frozen_params, workdir)
   head, by_rate = 0, None
   if held is not None:
