@@ -18,7 +18,12 @@ NAMES = frozenset(
   | _of("torch", "Size device bool Generator Tensor")
   | _of("torch", "float16 bfloat16 float32 float64")
   | _of("torch", "uint8 int8 int16 int32 int64 complex64")
+  | _of("torch", "ComplexFloatStorage ComplexDoubleStorage UntypedStorage")
   | _of("torch.nn.parameter", "Parameter")
+  | _of(
+    "torch._utils",
+    "_rebuild_sparse_tensor _rebuild_qtensor _rebuild_meta_tensor_no_storage",
+  )
   | _of("collections", "defaultdict deque Counter")
   | _of("_codecs", "encode")
   | _of("numpy", "dtype ndarray")

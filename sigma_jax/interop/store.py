@@ -82,11 +82,28 @@ def read(
     return _read_state_dict(source, config, given, weights, note)
   if hugging_face.is_folder(source):
     return _read_transformers(source, config, given, weights, note)
-  if not destinations.is_run(source):
-    file = deepspeed.find(source) or tensor_files.in_folder(source)
-    if file is not None:
-      return _read_state_dict(file, config, given, weights, note)
+  if file := _file_in(source):
+    return _read_state_dict(file, config, given, weights, note)
   return runs.read(source, weights, note)
+
+
+def folder_of_weights(folder: pathlib.Path) -> pathlib.Path | None:
+  """Where the files lie that `read` takes of a folder; None of a workdir.
+
+  Raises:
+    UserError: it cannot tell; see `read`.
+  """
+  if hugging_face.is_folder(folder):
+    return folder
+  file = _file_in(folder)
+  return file.parent if file else None
+
+
+def _file_in(folder: pathlib.Path) -> pathlib.Path | None:
+  """The state dict's file in a folder that is no workdir."""
+  if destinations.is_run(folder):
+    return None
+  return deepspeed.find(folder) or tensor_files.in_folder(folder)
 
 
 def with_table(model: Model, grid: tuple[int, ...]) -> Model:
