@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.evaluate import dense
-from sigma_jax.interop import hugging_face, store
+from sigma_jax.interop import store
 from sigma_jax.settings import given
 from sigma_jax.train import workdir as workdir_lib
 
@@ -106,8 +106,8 @@ def identity(init: str) -> list:
     raise errors.UserError(f"no such checkpoint: {init}")
   if not path.is_dir():
     return [_digest(path)]
-  if hugging_face.is_folder(path):
-    files = sorted(file for file in path.iterdir() if file.is_file())
+  if folder := store.folder_of_weights(path):
+    files = sorted(file for file in folder.iterdir() if file.is_file())
     return [[file.name, _digest(file)] for file in files]
   config, step = workdir_lib.read_config(init), dense.step_of(init)
   if step is None:

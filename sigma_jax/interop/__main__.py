@@ -32,28 +32,41 @@ def _parser() -> argparse.ArgumentParser:
   )
   add = commands.add_parser("import", help="a checkpoint -> a workdir")
   add.add_argument(
-    "source", type=paths.argument, help=".pth, transformers folder or workdir"
+    "source",
+    type=paths.argument,
+    help=".pth, .safetensors, folder of transformers or DeepSpeed",
   )
   add.add_argument(
     "workdir", type=paths.argument, help="made; `--config.init=` takes it"
   )
-  add.add_argument(
-    "--config", type=paths.argument, help="configs/<name>.py it must agree with"
-  )
-  add.add_argument("--frames", type=int, default=0, help="of a clip; 16")
-  add.add_argument("--size", type=int, default=0, help="pixels; 224")
-  add.add_argument("--encoder-heads", type=int, default=0)
-  add.add_argument("--decoder-heads", type=int, default=0)
   add.set_defaults(run=_import)
   out = commands.add_parser("export", help="a workdir -> PyTorch's formats")
   out.add_argument(
-    "workdir", type=paths.argument, help="or anything that import takes"
+    "source",
+    type=paths.argument,
+    help="a workdir, or anything that import takes",
   )
   out.add_argument(
     "out", type=paths.argument, help="the .pth, or the folder for transformers"
   )
   out.add_argument("--format", choices=("pth", "hf"), required=True)
   out.set_defaults(run=_export)
+  for command in (add, out):
+    command.add_argument(
+      "--config",
+      type=paths.argument,
+      help="configs/<name>.py it must agree with",
+    )
+    command.add_argument("--frames", type=int, default=0, help="of a clip; 16")
+    command.add_argument("--size", type=int, default=0, help="pixels; 224")
+    command.add_argument("--encoder-heads", type=int, default=0)
+    command.add_argument("--decoder-heads", type=int, default=0)
+    command.add_argument(
+      "--weights",
+      choices=("last", "average"),
+      default="",
+      help="which, where both are there; of a run, what was tested",
+    )
   check = commands.add_parser("parity", help="compare with published numbers")
   check.add_argument(
     "case", type=paths.argument, nargs="+", help="CASE.json or CASE.npz"
@@ -70,28 +83,37 @@ def _note(line: str) -> None:
 
 
 def _import(args: argparse.Namespace) -> int:
-  from sigma_jax.interop import store
+  from sigma_jax.interop import destinations, store
 
-  config = store.config_file(args.config) if args.config else None
-  model = store.read(
-    args.source,
-    config=config,
-    num_frames=args.frames,
-    size=args.size,
-    encoder_heads=args.encoder_heads,
-    decoder_heads=args.decoder_heads,
-    note=_note,
-  )
+  destinations.check_workdir(args.workdir, args.source)
+  model = _read(args)
   store.write_workdir(args.workdir, model, args.source, _note)
   print(f"{model.layout.kind} model in {args.workdir}", flush=True)
   return 0
 
 
 def _export(args: argparse.Namespace) -> int:
+  from sigma_jax.interop import destinations, store
+
+  destinations.check_export(args.out, args.format, args.source)
+  store.export(_read(args), args.out, args.format, _note, args.source)
+  return 0
+
+
+def _read(args: argparse.Namespace):
   from sigma_jax.interop import store
 
-  store.export(store.read(args.workdir), args.out, args.format, _note)
-  return 0
+  config = store.config_file(args.config) if args.config else None
+  return store.read(
+    args.source,
+    config=config,
+    num_frames=args.frames,
+    size=args.size,
+    encoder_heads=args.encoder_heads,
+    decoder_heads=args.decoder_heads,
+    weights=args.weights,
+    note=_note,
+  )
 
 
 def _parity(args: argparse.Namespace) -> int:

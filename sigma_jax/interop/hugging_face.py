@@ -1,52 +1,34 @@
-"""The VideoMAE layout of Hugging Face's transformers: config and safetensors.
+"""The VideoMAE layout of Hugging Face's transformers: config and weights.
 
-Theirs are the published tensors under other names, with qkv cut into three.
 `VideoMAEForPreTraining` can hold models that predict pixels; of SIGMA's others
 it can hold the encoder (`VideoMAEModel`), and of fine-tuned ones all
 (`VideoMAEForVideoClassification`). Two norms of theirs have a fixed epsilon of
 1e-5, `fc_norm` and the decoder's, where ours and the published models have
 1e-6: features are the same, logits almost (below 1e-4, tested).
 
-Source: transformers/models/videomae (4.x and 5.x; biases are stored under the
-names of 4.x, which 5.x renames on loading).
+Source: transformers/models/videomae (4.x and 5.x).
 """
 
 import json
 import pathlib
-import re
-
-import numpy as np
+from collections.abc import Callable
+from typing import Any
 
 from sigma_jax import errors, files, settings
-from sigma_jax.interop import foreign, published
+from sigma_jax.interop import (
+  foreign,
+  published,
+  tensor_files,
+  transformers_names,
+)
 from sigma_jax.interop import layout as layout_lib
+from sigma_jax.models import vit
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-Tensors = dict[str, np.ndarray]
+# How clips are made to fit; without it transformers takes other colours' means.
+PREPROCESSOR = "preprocessor_config.json"
+Note = Callable[[str], None]
 
-# Published name -> theirs, inside a block.
-_BLOCK = {
-  "norm1": "layernorm_before",
-  "norm2": "layernorm_after",
-  "attn.q_bias": "attention.attention.q_bias",
-  "attn.v_bias": "attention.attention.v_bias",
-  "attn.proj": "attention.output.dense",
-  "mlp.fc1": "intermediate.dense",
-  "mlp.fc2": "output.dense",
-}
-_OTHERS = {
-  "encoder.patch_embed.proj": "videomae.embeddings.patch_embeddings.projection",
-  "encoder.norm": "videomae.layernorm",
-  "encoder_to_decoder": "encoder_to_decoder",
-  "mask_token": "mask_token",
-  "decoder.norm": "decoder.norm",
-  "decoder.head": "decoder.head",
-}
-_FINETUNE = {
-  "patch_embed.proj": "videomae.embeddings.patch_embeddings.projection",
-  "fc_norm": "fc_norm",
-  "head": "classifier",
-}
 _ARCHITECTURES = {
   "finetune": "VideoMAEForVideoClassification",
   "pixel": "VideoMAEForPreTraining",
@@ -64,9 +46,15 @@ _OURS = {
   "layer_norm_eps": "norm_epsilon",
 }
 
+_SIDES = ("image_size", "patch_size")
+
 
 def is_folder(path: str | pathlib.Path) -> bool:
-  """Whether `path` is a folder that transformers would load VideoMAE from."""
+  """Whether `path` is a folder that transformers would load a model from.
+
+  Raises:
+    UserError: its config.json is not JSON.
+  """
   config = pathlib.Path(path) / CONFIG
   return config.is_file() and "model_type" in foreign.read_json(config)
 
@@ -78,14 +66,16 @@ def write(
   *,
   num_frames: int,
   size: int,
+  class_names: tuple[str, ...] = (),
 ) -> str:
-  """Writes config.json and model.safetensors, made if missing.
+  """Writes config.json, preprocessor_config.json and model.safetensors.
 
   Args:
-    folder: for `from_pretrained(folder)`.
+    folder: for `from_pretrained(folder)`; made if missing.
     params: of the layout; of SIGMA's targets only the encoder is written.
     layout: what params are.
     num_frames, size: clip geometry; fixes the position table.
+    class_names: of a fine-tuned model; (): LABEL_0 and so on.
 
   Returns:
     Name of the transformers class that the folder holds.
@@ -95,111 +85,90 @@ def write(
   if layout.kind not in _ARCHITECTURES:
     layout = published.Layout(layout.model)
     params = {"encoder": params["encoder"]}
-  tensors = _rename(published.from_params(params, layout), layout)
+  tensors = transformers_names.from_published(
+    published.from_params(params, layout), layout
+  )
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  config = _config(layout, num_frames, size)
+  config = _config(layout, num_frames, size, class_names)
   partial = folder / (WEIGHTS + ".tmp")
   save_file(tensors, partial, metadata={"format": "pt"})
   partial.replace(folder / WEIGHTS)
-  files.write_whole(folder / CONFIG, json.dumps(config, indent=1) + "\n")
+  _write_json(folder / PREPROCESSOR, _preprocessor(size))
+  _write_json(folder / CONFIG, config)
   return config["architectures"][0]
 
 
 def read(
-  folder: str | pathlib.Path,
+  folder: str | pathlib.Path, note: Note = lambda line: None
 ) -> tuple[dict, published.Layout, dict[str, int]]:
   """Reads a folder as `write` or transformers makes it.
+
+  Args:
+    folder: its weights may be safetensors or PyTorch's, whole or in shards.
+    note: gets a line for whatever is not taken as it stands.
 
   Returns:
     Our params, their layout, and {"num_frames", "size"}.
 
   Raises:
-    UserError: not VideoMAE's, an option that our models lack, or tensors that
-      do not fit, all of them listed.
+    UserError: not VideoMAE's, an option that our models lack, weights that are
+      not finite, or tensors that do not fit, all of them listed.
   """
   folder = pathlib.Path(folder)
-  config = _defaults() | foreign.read_json(folder / CONFIG)
-  _check(config, folder)
-  if not (folder / WEIGHTS).is_file():
+  config = _read_config(folder)
+  tensors = tensor_files.read_folder(folder, note)
+  tensor_files.check_finite(tensors.items(), folder)
+  tensors = transformers_names.to_published(tensors)
+  if "head.weight" in tensors and not config["use_mean_pooling"]:
     raise errors.UserError(
-      f"no {WEIGHTS} in {folder}; save_pretrained() of transformers writes it"
+      f"{folder / CONFIG}: it classifies by its first token, not by the mean"
     )
-  tensors = _published(foreign.read_safetensors(folder / WEIGHTS))
   layout = layout_lib.infer(
     tensors,
     encoder_heads=config["num_attention_heads"],
     decoder_heads=config["decoder_num_attention_heads"],
     norm_epsilon=float(config["layer_norm_eps"]),
+    normalized=config["norm_pix_loss"],
   )
   params = published.to_params(tensors, layout)
   geometry = {"num_frames": config["num_frames"], "size": config["image_size"]}
   return params, layout, geometry
 
 
-def _rename(tensors: Tensors, layout: published.Layout) -> Tensors:
-  """Published tensors -> theirs."""
-  out = {}
-  for name, tensor in tensors.items():
-    block = re.fullmatch(r"(decoder\.|encoder\.)?blocks\.(\d+)\.(.+)", name)
-    if block is None:
-      stem, dot, leaf = name.rpartition(".")
-      table = _FINETUNE if layout.num_classes else _OTHERS
-      out[table[name] if name in table else table[stem] + dot + leaf] = tensor
-      continue
-    side = "decoder.decoder_layers" if block[1] == "decoder." else None
-    prefix = f"{side or 'videomae.encoder.layer'}.{block[2]}."
-    if block[3] == "attn.qkv.weight":
-      for part, value in zip(
-        ("query", "key", "value"), np.split(tensor, 3), strict=True
-      ):
-        key = f"{prefix}attention.attention.{part}.weight"
-        out[key] = np.ascontiguousarray(value)
-    else:
-      stem, dot, leaf = block[3].rpartition(".")
-      whole = _BLOCK.get(block[3])
-      out[prefix + (whole or _BLOCK[stem] + dot + leaf)] = tensor
-  return out
+def class_names(
+  folder: str | pathlib.Path, num_classes: int, note: Note
+) -> tuple[str, ...]:
+  """What config.json calls the classes; () where they are only numbered."""
+  config = foreign.read_json(pathlib.Path(folder) / CONFIG)
+  found = config.get("id2label")
+  if not found and isinstance(config.get("label2id"), dict):
+    found = {index: name for name, index in config["label2id"].items()}
+  if not isinstance(found, dict):
+    return ()
+  by_index = {str(index): str(name) for index, name in found.items()}
+  wanted = [str(index) for index in range(num_classes)]
+  if set(by_index) != set(wanted):
+    note(
+      f"class names of {CONFIG} left out: it has {len(by_index)}, the "
+      f"classifier {num_classes}"
+    )
+    return ()
+  names = tuple(by_index[index] for index in wanted)
+  return () if names == _numbered(num_classes) else names
 
 
-def _published(tensors: Tensors) -> Tensors:
-  """Theirs -> published names; what is not theirs keeps its name."""
-  if not any(name.startswith("videomae.") for name in tensors):
-    tensors = {"videomae." + name: t for name, t in tensors.items()}
-  finetuned = "classifier.weight" in tensors
-  side = "" if finetuned else "encoder."
-  blocks = {theirs: ours for ours, theirs in _BLOCK.items()}
-  blocks["attention.attention.query.bias"] = "attn.q_bias"
-  blocks["attention.attention.value.bias"] = "attn.v_bias"
-  table = _FINETUNE if finetuned else _OTHERS
-  others = {theirs: ours for ours, theirs in table.items()}
-  out, qkv = {}, {}
-  pattern = r"(videomae\.encoder\.layer|decoder\.decoder_layers)\.(\d+)\.(.+)"
-  for name, tensor in tensors.items():
-    block = re.fullmatch(pattern, name)
-    stem, dot, leaf = (block[3] if block else name).rpartition(".")
-    names = blocks if block else others
-    prefix = ""
-    if block:
-      decoder = block[1].startswith("decoder")
-      prefix = f"{'decoder.' if decoder else side}blocks.{block[2]}."
-    part = stem.removeprefix("attention.attention.")
-    if block and part in ("query", "key", "value") and leaf == "weight":
-      qkv.setdefault(prefix + "attn.qkv.weight", {})[part] = tensor
-    elif stem + dot + leaf in names:
-      out[prefix + names[stem + dot + leaf]] = tensor
-    elif stem in names:
-      out[prefix + names[stem] + dot + leaf] = tensor
-    else:
-      out[name] = tensor  # the strict check will list it
-  for name, parts in qkv.items():
-    if len(parts) == 3:
-      order = [parts[part] for part in ("query", "key", "value")]
-      out[name] = np.concatenate(order)
-  return out
+def _numbered(count: int) -> tuple[str, ...]:
+  """What transformers calls classes without names."""
+  return tuple(f"LABEL_{i}" for i in range(count))
 
 
-def _config(layout: published.Layout, num_frames: int, size: int) -> dict:
+def _config(
+  layout: published.Layout,
+  num_frames: int,
+  size: int,
+  class_names: tuple[str, ...] = (),
+) -> dict:
   model = layout.model
   config = {
     "model_type": "videomae",
@@ -211,7 +180,7 @@ def _config(layout: published.Layout, num_frames: int, size: int) -> dict:
     "qkv_bias": True,
     # With mean pooling there is no last norm: fine-tuned models alone.
     "use_mean_pooling": layout.kind == "finetune",
-    "norm_pix_loss": True,
+    "norm_pix_loss": layout.normalized,
     "intermediate_size": model.mlp_ratio * model.encoder_dim,
     "decoder_intermediate_size": model.mlp_ratio * model.decoder_dim,
     "hidden_dropout_prob": 0.0,
@@ -219,17 +188,52 @@ def _config(layout: published.Layout, num_frames: int, size: int) -> dict:
   }
   config |= {theirs: getattr(model, ours) for theirs, ours in _OURS.items()}
   if layout.num_classes:
-    names = [f"LABEL_{i}" for i in range(layout.num_classes)]
+    names = class_names or _numbered(layout.num_classes)
     config["id2label"] = dict(enumerate(names))
     config["label2id"] = {name: i for i, name in enumerate(names)}
   return config
 
 
-def _defaults() -> dict:
-  """What an option means where config.json does not name it."""
+def _preprocessor(size: int) -> dict:
+  """How our evaluations make a clip of a frame, in transformers' words."""
+  return {
+    "image_processor_type": "VideoMAEImageProcessor",
+    "do_resize": True,
+    "size": {"shortest_edge": size},
+    "resample": 2,  # bilinear
+    "do_center_crop": True,
+    "crop_size": {"height": size, "width": size},
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": list(vit.IMAGE_MEAN),
+    "image_std": list(vit.IMAGE_STD),
+  }
+
+
+def _read_config(folder: pathlib.Path) -> dict:
+  """config.json with every option, as our models mean them.
+
+  Raises:
+    UserError: an option that our models lack.
+  """
   run = settings.Settings()
-  base = _config(published.Layout(run.model), 16, 224)
-  return base | {"use_mean_pooling": True, "layer_norm_eps": 1e-12}
+  # What an option means where config.json does not name it. "architectures" is
+  # null where no model has been saved with it, and has no reader.
+  config = _config(published.Layout(run.model), 16, 224)
+  config |= {"use_mean_pooling": True, "layer_norm_eps": 1e-12}
+  config |= foreign.read_json(folder / CONFIG)
+  for key in _SIDES:
+    config[key] = _side(config[key])
+  _check(config, folder)
+  return config
+
+
+def _side(value: Any) -> Any:
+  """[16, 16], height and width, is 16."""
+  if isinstance(value, list) and len(set(map(str, value))) == 1:
+    return value[0]
+  return value
 
 
 def _check(config: dict, folder: pathlib.Path) -> None:
@@ -241,15 +245,21 @@ def _check(config: dict, folder: pathlib.Path) -> None:
     problems.append(f"hidden_act is {config['hidden_act']!r}, not 'gelu'")
   if not config.get("qv_bias", config["qkv_bias"]):
     problems.append("it has no query and value biases")
-  for key in ("image_size", "patch_size"):
-    if not isinstance(config[key], int):
-      problems.append(f"{key} is {config[key]!r}; only squares are supported")
-  for key in ("num_frames", "num_attention_heads"):
-    if type(config[key]) is not int or config[key] < 1:
-      problems.append(f"{key} is {config[key]!r}, not a number from 1 on")
-  names = config["architectures"] or ()
-  classifies = "VideoMAEForVideoClassification" in names
-  if classifies and not config["use_mean_pooling"]:
-    problems.append("it classifies by its first token, not by the mean")
+  for key in _SIDES:
+    if isinstance(config[key], list):
+      problems.append(f"{key} is {config[key]}; only squares are supported")
+  for key in ("image_size", "num_frames", *_OURS):
+    kinds = (int, float) if key == "layer_norm_eps" else int
+    wrong = isinstance(config[key], bool) or not isinstance(config[key], kinds)
+    if key in _SIDES and isinstance(config[key], list):
+      continue
+    if wrong or config[key] <= 0:
+      problems.append(f"{key} is {config[key]!r}, not a positive number")
+  if not isinstance(config["norm_pix_loss"], bool):
+    problems.append(f"norm_pix_loss is {config['norm_pix_loss']!r}")
   if problems:
     raise errors.UserError(f"{folder / CONFIG}: {'; '.join(problems)}")
+
+
+def _write_json(file: pathlib.Path, content: dict) -> None:
+  files.write_whole(file, json.dumps(content, indent=1) + "\n")

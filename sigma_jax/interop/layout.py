@@ -13,8 +13,14 @@ from flax import nnx
 from sigma_jax import errors, settings
 from sigma_jax.models import heads, targets, variants, vit
 
-# Published widths whose heads are not dim / 64: both are ViT-H's.
-_HEADS = {("encoder", 1280): 16, ("decoder", 640): 8}
+# Published widths whose heads are not dim / 64: ViT-H's two, ViT-g's and
+# ViT-G's (timm's vision_transformer.py, and VideoMAE V2's models).
+_HEADS = {
+  ("encoder", 1280): 16,
+  ("decoder", 640): 8,
+  ("encoder", 1408): 16,
+  ("encoder", 1664): 16,
+}
 _ANY_GRID = (1, 1, 1)  # no parameter's shape depends on it
 
 
@@ -28,6 +34,7 @@ class Layout:
     target_dim: p, width of the decoder's output; 0: an encoder alone.
     num_prototypes: k; 0: none (VideoMAE).
     hidden: widths inside SIGMA's mlp target; None: the target has no weights.
+    normalized: see `settings.Target.normalize`; of models that predict pixels.
   """
 
   model: settings.Model
@@ -35,6 +42,7 @@ class Layout:
   target_dim: int = 0
   num_prototypes: int = 0
   hidden: tuple[int, ...] | None = None
+  normalized: bool = True
 
   @property
   def kind(self) -> str:
@@ -62,6 +70,7 @@ def of_settings(run: settings.Settings) -> Layout:
     target_dim=dims[target.kind],
     num_prototypes=run.loss.num_prototypes if assigned else 0,
     hidden=target.hidden if target.kind == "mlp" else None,
+    normalized=target.kind != "pixel" or target.normalize,
   )
 
 
@@ -85,7 +94,7 @@ def to_settings(
     target = {"kind": "mlp", "dim": layout.target_dim, "hidden": layout.hidden}
   elif layout.kind == "dino":
     target = {"kind": "dino", "variant": _teacher(layout.target_dim)}
-  config["target"] |= target
+  config["target"] |= target | {"normalize": layout.normalized}
   if layout.num_prototypes:
     config["loss"]["num_prototypes"] = layout.num_prototypes
   else:
@@ -143,14 +152,16 @@ def infer(
   encoder_heads: int = 0,
   decoder_heads: int = 0,
   norm_epsilon: float = 1e-6,
+  normalized: bool = True,
 ) -> Layout:
   """Layout of a published state dict, from its names and shapes.
 
   Args:
     tensors: by published name.
     encoder_heads, decoder_heads: no shape tells them; 0: the published ones,
-      dim / 64 but for ViT-H.
+      dim / 64 but for the largest models.
     norm_epsilon: of the LayerNorms.
+    normalized: as of `Layout`.
 
   Raises:
     UserError: it has no tube embedding, or a width that no published model
@@ -186,7 +197,8 @@ def infer(
   else:
     fields |= _small_decoder(dim)
   model = settings.Model(**fields)
-  return _with_parts(model, sizes, finetuned=not side)
+  layout = _with_parts(model, sizes, finetuned=not side)
+  return dataclasses.replace(layout, normalized=normalized)
 
 
 def _with_parts(model, sizes: dict, *, finetuned: bool) -> Layout:

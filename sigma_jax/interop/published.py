@@ -129,6 +129,8 @@ def _check(tensors: Tensors, table: list[Entry]) -> None:
     elif tuple(tensors[name].shape) != shape:
       got = list(tensors[name].shape)
       problems.append(f"{name} has shape {got}, expected {list(shape)}")
+    elif tensors[name].dtype.kind in "iub":
+      problems.append(f"{name} holds {tensors[name].dtype}")
   if problems:
     raise errors.UserError(
       f"the state dict does not fit a {len(wanted)}-tensor model, "

@@ -1,12 +1,9 @@
 """Checkpoints as workdirs: reading any of the formats, writing any of them."""
 
 import dataclasses
-import io
 import json
 import pathlib
 import runpy
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -14,34 +11,25 @@ import numpy as np
 from sigma_jax import errors, files
 from sigma_jax import settings as settings_lib
 from sigma_jax.interop import (
+  deepspeed,
+  destinations,
   hugging_face,
   published,
+  runs,
+  state_dicts,
+  tensor_files,
   torch_pickle,
   torch_writer,
+  unstated,
 )
 from sigma_jax.interop import layout as layout_lib
+from sigma_jax.interop.model import Model, Note, say
 from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint
 from sigma_jax.train import workdir as workdir_lib
 
-Note = Callable[[str], None]
-# What an imported workdir has beside a run's files: where it comes from, and
-# a fine-tuned model's norm and head.
-IMPORTED, CLASSIFIER = "imported.json", "classifier.npz"
-
-
-class Model(NamedTuple):
-  """A checkpoint in memory.
-
-  layout: its parts and sizes. params: ours, nested dicts of float32 numpy
-  arrays. settings: a run that has this model; clip geometry is in its `data`.
-  step: of a workdir's checkpoint.
-  """
-
-  layout: published.Layout
-  params: dict
-  settings: settings_lib.Settings
-  step: int | None = None
+# Under which key the published scripts look for a .pth's state dict.
+_KEY = "model"
 
 
 def read(
@@ -52,51 +40,70 @@ def read(
   size: int = 0,
   encoder_heads: int = 0,
   decoder_heads: int = 0,
-  note: Note = lambda line: None,
+  weights: str = "",
+  note: Note = say,
 ) -> Model:
-  """Reads a workdir, a folder of transformers or a published .pth.
+  """Reads a workdir, a folder of transformers or a state dict.
 
   Args:
-    source: told apart by what is in it.
+    source: told apart by what is in it: a workdir, a folder of transformers or
+      DeepSpeed, a .pth or .safetensors file, or a folder that holds one.
     config: settings that the model must agree with; gives what files do not
       tell. None: the published values.
-    num_frames, size: clip geometry in place of the default 16 x 224.
-    encoder_heads, decoder_heads: in place of those inferred from the widths.
+    num_frames, size: clip geometry in place of what the file says.
+    encoder_heads, decoder_heads: where the file does not say them.
+    weights: of `state_dicts.CHOICES`: where there is an average of the weights
+      beside the last ones, which to take.
     note: gets one line for everything that is assumed or left out.
 
   Raises:
-    UserError: nothing there, not such a checkpoint, or one that disagrees.
+    UserError: nothing there, not such a checkpoint, one that disagrees, or
+      weights that are not finite.
   """
   source = (
     workdir_lib.path(source)
     if files.is_remote(source)
-    else (pathlib.Path(source))
+    else pathlib.Path(source)
   )
+  if weights not in state_dicts.CHOICES:
+    raise errors.UserError(
+      f"weights must be last, average or empty, got {weights!r}"
+    )
   if not source.exists():
     raise errors.UserError(f"no such checkpoint: {source}")
+  given = unstated.Facts(
+    num_frames=num_frames,
+    size=size,
+    encoder_heads=encoder_heads,
+    decoder_heads=decoder_heads,
+  )
   if not source.is_dir():
     files.check_local(source, "checkpoint")
-  if source.is_dir() and not hugging_face.is_folder(source):
-    return _read_workdir(source)
-  geometry = {"num_frames": 16, "size": 224}
-  if config is not None:
-    geometry = {"num_frames": config.data.num_frames, "size": config.data.size}
-    encoder_heads = encoder_heads or config.model.encoder_heads
-    decoder_heads = decoder_heads or config.model.decoder_heads
-  if source.is_dir():
-    params, layout, geometry = hugging_face.read(source)
-  else:
-    tensors = torch_pickle.load(source, note)
-    layout = layout_lib.infer(
-      tensors,
-      encoder_heads=encoder_heads,
-      decoder_heads=decoder_heads,
-      norm_epsilon=config.model.norm_epsilon if config else 1e-6,
-    )
-    params = published.to_params(tensors, layout)
-  geometry["num_frames"] = num_frames or geometry["num_frames"]
-  geometry["size"] = size or geometry["size"]
-  return Model(layout, params, _settings(layout, config, geometry))
+    return _read_state_dict(source, config, given, weights, note)
+  if hugging_face.is_folder(source):
+    return _read_transformers(source, config, given, weights, note)
+  if file := _file_in(source):
+    return _read_state_dict(file, config, given, weights, note)
+  return runs.read(source, weights, note)
+
+
+def folder_of_weights(folder: pathlib.Path) -> pathlib.Path | None:
+  """Where the files lie that `read` takes of a folder; None of a workdir.
+
+  Raises:
+    UserError: it cannot tell; see `read`.
+  """
+  if hugging_face.is_folder(folder):
+    return folder
+  file = _file_in(folder)
+  return file.parent if file else None
+
+
+def _file_in(folder: pathlib.Path) -> pathlib.Path | None:
+  """The state dict's file in a folder that is no workdir."""
+  if destinations.is_run(folder):
+    return None
+  return deepspeed.find(folder) or tensor_files.in_folder(folder)
 
 
 def with_table(model: Model, grid: tuple[int, ...]) -> Model:
@@ -131,32 +138,61 @@ def write_workdir(
 
   A file without a decoder leaves that part of our model untrained: it is
   initialised afresh, and said so.
+
+  Raises:
+    UserError: the workdir holds something else.
   """
-  params = model.params
+  destinations.check_workdir(workdir, source)
+  settings, params = model.settings, model.params
+  if settings.task != "pretrain":
+    # A workdir of parameters alone; of the run, how its clips are cut stays.
+    data = settings.data
+    settings = layout_lib.to_settings(
+      model.layout, num_frames=data.num_frames, size=data.size
+    )
+    settings = dataclasses.replace(settings, data=data)
   if model.layout.kind in ("encoder", "finetune"):
     note("no decoder in it: one is initialised afresh")
-    key = jax.random.key(model.settings.seed)
-    full = jax.jit(lambda key: sigma.init_params(model.settings, key))(key)
+    key = jax.random.key(settings.seed)
+    full = jax.jit(lambda key: sigma.init_params(settings, key))(key)
     params = full | {"encoder": full["encoder"] | params["encoder"]}
   if model.layout.kind == "dino":
-    note(f"teacher taken to be {model.settings.target.variant}; see --config")
-  checkpoint.write_params(workdir, model.settings, params)
-  about = {"source": source, "kind": model.layout.kind}
-  workdir = workdir_lib.path(workdir)
-  files.write_whole(workdir / IMPORTED, json.dumps(about, indent=1) + "\n")
+    note(f"teacher taken to be {settings.target.variant}; see --config")
+  about = {"source": str(source), "kind": model.layout.kind}
+  folder = workdir_lib.path(workdir)
+  folder.mkdir(parents=True, exist_ok=True)
+  # First of all files: an import that breaks off can then be told from a run.
+  files.write_whole(
+    folder / destinations.IMPORTED, json.dumps(about, indent=1) + "\n"
+  )
+  runs.write_class_names(workdir, model.class_names)
   if model.layout.kind == "finetune":
-    note(f"norm and classifier stored in {CLASSIFIER}")
-    files.write_whole(workdir / CLASSIFIER, files.npz(**_head(model)))
+    note(f"norm and classifier stored in {runs.CLASSIFIER}")
+    files.write_whole(folder / runs.CLASSIFIER, files.npz(**_head(model)))
+  checkpoint.write_params(workdir, settings, params)
 
 
 def export(
-  model: Model, out: str | pathlib.Path, kind: str, note: Note
+  model: Model,
+  out: str | pathlib.Path,
+  kind: str,
+  note: Note,
+  source: str | pathlib.Path = "",
 ) -> None:
   """Writes a checkpoint for PyTorch ("pth") or transformers ("hf").
 
+  Args:
+    model: what is written.
+    out: the file, or the folder.
+    kind: pth or hf.
+    note: gets a line about what is written and what is left out.
+    source: what the model was read from; is not written over.
+
   Raises:
-    UserError: its encoder's position table is an interpolated one.
+    UserError: a run or another file would be written over, or its encoder's
+      position table is an interpolated one.
   """
+  destinations.check_export(out, kind, source)
   table = model.settings.model.table_grid
   if table and table != model.settings.grid:
     raise errors.UserError(
@@ -167,9 +203,13 @@ def export(
   files.check_local(out, "the exported checkpoint")
   if kind == "pth":
     tensors = published.from_params(model.params, model.layout)
+    facts = unstated.of_model(model.settings, model.layout, model.class_names)
     pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
-    torch_writer.save(out, tensors)
-    note(f"{len(tensors)} tensors of a {model.layout.kind} model in {out}")
+    torch_writer.save(out, tensors, _KEY, {unstated.KEY: facts.to_json()})
+    note(
+      f"{len(tensors)} tensors of a {model.layout.kind} model in {out}, under "
+      f"the key {_KEY!r}"
+    )
     return
   data = model.settings.data
   name = hugging_face.write(
@@ -178,6 +218,7 @@ def export(
     model.layout,
     num_frames=data.num_frames,
     size=data.size,
+    class_names=model.class_names,
   )
   if name == "VideoMAEModel" and model.layout.kind != "encoder":
     note("decoder, target and prototypes left out: transformers has no such")
@@ -203,48 +244,48 @@ def config_file(path: str | pathlib.Path) -> settings_lib.Settings:
     raise errors.UserError(f"config file {path}: {error}") from error
 
 
-def _read_workdir(workdir: pathlib.Path) -> Model:
-  settings = workdir_lib.read_config(workdir)
-  if settings.task == "supervised":
-    _check_published_form(workdir, settings.supervised)
-  restored, step = checkpoint.restore_params(workdir)
-  params = jax.tree.map(np.asarray, restored)
-  if settings.task == "supervised":
-    classes = len(params["head"]["bias"])
-    layout = published.Layout(settings.model, classes)
-    return Model(layout, params, settings, step)
-  layout = layout_lib.of_settings(settings)
-  about = workdir / IMPORTED
-  kind = json.loads(about.read_text())["kind"] if about.is_file() else ""
-  if kind == "encoder":
-    layout = published.Layout(settings.model)
-    params = {"encoder": params["encoder"]}
-  elif kind == "finetune":
-    with np.load(io.BytesIO((workdir / CLASSIFIER).read_bytes())) as head:
-      encoder = {k: v for k, v in params["encoder"].items() if k != "norm"}
-      params = {
-        "encoder": encoder,
-        "norm": {"scale": head["scale"], "bias": head["norm_bias"]},
-        "head": {"kernel": head["kernel"], "bias": head["bias"]},
-      }
-    classes = len(params["head"]["bias"])
-    layout = published.Layout(settings.model, num_classes=classes)
-  return Model(layout, params, settings, step)
+def _read_state_dict(path, config, given, weights, note) -> Model:
+  """A model of which only names and shapes of tensors are known for certain."""
+  tensors = tensor_files.read(path, note, weights)
+  deepspeed.refuse_parts(path, tensors)
+  tensor_files.check_finite(tensors.items(), path)
+  facts = unstated.Facts()
+  if path.suffix not in (".safetensors", ".json"):
+    facts = unstated.from_json(torch_pickle.text(path, unstated.KEY), path)
+  facts = unstated.combine(facts, given, config, path)
+  layout = layout_lib.infer(
+    tensors,
+    encoder_heads=facts.encoder_heads,
+    decoder_heads=facts.decoder_heads,
+    norm_epsilon=facts.norm_epsilon or 1e-6,
+    normalized=facts.normalize is not False,
+  )
+  geometry = unstated.geometry(facts, tensors, layout, path)
+  if assumed := unstated.assumed(facts, layout, geometry):
+    note(assumed)
+  params = published.to_params(tensors, layout)
+  names = facts.class_names
+  names = names if len(names) == layout.num_classes else ()
+  settings = _settings(layout, config, geometry)
+  return Model(layout, params, settings, class_names=names)
 
 
-def _check_published_form(
-  workdir: pathlib.Path, run: settings_lib.Supervised
-) -> None:
-  """Refuses runs with labels that hold no fine-tuned model as published."""
-  if run.trains == "head":
-    raise errors.UserError(
-      f"{workdir} holds heads alone: give the encoder's own checkpoint"
-    )
-  if run.pooling != "mean":
-    raise errors.UserError(
-      f"{workdir} was fine-tuned with supervised.pooling={run.pooling!r}: no "
-      "format but a run's own has that"
-    )
+def _read_transformers(source, config, given, weights, note) -> Model:
+  if weights == "average":
+    raise errors.UserError(f"{source} holds one set of weights, no average")
+  params, layout, geometry = hugging_face.read(source, note)
+  stated = unstated.Facts(
+    encoder_heads=layout.model.encoder_heads,
+    decoder_heads=layout.model.decoder_heads if layout.target_dim else 0,
+  )
+  unstated.combine(stated, given, None, source)
+  geometry["num_frames"] = given.num_frames or geometry["num_frames"]
+  geometry["size"] = given.size or geometry["size"]
+  names = ()
+  if layout.num_classes:
+    names = hugging_face.class_names(source, layout.num_classes, note)
+  settings = _settings(layout, config, geometry)
+  return Model(layout, params, settings, class_names=names)
 
 
 def _head(model: Model) -> dict[str, np.ndarray]:
@@ -275,7 +316,7 @@ def _settings(layout, config, geometry) -> settings_lib.Settings:
     for name in fields
     if getattr(given.model, name) != getattr(wanted.model, name)
   ]
-  for name in ("target_dim", "num_prototypes", "hidden"):
+  for name in ("target_dim", "num_prototypes", "hidden", "normalized"):
     if getattr(given, name) != getattr(wanted, name):
       differing.append(
         f"{name} ({getattr(given, name)} in the checkpoint, "

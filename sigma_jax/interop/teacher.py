@@ -14,7 +14,8 @@ import numpy as np
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
-from sigma_jax.interop import foreign
+from sigma_jax.interop import foreign, tensor_files
+from sigma_jax.interop.model import say
 from sigma_jax.models.variants import IMAGE_MODELS, ImageModel
 
 # Entries that these models' features do not depend on: the token of masked
@@ -75,8 +76,8 @@ def read(weights: str, variant: str) -> dict[str, np.ndarray]:
   """All arrays of a weights file, by the names they have in it.
 
   Args:
-    weights: a .pth (.pt, .bin) file, a .safetensors file or the folder that
-      holds one as `model.safetensors`, or an .npz file.
+    weights: a .pth (.pt, .bin) file, a .safetensors file, the folder that
+      holds either (`tensor_files.read_folder`), or an .npz file.
     variant: a key of `IMAGE_MODELS`, for the message.
 
   Raises:
@@ -92,7 +93,7 @@ def read(weights: str, variant: str) -> dict[str, np.ndarray]:
     raise errors.UserError(f"target.weights is not set; {wanted}")
   path = pathlib.Path(weights)
   if path.is_dir():
-    path = path / "model.safetensors"
+    path = tensor_files.in_folder(path) or path / tensor_files.SAFETENSORS
   if not path.is_file():
     raise errors.UserError(f"target.weights: no file {str(path)!r}; {wanted}")
   reader = _READERS.get(path.suffix)
@@ -134,20 +135,21 @@ def convert(
       wrong.append(f"{name} has shape {arrays[name].shape}, not {shape}")
   if wrong:
     raise ValueError("; ".join(_by_block(wrong, model.depth)))
+  # Of these alone: what the features do not depend on may be anything.
+  tensor_files.check_finite(arrays.items(), "its tensors")
   return _tree(arrays, model, dtype)
 
 
-def _read_pth(path: pathlib.Path) -> dict[str, np.ndarray]:
-  from sigma_jax.interop import torch_pickle
-
-  return torch_pickle.load(path)
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+  return tensor_files.read(path, say)
 
 
 _READERS = {
-  ".pth": _read_pth,
-  ".pt": _read_pth,
-  ".bin": _read_pth,
-  ".safetensors": foreign.read_safetensors,
+  ".pth": _read,
+  ".pt": _read,
+  ".bin": _read,
+  ".safetensors": _read,
+  ".json": _read,  # the index of a folder's shards
   ".npz": foreign.read_npz,
 }
 

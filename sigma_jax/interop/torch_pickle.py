@@ -10,6 +10,7 @@ Format: https://github.com/pytorch/pytorch/blob/main/torch/serialization.py
 (zip archives since PyTorch 1.6; one stream of pickles before).
 """
 
+import contextlib
 import math
 import pathlib
 from collections.abc import Callable
@@ -19,7 +20,12 @@ import ml_dtypes
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.interop import inert_pickle, torch_archive
+from sigma_jax.interop import (
+  beside,
+  inert_pickle,
+  state_dicts,
+  torch_archive,
+)
 
 STORAGES = {
   "DoubleStorage": np.dtype(np.float64),
@@ -33,10 +39,6 @@ STORAGES = {
   "ByteStorage": np.dtype(np.uint8),
   "BoolStorage": np.dtype(np.bool_),
 }
-# Where training scripts put the state dict inside what they save.
-_KEYS = ("model", "module", "state_dict")
-# What wrappers (DistributedDataParallel, detection backbones) put before names.
-_PREFIXES = ("module.", "backbone.")
 _CONVERT = (
   "on a machine with PyTorch, load it and save the state dict alone: "
   "torch.save(torch.load(path)['model'], 'new.pth')"
@@ -44,7 +46,11 @@ _CONVERT = (
 
 
 def load(
-  path: str | pathlib.Path, note: Callable[[str], None] = lambda line: None
+  path: str | pathlib.Path,
+  note: Callable[[str], None] = lambda line: None,
+  weights: str = "",
+  *,
+  strip: bool = True,
 ) -> dict[str, np.ndarray]:
   """Reads the state dict of a .pth file; nothing in the file is executed.
 
@@ -52,6 +58,8 @@ def load(
     path: a zip .pth, or the stream of pickles from before PyTorch 1.6.
     note: called with one line for whatever is not taken as it stands: the key
       under which the state dict was found, prefixes that were stripped.
+    weights: of `state_dicts.CHOICES`: which, where there is an average too.
+    strip: whether wrappers' prefixes go; no, of a part of a state dict.
 
   Returns:
     Contiguous arrays by name, dtypes as stored (bfloat16: ml_dtypes').
@@ -61,14 +69,38 @@ def load(
       (named), a damaged tensor, or no state dict in it.
   """
   path = pathlib.Path(path)
+  with _reading(path) as archive:
+    content = archive.content.value
+    calls = state_dicts.find(content, _is_tensor, note, weights)
+    tensors = {name: _tensor(call) for name, call in calls.items()}
+    arrays = _read(tensors, archive, path.stat().st_size)
+    names = {name: name for name in arrays}
+    if strip:
+      names = state_dicts.strip(arrays, note)
+  return {new: arrays[old] for new, old in names.items()}
+
+
+def text(path: str | pathlib.Path, key: str) -> str | None:
+  """A text that a .pth file has beside its state dict; None where not.
+
+  Raises:
+    UserError: as `load`.
+  """
+  with _reading(pathlib.Path(path)) as archive:
+    content = archive.content.value
+    found = content.get(key) if isinstance(content, dict) else None
+  return found if isinstance(found, str) else None
+
+
+@contextlib.contextmanager
+def _reading(path: pathlib.Path):
+  """The open file; whatever is wrong with it becomes a UserError."""
   if not path.is_file():
     raise errors.UserError(f"no such file: {path}")
   try:
     sizes = {name: dtype.itemsize for name, dtype in STORAGES.items()}
     with torch_archive.reading(path, _KNOWN, sizes) as archive:
-      calls = _find(archive.content.value, note)
-      tensors = {name: _tensor(call) for name, call in calls.items()}
-      arrays = _read(tensors, archive, path.stat().st_size)
+      yield archive
   except errors.UserError as error:
     raise errors.UserError(
       f"{path}: {error}. If you trust the file, {_CONVERT}"
@@ -78,7 +110,6 @@ def load(
     raise errors.UserError(
       f"{path} is not a readable .pth file ({reason}); {_CONVERT}"
     ) from error
-  return _strip(arrays, note)
 
 
 class _Tensor(NamedTuple):
@@ -91,62 +122,38 @@ class _Tensor(NamedTuple):
 
 
 _TENSOR = ("torch._utils", "_rebuild_tensor_v2")
-_PARAMETER = ("torch._utils", "_rebuild_parameter")
-# What training scripts keep beside the weights. It is passed over: reading a
-# name, a call or a state makes nothing of it, see `inert_pickle`.
-_BESIDE = {
-  ("argparse", "Namespace"),
-  ("torch", "Size"),
-  ("torch", "device"),
-  *(("torch", name) for name in ("float16", "bfloat16", "float32", "float64")),
-  *(("torch", name) for name in ("uint8", "int8", "int16", "int32", "int64")),
-  ("torch", "bool"),
-  ("collections", "defaultdict"),
-  ("_codecs", "encode"),
-  ("numpy", "dtype"),
-  ("numpy", "ndarray"),
-  *(
-    (f"numpy.{core}.{module}", name)
-    for core in ("core", "_core")
-    for module, name in (
-      ("multiarray", "scalar"),
-      ("multiarray", "_reconstruct"),
-      ("numeric", "_frombuffer"),
-    )
-  ),
-  *(
-    (builtins, name)
-    for builtins in ("builtins", "__builtin__")
-    for name in (
-      *("set", "frozenset", "list", "tuple", "dict", "slice", "range"),
-      *("bool", "int", "long", "float", "complex", "str", "bytearray"),
-    )
-  ),
-  *(
-    (module, name)
-    for module in ("pathlib", "pathlib._local")
-    for name in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
-  ),
-}
-_KNOWN = frozenset(
-  {inert_pickle.ORDERED_DICT, _TENSOR, _PARAMETER}
+# Calls around one that makes a tensor, which is their first argument.
+_PARAMETERS = (
+  ("torch._utils", "_rebuild_parameter"),
+  ("torch._utils", "_rebuild_parameter_with_state"),
+)
+# A tensor with attributes: function, type, arguments, attributes.
+_WITH_STATE = ("torch._tensor", "_rebuild_from_type_v2")
+_KNOWN = (
+  frozenset({inert_pickle.ORDERED_DICT, _TENSOR, _WITH_STATE, *_PARAMETERS})
   | {("torch", name) for name in STORAGES}
-  | _BESIDE
+  | beside.NAMES
 )
 _MAX_DIMENSIONS, _MAX_NUMBER = 32, 2**60
 
 
 def _is_tensor(value: Any) -> bool:
-  return isinstance(value, inert_pickle.Call) and (
-    value.of(*_TENSOR) or value.of(*_PARAMETER)
+  kinds = (_TENSOR, _WITH_STATE, *_PARAMETERS)
+  return isinstance(value, inert_pickle.Call) and any(
+    value.of(*kind) for kind in kinds
   )
 
 
 def _tensor(call: inert_pickle.Call) -> _Tensor:
-  """What a call that makes a tensor, or a parameter of one, describes."""
-  if call.of(*_PARAMETER):
-    call = call.args[0]
-  if not _is_tensor(call) or not call.of(*_TENSOR):
+  """What a call that makes a tensor, or something around one, describes."""
+  for _ in range(2):  # a parameter of a tensor with attributes, at most
+    if any(call.of(*kind) for kind in _PARAMETERS):
+      call = call.args[0]
+    elif call.of(*_WITH_STATE):
+      call = inert_pickle.Call(call.args[0], call.args[2])
+    if not _is_tensor(call):
+      raise errors.UserError("a parameter is not made of a tensor")
+  if not call.of(*_TENSOR):
     raise errors.UserError("a parameter is not made of a tensor")
   reference, offset, shape, strides = call.args[:4]
   if not isinstance(reference, inert_pickle.Persistent):
@@ -214,37 +221,3 @@ def _materialise(tensor: _Tensor, flat: np.ndarray) -> np.ndarray:
     writeable=False,
   )
   return np.array(view, order="C")
-
-
-def _find(
-  content: Any, note: Callable[[str], None]
-) -> dict[str, inert_pickle.Call]:
-  """The state dict in what a training script saved."""
-  if isinstance(content, dict):
-    for key in _KEYS:
-      inner = content.get(key)
-      if isinstance(inner, dict) and any(
-        _is_tensor(value) for value in inner.values()
-      ):
-        others = [str(other)[:80] for other in content if other != key]
-        left = f"; left out: {', '.join(others)}" if others else ""
-        note(f"state dict found under {key!r}{left}")
-        content = inner
-        break
-  if not isinstance(content, dict) or not content:
-    raise errors.UserError("no state dict in it")
-  strange = [str(k)[:80] for k, v in content.items() if not _is_tensor(v)]
-  if strange:
-    raise errors.UserError(
-      f"no state dict in it: {', '.join(strange[:5])} hold no tensors"
-    )
-  return {str(name): tensor for name, tensor in content.items()}
-
-
-def _strip(tensors: dict[str, np.ndarray], note: Callable[[str], None]):
-  """Names without what all of them begin with, where wrappers put it."""
-  for prefix in _PREFIXES:
-    if all(name.startswith(prefix) for name in tensors):
-      note(f"prefix {prefix!r} stripped from all names")
-      tensors = {n.removeprefix(prefix): t for n, t in tensors.items()}
-  return tensors

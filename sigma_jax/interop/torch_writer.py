@@ -16,12 +16,20 @@ from sigma_jax.interop import torch_pickle
 _NAMES = {dtype: name for name, dtype in torch_pickle.STORAGES.items()}
 
 
-def save(path: str | pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
+def save(
+  path: str | pathlib.Path,
+  tensors: dict[str, np.ndarray],
+  key: str = "",
+  texts: dict[str, str] | None = None,
+) -> None:
   """Writes a state dict that `torch.load(path, weights_only=True)` reads.
 
   Args:
     path: the .pth, replaced once it is complete.
     tensors: arrays by name, of any dtype that `torch_pickle.load` knows.
+    key: the file is a dict that has the state dict under this key; empty: it
+      is the state dict.
+    texts: what else that dict holds.
 
   Raises:
     ValueError: a dtype that PyTorch has no storage for.
@@ -34,22 +42,31 @@ def save(path: str | pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
 
   def write(file):
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-      archive.writestr("archive/data.pkl", _pickle(arrays))
+      archive.writestr("archive/data.pkl", _pickle(arrays, key, texts or {}))
       archive.writestr("archive/byteorder", "little")
-      for key, array in enumerate(arrays.values()):
-        archive.writestr(f"archive/data/{key}", array.tobytes())
+      for number, array in enumerate(arrays.values()):
+        archive.writestr(f"archive/data/{number}", array.tobytes())
       archive.writestr("archive/version", "3\n")
 
   files.write_whole(path, write)
 
 
-def _pickle(arrays: dict[str, np.ndarray]) -> bytes:
-  """The OrderedDict of tensors, opcode by opcode (protocol 2).
+def _pickle(arrays: dict[str, np.ndarray], key: str, texts: dict) -> bytes:
+  """The file's content, opcode by opcode (protocol 2).
 
   pickle itself would import the globals that it writes.
   """
+  out = _state_dict(arrays)
+  if key:
+    others = [_text(word) for pair in texts.items() for word in pair]
+    out = b"}(" + b"".join([_text(key), out, *others]) + b"u"
+  return b"\x80\x02" + out + b"."
+
+
+def _state_dict(arrays: dict[str, np.ndarray]) -> bytes:
+  """The OrderedDict of tensors."""
   empty = b"ccollections\nOrderedDict\n)R"
-  out = [b"\x80\x02", empty, b"("]
+  out = [empty, b"("]
   for key, (name, array) in enumerate(arrays.items()):
     strides = [step // array.itemsize for step in array.strides]
     out += [
@@ -62,7 +79,7 @@ def _pickle(arrays: dict[str, np.ndarray]) -> bytes:
       b"(" + b"".join(map(_integer, strides)) + b"t",
       b"\x89" + empty + b"tR",
     ]
-  return b"".join(out) + b"u."
+  return b"".join(out) + b"u"
 
 
 def _text(value: str) -> bytes:

@@ -53,14 +53,18 @@ def is_flat(tubes: jax.Array) -> jax.Array:
 
 
 class PixelTarget(nnx.Module):
-  """VideoMAE's target: the normalised pixels themselves."""
+  """VideoMAE's target: the pixels themselves, normalised or not."""
 
-  def __init__(self, tube_values: int):
-    self.dim = tube_values
+  def __init__(self, tube_values: int, *, normalize: bool = True):
+    """normalize: see `settings.Target`."""
+    self.dim, self.normalize = tube_values, normalize
 
   def __call__(self, tubes: jax.Array, masked: jax.Array) -> jax.Array:
     """uint8 [b, n, values], int32 [b, m] -> float32 [b, m, values]."""
-    return normalize_tubes(vit.gather_tokens(tubes, masked))
+    chosen = vit.gather_tokens(tubes, masked)
+    if self.normalize:
+      return normalize_tubes(chosen)
+    return chosen.astype(jnp.float32) / 255.0
 
 
 class MlpTarget(nnx.Module):
@@ -200,7 +204,7 @@ def build(settings: settings_lib.Settings, *, rngs: nnx.Rngs) -> nnx.Module:
   target, model = settings.target, settings.model
   values = model.tubelet * model.patch**2 * 3
   if target.kind == "pixel":
-    return PixelTarget(values)
+    return PixelTarget(values, normalize=target.normalize)
   if target.kind == "dino":
     return DinoTarget(
       variants.IMAGE_MODELS[target.variant],

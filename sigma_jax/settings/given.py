@@ -83,7 +83,8 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
     return
   yield "probe. mesh. data.train data.label_sets data.root", why
   yield _in("data", "workers prefetch max_bad_share file_timeout"), why
-  yield "target.kind target.dim target.hidden target.weights", why
+  names = "kind dim hidden weights normalize"
+  yield _in("target", names), why
   yield "target.variant", "segmentation.teacher names it"
   if settings.segmentation.teacher:
     yield "model.", "the model is segmentation.teacher"
@@ -107,6 +108,8 @@ def _of_values(settings) -> Iterator[tuple[str, str]]:
   kind = settings.target.kind
   if kind != "mlp":
     yield "target.dim target.hidden", f"target.kind is {kind!r}"
+  if kind != "pixel" and settings.task == "pretrain":
+    yield "target.normalize", f"target.kind is {kind!r}"
   if kind != "dino" and settings.task == "pretrain":
     names = "target.variant target.weights target.dtype"
     yield names, f"target.kind is {kind!r}"

@@ -92,6 +92,9 @@ class Target:
   variant: str = "dino_vitb16"  # of TEACHERS, where kind is dino
   weights: str = ""  # its weights: .pth, .safetensors, its folder, or .npz
   dtype: str = "float32"  # of its weights and matrix products
+  # Of pixel: each tube's values by their own mean and deviation, as VideoMAE
+  # trains; else they are the pixels, in [0, 1].
+  normalize: bool = True
 
   def __post_init__(self):
     freeze.choice("target.kind", self.kind, ("mlp", "pixel", "dino"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from sigma_jax import distributed, errors, files, settings
 from sigma_jax.evaluate import confusion, dense, frozen, predictions, verdicts
-from sigma_jax.interop import store
+from sigma_jax.interop import runs, store
 from sigma_jax.tasks import reading
 from sigma_jax.train import (
   checksums,
@@ -68,6 +68,7 @@ def run(
   if config.supervised.targets == "classes" and not config.data.label_sets:
     reading.warn_gaps(config.data.train, train.values)
   params, frozen_params = _train(task, model, train, workdir, profile_steps)
+  runs.write_class_names(workdir, train.names)
   judge = functools.partial(_judge, task, params, frozen_params, workdir)
   head, by_rate = 0, None
   if held is not None:

@@ -183,8 +183,15 @@ def _as_stop(problem: str | Callable[[], str]):
     raise errors.RunStopped(f"{text} ({faults.line(error)})") from error
 
 
-def restore_params(workdir: str | pathlib.Path) -> tuple[dict, int]:
+def restore_params(
+  workdir: str | pathlib.Path, *, average: bool = False
+) -> tuple[dict, int]:
   """Parameters of a run's newest checkpoint, on the first local device.
+
+  Args:
+    workdir: of a run, or made by `write_params`.
+    average: their moving average instead (`supervised.ema`), where there is
+      one; parameters that nobody trained have none.
 
   Returns:
     The nested dict of float32 arrays, and the step that they are from.
@@ -205,30 +212,22 @@ def restore_params(workdir: str | pathlib.Path) -> tuple[dict, int]:
   step = max(steps)
   folder = workdir_lib.checkpoints(workdir) / str(step)
   try:
-    return _params(folder, settings), step
+    return _params(folder, settings, average), step
   except faults.Damaged as error:
     raise errors.RunStopped(
       f"checkpoint {folder} is damaged: {error}"
     ) from error
 
 
-def _params(folder, settings: settings_lib.Settings) -> dict:
+def _params(folder, settings: settings_lib.Settings, average: bool) -> dict:
   what = f"checkpoint {folder}"
-  # What heads there are depends on the data: the list of arrays tells.
-  shapes = (
-    faults.patiently(what, lambda: stored.metadata(folder)["params"])
-    if settings.task == "supervised"
-    else sigma.abstract(settings).params
-  )
+  others, path, shapes = _wanted(folder, settings, average)
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  item = {
-    "params": jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(
-        leaf.shape, leaf.dtype, sharding=device
-      ),
-      shapes,
-    )
-  }
+  shapes = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+    shapes,
+  )
+  item = _at(others, path, shapes)
   args = ocp.args.PyTreeRestore(
     item=item,
     restore_args=ocp.checkpoint_utils.construct_restore_args(item),
@@ -240,10 +239,50 @@ def _params(folder, settings: settings_lib.Settings) -> dict:
       return reader.restore(folder / "default", args=args)
 
   restored = faults.patiently(what, read)
+  for key in path:
+    restored = restored[key]
   sums = faults.patiently(what, lambda: stored.sums(folder))
   if sums is not None:
-    faults.patiently(what, lambda: checksums.check(restored, sums))
-  return restored["params"]
+    # By their place in the checkpoint, and nothing else of it.
+    found = _at({}, path, restored)
+    faults.patiently(what, lambda: checksums.check(found, sums))
+  return restored
+
+
+def _wanted(folder, settings: settings_lib.Settings, average: bool):
+  """Where in a checkpoint the wanted parameters are.
+
+  Returns:
+    The tree to ask for, without them; the keys that lead to them; and their
+    shapes and dtypes.
+  """
+  if settings.task != "supervised":
+    return {}, ("params",), sigma.abstract(settings).params
+  # What heads there are depends on the data: the list of arrays tells.
+  tree = faults.patiently(
+    f"checkpoint {folder}", lambda: stored.metadata(folder)
+  )
+  parts = tree.get("opt_state", []) if average else []
+  for place, part in enumerate(parts):
+    # An `optimizer.Average`: stored as a dict of its one field.
+    if isinstance(part, dict) and set(part) == {"params"}:
+      nothing = jax.tree.map(lambda _: ocp.PLACEHOLDER, parts)
+      path = ("opt_state", place, "params")
+      return {"opt_state": nothing}, path, part["params"]
+  return {}, ("params",), tree["params"]
+
+
+def _at(tree: Any, path: tuple, value: Any) -> Any:
+  """The tree with another value there, and dicts where it has nothing."""
+  if not path:
+    return value
+  first, *rest = path
+  if isinstance(tree, list):
+    return [
+      _at(part, tuple(rest), value) if place == first else part
+      for place, part in enumerate(tree)
+    ]
+  return tree | {first: _at(tree.get(first, {}), tuple(rest), value)}
 
 
 def write_params(

@@ -1,5 +1,7 @@
 """Export to and import from transformers, beside the real library."""
 
+import dataclasses
+import json
 import warnings
 
 import jax
@@ -11,9 +13,12 @@ from flax import nnx
 from sigma_jax import encoder as encoder_lib
 from sigma_jax import errors, masking
 from sigma_jax import settings as settings_lib
+from sigma_jax.data import transforms
+from sigma_jax.interop import __main__ as cli
 from sigma_jax.interop import hugging_face, published, store
 from sigma_jax.interop import layout as layout_lib
-from sigma_jax.models import heads, vit
+from sigma_jax.models import heads, targets, vit
+from sigma_jax.train import workdir as workdir_lib
 
 FRAMES, SIZE = 4, 32
 MODEL = settings_lib.Model(
@@ -39,6 +44,7 @@ def library_fixture():
     # Its lazy modules warn when first touched.
     _ = found.VideoMAEModel, found.VideoMAEForPreTraining
     _ = found.VideoMAEForVideoClassification
+    _ = found.VideoMAEImageProcessor
   return torch, found
 
 
@@ -238,6 +244,9 @@ def test_round_trip_is_bitwise(tmp_path, layout):
     ('"qkv_bias": true', '"qkv_bias": false', "biases"),
     ('"use_mean_pooling": true', '"use_mean_pooling": false', "first token"),
     ('"patch_size": 8', '"patch_size": [8, 4]', "squares"),
+    ('"image_size": 32', '"image_size": [32, 64]', "squares"),
+    ('"image_size": 32', '"image_size": [32.5, 32.5]', "image_size is 32"),
+    ('"norm_pix_loss": true', '"norm_pix_loss": "no"', "norm_pix_loss is"),
   ],
 )
 def test_what_we_cannot_compute_is_refused(tmp_path, key, value, message):
@@ -263,3 +272,146 @@ def test_unknown_tensors_are_listed(tmp_path):
   save_file(tensors, tmp_path / "model.safetensors")
   with pytest.raises(errors.UserError, match=r"pooler.*missing .*1\.attn\.qkv"):
     hugging_face.read(tmp_path)
+
+
+def change_config(folder, **changes):
+  """Changes options of a written config.json."""
+  file = folder / "config.json"
+  config = json.loads(file.read_text()) | changes
+  file.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"architectures": None},
+    {"architectures": []},
+    {"image_size": [SIZE, SIZE]},
+    {"image_size": [SIZE, SIZE], "patch_size": [8, 8], "architectures": None},
+  ],
+)
+@pytest.mark.parametrize("classes", [0, 5])
+def test_other_ways_to_say_the_same(tmp_path, changes, classes):
+  layout = published.Layout(MODEL, num_classes=classes)
+  params = _random_params(layout)
+  hugging_face.write(tmp_path, params, layout, num_frames=FRAMES, size=SIZE)
+  change_config(tmp_path, **changes)
+  back, found, geometry = hugging_face.read(tmp_path)
+  assert (found.kind, found.num_classes) == (layout.kind, classes)
+  assert geometry == {"num_frames": FRAMES, "size": SIZE}
+  jax.tree.map(np.testing.assert_array_equal, back, params)
+
+
+def test_the_first_token_is_seen_without_architectures(tmp_path):
+  layout = published.Layout(MODEL, num_classes=5)
+  params = _random_params(layout)
+  hugging_face.write(tmp_path, params, layout, num_frames=FRAMES, size=SIZE)
+  change_config(tmp_path, architectures=None, use_mean_pooling=False)
+  with pytest.raises(errors.UserError, match="first token"):
+    hugging_face.read(tmp_path)
+
+
+NAMES = {"0": "jump", "1": "läuft", "2": "run, fast"}
+
+
+@pytest.fixture(name="named")
+def named_fixture(classifier, tmp_path):
+  """A folder of a fine-tuned model whose config.json names three classes."""
+  folder = tmp_path / "hf"
+  hugging_face.write(
+    folder, classifier.params, classifier.layout, num_frames=4, size=16
+  )
+  change_config(
+    folder,
+    id2label=NAMES,
+    label2id={name: int(index) for index, name in NAMES.items()},
+  )
+  return folder
+
+
+def test_class_names_survive_the_way_back(named, library, tmp_path):
+  """Through a workdir, a copy of it, and a .pth; transformers reads them."""
+  run = tmp_path / "run"
+  for argv in (
+    f"import {named} {run}",
+    f"export {run} {tmp_path}/x.pth --format=pth",
+    f"import {run} {tmp_path}/copy",
+    f"export {tmp_path}/copy {tmp_path}/back --format=hf",
+    f"export {tmp_path}/x.pth {tmp_path}/again --format=hf",
+  ):
+    assert cli.main(argv.split()) == 0
+  for name in ("back", "again"):
+    model, _ = _load(library, "VideoMAEForVideoClassification", tmp_path / name)
+    assert model.config.id2label == {int(i): n for i, n in NAMES.items()}
+    assert model.config.label2id == {n: int(i) for i, n in NAMES.items()}
+
+
+@pytest.mark.parametrize(
+  "changes, expected, said",
+  [
+    ({"id2label": None}, tuple(NAMES.values()), False),
+    ({"id2label": None, "label2id": None}, (), False),
+    ({"id2label": {"0": "a", "1": "b"}}, (), True),
+    ({"id2label": {"0": "a", "1": "b", "3": "c"}}, (), True),
+    ({"id2label": {str(i): f"LABEL_{i}" for i in range(3)}}, (), False),
+    ({"id2label": ["a", "b", "c"]}, (), False),
+  ],
+)
+def test_class_names_that_do_not_fit(named, changes, expected, said):
+  change_config(named, **changes)
+  notes = []
+  model = store.read(named, note=notes.append)
+  assert model.class_names == expected
+  assert any("class names" in note for note in notes) == said
+
+
+def test_targets_of_raw_pixels_are_kept(library, video, tmp_path):
+  """norm_pix_loss=false: transformers' loss is ours, and it comes back so."""
+  torch, _ = library
+  layout = published.Layout(MODEL, target_dim=384, normalized=False)
+  folder = tmp_path / "hf"
+  params = _random_params(layout)
+  hugging_face.write(folder, params, layout, num_frames=FRAMES, size=SIZE)
+  model, _ = _load(library, "VideoMAEForPreTraining", folder)
+  assert model.config.norm_pix_loss is False
+  mask = masking.sample(
+    jax.random.key(0), 2, kind="tube", grid=(2, 4, 4), ratio=0.75
+  )
+  hidden = torch.tensor(np.array(masking.to_bool(mask)))
+  with torch.no_grad():
+    theirs = model(_pixels(torch, video), bool_masked_pos=hidden)
+  read = store.read(folder)
+  assert read.layout == dataclasses.replace(layout, model=read.layout.model)
+  target = targets.build(read.settings, rngs=nnx.Rngs(0))
+  wanted = target(_tubes(video), mask.masked)
+  error = np.mean((theirs.logits.numpy() - np.asarray(wanted)) ** 2)
+  np.testing.assert_allclose(error, theirs.loss.item(), rtol=1e-5)
+  run = tmp_path / "run"
+  store.write_workdir(run, read, folder, print)
+  assert not workdir_lib.read_config(run).target.normalize
+  store.export(store.read(run), tmp_path / "back", "hf", print)
+  config = json.loads((tmp_path / "back" / "config.json").read_text())
+  assert config["norm_pix_loss"] is False
+  store.export(store.read(run), tmp_path / "x.pth", "pth", print)
+  assert not store.read(tmp_path / "x.pth").settings.target.normalize
+
+
+def test_transformers_makes_our_clips(library, tmp_path):
+  """By preprocessor_config.json: our resize, crop and colours' statistics."""
+  torch, transformers = library
+  layout = published.Layout(MODEL)
+  params = _random_params(layout)
+  hugging_face.write(tmp_path, params, layout, num_frames=FRAMES, size=SIZE)
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    processor = transformers.VideoMAEImageProcessor.from_pretrained(tmp_path)
+    rows, columns = np.mgrid[:64, :96]
+    frame = np.stack([rows * 2, columns, rows + columns], -1).astype(np.uint8)
+    found = processor([frame] * FRAMES, return_tensors="pt")["pixel_values"]
+  assert found.shape == (1, FRAMES, 3, SIZE, SIZE)
+  clip = transforms.crop_resize(
+    np.stack([frame] * FRAMES), (16, 0, 64, 64), SIZE
+  )
+  ours = _pixels(torch, clip[None])
+  # Both round to 8 bits on the way, and a level is 0.018.
+  np.testing.assert_allclose(found, ours, atol=0.04)

@@ -250,3 +250,41 @@ def test_weights_of_another_variant_are_refused(config, tmp_path):
     teacher.convert(
       published("dino_vits16"), make_tiny("dinov2_vits14"), FLOAT32
     )
+
+
+def test_a_training_checkpoint_of_dino(config, tmp_path):
+  """Its teacher is what DINO publishes; heads and the student are left."""
+  torch = pytest.importorskip("torch", reason="writes the file")
+  arrays = published("dino_vits16")
+  content = {
+    "student": {
+      f"module.backbone.{name}": torch.zeros(value.shape)
+      for name, value in arrays.items()
+    }
+    | {"module.head.mlp.0.weight": torch.zeros(3)},
+    "teacher": {
+      f"backbone.{name}": torch.tensor(value) for name, value in arrays.items()
+    }
+    | {"head.mlp.0.weight": torch.zeros(3)},
+    "epoch": 100,
+    "dino_loss": {"center": torch.zeros(1, 3)},
+  }
+  path = tmp_path / "checkpoint.pth"
+  torch.save(content, path)
+  found = teacher.read(str(path), "dino_vits16")
+  assert found.keys() == arrays.keys()
+  for name, value in arrays.items():
+    np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.parametrize("name", ["dino_vits16", "dinov3_vits16"])
+def test_weights_that_are_not_finite(name):
+  """But for those that are masked: of DINOv3's keys, whose bias is none."""
+  arrays = published(name)
+  if name.startswith("dinov3"):
+    arrays["blocks.1.attn.qkv.bias_mask"][:] = np.nan
+    arrays["blocks.1.attn.qkv.bias"][8:16] = np.nan
+  teacher.convert(arrays, make_tiny(name), FLOAT32)
+  arrays["norm.bias"][3] = np.nan
+  with pytest.raises(errors.UserError, match=r"norm\.bias \(1 of 8\)"):
+    teacher.convert(arrays, make_tiny(name), FLOAT32)
