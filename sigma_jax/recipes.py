@@ -298,5 +298,5 @@ def toy_supervised(
   config.train.log_every = 25
   config.train.checkpoint_every = 50
   config.optimizer.base_lr = 3e-3 * 256 / 48
-  config.optimizer.warmup_epochs = 2.0
+  config.optimizer.warmup_epochs = 0.1  # 12 steps on the toy clips
   return config

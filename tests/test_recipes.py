@@ -6,6 +6,7 @@ import pathlib
 import jax
 import pytest
 
+from sigma_jax import recipes
 from sigma_jax import settings as settings_lib
 from sigma_jax.models import sigma
 
@@ -110,3 +111,10 @@ def test_encoders_have_the_published_sizes(name, millions):
   params = sigma.abstract(load(name)).params["encoder"]
   count = sum(leaf.size for leaf in jax.tree.leaves(params))
   assert abs(count / 1e6 - millions) < 0.01 * millions + 1
+
+
+@pytest.mark.parametrize("trains", ["all", "head"])
+def test_toy_evaluations_are_longer_than_their_warm_up(trains):
+  config = recipes.toy_supervised("motion", trains)
+  epoch = 6000 / config.train.batch_size  # of the toy clips
+  assert config.optimizer.warmup_epochs * epoch < config.train.steps / 5

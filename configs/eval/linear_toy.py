@@ -14,5 +14,5 @@ from sigma_jax import recipes
 def get_config(label_set: str = "motion"):
   """Chosen by the experiments in docs/LOG.md."""
   config = recipes.toy_supervised(label_set, trains="head")
-  config.supervised.rates = (3.0, 10.0, 30.0)
+  config.supervised.rates = (10.0, 30.0, 100.0)
   return config
