@@ -208,7 +208,7 @@ def _fill(parts, rows, encoder, settings, batch_size, part_size) -> None:
     path = _part(parts, first, part_size)
     last = min(first + part_size, len(rows))
     # A video that was written anew since is another one.
-    rows_key = sources.identify(rows, first, last)
+    rows_key = sources.key_of_rows(rows, first, last)
     wanted, done = np.arange(first, last), None
     if path.exists() and _key_of(path) == rows_key:
       done = _load(path)  # what could not be read then is tried again

@@ -219,7 +219,7 @@ class _Rows:
     return self._source.identify(int(self._rows[row]))
 
 
-def identify(source: Source, first: int, last: int) -> str:
+def key_of_rows(source: Source, first: int, last: int) -> str:
   """Rows first .. last - 1, who they are and their order, as hex digits."""
   found = [source.identify(row) for row in range(first, last)]
   return hashlib.sha256(json.dumps(found).encode()).hexdigest()

@@ -134,7 +134,7 @@ def _features(
     compute,
     lambda line: metrics.say(f"features of {split}: {line}"),
     part_rows=8 * predictions.PART_ROWS,  # one view each
-    identify=functools.partial(sources.identify, source),
+    identify=functools.partial(sources.key_of_rows, source),
   )
   return {
     name: features.FeatureSet(values, found.rows)

@@ -254,7 +254,7 @@ def _judge(
     len(split.source),
     compute,
     lambda line: metrics.say(f"{name}: {line}"),
-    identify=functools.partial(sources.identify, split.source),
+    identify=functools.partial(sources.key_of_rows, split.source),
   )
   given = split.videos, split.truth, config.supervised.bootstrap
   try:
