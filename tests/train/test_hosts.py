@@ -28,6 +28,9 @@ def settings(tiny, change):
     train__checkpoint_every=5,
     train__keep=9,
     optimizer__base_lr=1e-2,
+    # A hard label between two prototypes that a tube likes alike is decided by
+    # rounding, which is the layout's: one such tube in 20 steps is likely.
+    loss__labels="soft",
   )
 
 
