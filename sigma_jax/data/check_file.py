@@ -141,7 +141,9 @@ def _video(job: Job) -> Finding:
   with decode.Clip(job.path, job.timeout) as clip:
     info = clip.info
     seconds, _ = _read(clip, job.full, start)
+    damage = clip.damage() if job.full else ""
   return Finding(
+    reason=damage,
     codec=info.codec,
     width=info.width,
     height=info.height,

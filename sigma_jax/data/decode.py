@@ -205,6 +205,27 @@ class Clip:
     index.keep(key, self._index or packets.pairing)
     self.info = VideoInfo(self.num_frames, *self._stated, fps, self._codec)
 
+  def damage(self) -> str:
+    """What a decode of the whole file meets behind its first frame.
+
+    Decoders pass over damage or conceal it, and so do `read` and players.
+
+    Returns:
+      One line, or "" where there is nothing.
+    """
+    seen = marked = at_start = 0
+    for frame in self._from_start():
+      at_start = at_start if seen else self._refused
+      seen += 1
+      marked += frame.is_corrupt
+    lost = self._refused - at_start
+    if not lost and not marked:
+      return ""
+    return (
+      f"damaged: {lost} of its packets do not decode, and the decoder marks "
+      f"{marked} of its {seen} frames as damaged"
+    )
+
   def _make_index(self) -> index.Index:
     """Decodes everything, keeping nothing but when each frame is shown."""
     numbers, view, at_start = [], None, 0

@@ -86,11 +86,12 @@ def write(
     )
   path = workdir / "report.html"
   # File names need not be UTF-8; the page is.
-  files.write_whole(path, text.encode(errors="backslashreplace"))
+  content = text.encode(errors="backslashreplace")
+  files.write_whole(path, content)
   rows = run.probe["rows"] if run.probe else []
   table = f"{frozen.table(rows)}\n" if rows else ""
   took = time.perf_counter() - start
-  size = path.stat().st_size / 1e6
+  size = len(content) / 1e6
   note = f"warning: no clips are shown: {problem}\n" if problem else ""
   return (
     f"{table}{verdict.shows(rows)}\n{note}"

@@ -93,7 +93,8 @@ def judge(settings, workdir, clips: int, pause: float) -> None:
 
   mesh = mesh_lib.make(settings.mesh)
   encoders = {"it": jax.tree.map(np.asarray, params["encoder"])}
-  counts = types.SimpleNamespace(share=lambda gather: None)
+  nothing = {"share": lambda gather: None, "strike": lambda gather: None}
+  counts = types.SimpleNamespace(**nothing)
   stoppable = reading._Evaluation(evaluated(), counts)
   found = features.extract(settings, encoders, stoppable, mesh)["it"]
 
