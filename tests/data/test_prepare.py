@@ -331,7 +331,7 @@ def test_manifest_videos_and_output_may_be_remote(listing, tmp_path):
 def test_ctrl_c_is_no_traceback(listing, tmp_path):
   # So many files that it cannot be done before the signal comes.
   long = listing.with_name("long.csv")
-  long.write_text(f"{listing.read_text()}\n" * 40)
+  long.write_text(f"{listing.read_text()}\n" * 400)
   out = tmp_path / "train"
   process = subprocess.Popen(
     command(long, out, "--max-bad-share=0.2", "--workers=1"),
