@@ -114,7 +114,7 @@ def _bad_files(workdir: epath.Path) -> list[Row]:
     path = folder / _BAD_FILES
     if not path.is_file():
       continue
-    for line in path.read_text(errors="replace").splitlines():
+    for line in path.read_bytes().decode(errors="replace").splitlines():
       try:
         row = json.loads(line)
         found.setdefault(row["file"], row | {"reason": str(row["reason"])})
