@@ -226,12 +226,12 @@ def test_missing_manifest(tmp_path):
   assert str(path) in error and "data.train" in error
 
 
-def test_manifest_line_without_a_label(tmp_path):
+def test_manifest_line_that_cannot_be_read(tmp_path):
   path = tmp_path / "train.csv"
-  path.write_text("a.mp4 0\nb.mp4\n")
+  path.write_text('a.mp4 0\n"b.mp4 1\n')
   flags = (f"--config.data.train={path}", f"--workdir={tmp_path}/run")
   error = one_line(main(TOY, *flags))
-  assert f"manifest {path}, line 2: no label in 'b.mp4'" in error
+  assert f"manifest {path}, line 2: the quote that begins" in error
 
 
 def test_batch_that_the_devices_do_not_divide(toy_command, tmp_path):

@@ -175,7 +175,10 @@ def test_frozen_features_and_their_judges(tiny):
   params = sigma.abstract(tiny).params["encoder"]
   params = {name: part for name, part in params.items() if name != "norm"}
   pool = features._pooler(tiny, mesh, 0)
-  assert_highest(pool, params, video)
+  index = jax.ShapeDtypeStruct((8,), jnp.int32)
+  valid = jax.ShapeDtypeStruct((8,), jnp.bool_)
+  batch = {"video": video, "index": index, "valid": valid}
+  assert_highest(pool, params, batch)
   x, one_hot = np.ones((6, 4), np.float32), np.ones((6, 3), np.float32)
   assert_highest(
     functools.partial(knn._vote, k=2), x, x, one_hot, np.float32(0.1)
