@@ -1,4 +1,4 @@
-"""Attentive probe of a frozen toy encoder, three rates in one pass.
+"""Attentive probe of a frozen toy encoder, two rates in one pass.
 
 python -m sigma_jax.main --config=configs/eval/attentive_toy.py \
     --workdir=runs/toy/attentive --config.init=runs/toy
@@ -15,5 +15,5 @@ def get_config(label_set: str = "motion"):
   config = recipes.toy_supervised(label_set, trains="head")
   config.supervised.pooling = "attentive"
   config.supervised.head_scale = 1.0
-  config.supervised.rates = (0.3, 1.0, 3.0)
+  config.supervised.rates = (0.3, 1.0)
   return config
