@@ -16,6 +16,7 @@ def build(cls: type, values: dict[str, Any], prefix: str = "") -> Any:
   Args:
     cls: a dataclass; fields may be dataclasses, scalars or tuples of scalars.
     values: as many of its fields as are given; the rest keep their defaults.
+      A section may be a dataclass that is built already.
     prefix: dotted key of `cls` itself, for messages.
 
   Raises:
@@ -36,6 +37,8 @@ def build(cls: type, values: dict[str, Any], prefix: str = "") -> Any:
 
 def _convert(hint: Any, value: Any, key: str) -> Any:
   if dataclasses.is_dataclass(hint):
+    if isinstance(value, hint):
+      return value
     if not isinstance(value, dict):
       raise ValueError(f"config key {key!r} is a section, got {value!r}")
     return build(hint, value, key + ".")

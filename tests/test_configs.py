@@ -137,22 +137,20 @@ def supervised_step(settings):
   options = settings.supervised
   outputs = 1 if options.targets == "count" else 4
   task = supervised.Task(settings, outputs)
-  method = supervised.method(task)
+  job = supervised.job(task)
   tx = optax.sgd(0.1)
-  state = state_lib.abstract(
-    settings, tx, one_device(), init_params=method.init_params
-  )
+  state = state_lib.abstract(settings, tx, one_device(), job.fresh)
   video = np.repeat(clips(settings), settings.data.samples, axis=0)
   targets = {
     "classes": np.zeros(len(video), np.int32),
     "multilabel": np.zeros((len(video), outputs), np.float32),
     "count": np.zeros(len(video), np.float32),
   }
-  factors = method.optimizer["factors"](state.params)
+  factors = job.optimizer["factors"](state.params)
   assert jax.tree.structure(factors) == jax.tree.structure(state.params)
   encoder = jax.eval_shape(task.fresh, jax.random.key(0))["encoder"]
   traced(
-    method.make_step(settings, tx, lambda step: step.astype("float32")),
+    job.make_step(settings, tx, lambda step: step.astype("float32")),
     state,
     {"encoder": encoder} if task.frozen_encoder else {},
     {"video": video, "target": targets[options.targets]},

@@ -22,9 +22,13 @@ ALLOWED = {
   },
   "data": {"errors", "files", "freeze", "paths", "settings", "data"},
   "augment": {"errors", "keys", "settings", "models", "augment"},
+  # Late and by one function: whoever has frozen weights asks interop for them.
+  "methods": {
+    *("errors", "keys", "precision", "settings", "masking", "models"),
+    *("losses", "interop", "methods"),
+  },
   "train": {
-    *("errors", "files", "keys", "settings", "masking", "models", "losses"),
-    "augment",
+    *("errors", "files", "keys", "settings", "models", "methods", "augment"),
     "train",
   },
 }

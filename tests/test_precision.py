@@ -134,7 +134,9 @@ def test_training_with_labels(tiny, change, options):
   tx = optax.sgd(0.1)
   mesh = mesh_lib.make(settings_lib.Mesh(), jax.devices()[:1])
   step = supervised.make_step(task, tx, lambda step: jnp.float32(0.1))
-  state = state_lib.abstract(task.settings, tx, mesh, task.init_params)
+  state = state_lib.abstract(
+    task.settings, tx, mesh, state_lib.Fresh(task.init_params)
+  )
   frozen = {}
   if task.frozen_encoder:
     frozen = {"encoder": jax.eval_shape(task.fresh, jax.random.key(0))}

@@ -130,6 +130,7 @@ def test_fingerprint_changes_with_any_option():
     "data.sampling": "segments",
     "data.crop": "center",
     "augment.erase_fill": "const",
+    "method.name": "vjepa",
     "model.init": "xavier",
     "model.table_grid": (8, 14, 14),
     "model.dtype": "bfloat16",

@@ -101,7 +101,9 @@ def step(settings: settings_lib.Settings, name: str) -> Report:
     UserError: settings that do not fit the topology, or a step that does not
       fit its chips' memory.
   """
+  from sigma_jax.methods import method
   from sigma_jax.train import mesh as mesh_lib
+  from sigma_jax.train import steps
 
   mesh = mesh_lib.make(settings.mesh, topology.devices(name))
   batch = settings.train.batch_size
@@ -113,6 +115,7 @@ def step(settings: settings_lib.Settings, name: str) -> Report:
   seconds = time.perf_counter() - start
   module = hlo.parse(compiled.as_text())
   sizes = _sizes(arguments[0].params, mesh.shape["fsdp"])
+  plan = method.of(settings).plan(steps.where(mesh))
   return Report(
     topology=name,
     chips=mesh.size,
@@ -126,7 +129,7 @@ def step(settings: settings_lib.Settings, name: str) -> Report:
       (collectives.purpose(each, sizes), each)
       for each in collectives.find(module)
     ],
-    plan=_plan(settings, mesh),
+    plan=plan or "-",
     seconds=seconds,
   )
 
@@ -136,7 +139,7 @@ def _step(settings: settings_lib.Settings, mesh) -> tuple[Any, tuple]:
   import jax
   import jax.numpy as jnp
 
-  from sigma_jax.models import sigma
+  from sigma_jax.methods import method
   from sigma_jax.train import mesh as mesh_lib
   from sigma_jax.train import optimizer, state, steps
 
@@ -154,7 +157,7 @@ def _step(settings: settings_lib.Settings, mesh) -> tuple[Any, tuple]:
   train_state = state.abstract(settings, tx, mesh)
   frozen = jax.tree.map(
     lambda leaf: placed(leaf, mesh_lib.replicated(mesh)),
-    sigma.abstract(settings).frozen,
+    method.of(settings).abstract.frozen,
   )
   data = settings.data
   side = (data.size, data.size, 3)
@@ -189,24 +192,6 @@ def _memory(stats) -> dict[str, int]:
     "aliased": stats.alias_size_in_bytes,
   }
   return {**found, "total": sum(found.values()) - 2 * found["aliased"]}
-
-
-def _plan(settings: settings_lib.Settings, mesh) -> str:
-  """The loss's tiles and kernels, as the step itself chooses them."""
-  from sigma_jax import masking
-  from sigma_jax.train import steps
-
-  if settings.loss.kind != "assignment":
-    return "-"
-  tubes = masking.num_masked(
-    settings.masking.kind, settings.grid, settings.masking.ratio
-  )
-  shape = (settings.train.batch_size, tubes, 1)
-  plan = steps.loss_plan(settings, shape, mesh)
-  kernels = "kept" if plan.keep else "recomputed"
-  space = "logarithms" if plan.log_space else "numbers"
-  platform = mesh.devices.flat[0].platform
-  return f"{plan.tiles} tiles, kernels {kernels}, {space}, for {platform}"
 
 
 def _compile(traced, name: str):

@@ -83,7 +83,8 @@ def _work(settings: settings_lib.Settings) -> float:
   import jax.numpy as jnp
 
   from sigma_jax.bench import flops
-  from sigma_jax.models import attention, sigma
+  from sigma_jax.methods import method
+  from sigma_jax.models import attention
   from sigma_jax.train import steps
 
   plain = dataclasses.replace(
@@ -91,13 +92,13 @@ def _work(settings: settings_lib.Settings) -> float:
     model=dataclasses.replace(settings.model, remat="none"),
     loss=dataclasses.replace(settings.loss, kernels="keep"),
   )
-  abstract = sigma.abstract(plain)
+  abstract = method.of(plain).abstract
   data = plain.data
   shape = (plain.train.batch_size, data.num_frames, data.size, data.size, 3)
 
   def gradients(params, frozen, video, key):
     gradient = jax.grad(steps.pretrain_loss, has_aux=True)
-    return gradient(params, frozen, abstract.graph, plain, video, key)
+    return gradient(params, frozen, plain, video, key)
 
   # XLA's own attention: the tiled one computes scores twice.
   with attention.on_platform("any"):
@@ -112,6 +113,8 @@ def _work(settings: settings_lib.Settings) -> float:
 
 def _result(outcomes, settings, work: float, size: int) -> dict:
   """Rows of the table; `work` is a step's matrix FLOPs, without recomputing."""
+  from sigma_jax.methods import method
+
   peak = 2.0 * size**3 / outcomes["matmul"].median
   rows = []
   for name, found in outcomes.items():
@@ -134,9 +137,10 @@ def _result(outcomes, settings, work: float, size: int) -> dict:
     rows.append(row)
   return {
     "title": (
-      f"step: {settings.train.batch_size} clips, {settings.target.kind} "
-      f"target, {settings.model.dtype}, {work / 1e12:.3g} TFLOP in matrix "
-      f"products; {len(outcomes['matmul'].seconds)} turns, median"
+      f"step: {method.of(settings).describe().title}, "
+      f"{settings.train.batch_size} clips, {settings.model.dtype}, "
+      f"{work / 1e12:.3g} TFLOP in matrix products; "
+      f"{len(outcomes['matmul'].seconds)} turns, median"
     ),
     "rows": rows,
     "cpu": output.processor(),

@@ -8,7 +8,7 @@ import numpy as np
 
 from sigma_jax import settings as settings_lib
 from sigma_jax.bench import output
-from sigma_jax.models import sigma
+from sigma_jax.methods import method
 from sigma_jax.train import layout, optimizer, state, steps
 from sigma_jax.train import mesh as mesh_lib
 
@@ -93,7 +93,7 @@ def _teacher(settings: settings_lib.Settings) -> dict:
     lambda leaf: jnp.asarray(
       0.02 * rng.standard_normal(leaf.shape, np.float32), leaf.dtype
     ),
-    sigma.abstract(settings).frozen,
+    method.of(settings).abstract.frozen,
   )
 
 

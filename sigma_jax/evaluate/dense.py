@@ -15,7 +15,8 @@ from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.interop import layout as layout_lib
 from sigma_jax.interop import store, teacher
-from sigma_jax.models import image_vit, sigma, variants, vit
+from sigma_jax.methods import method
+from sigma_jax.models import image_vit, variants, vit
 from sigma_jax.train import checksums
 from sigma_jax.train import workdir as workdir_lib
 
@@ -74,7 +75,7 @@ def _video_models(config: settings_lib.Settings) -> dict[str, Encoder]:
     models[PRETRAINED] = store.with_table(models[PRETRAINED], table)
     settings = models[PRETRAINED].settings
   _check_divides(config.data, settings.model.tubelet, settings.model.patch)
-  draw = jax.jit(lambda key: sigma.init_params(settings, key)["encoder"])
+  draw = jax.jit(lambda key: method.of(settings).init(key)["encoder"])
   params = {"encoder": draw(jax.random.key(settings.seed))}
   layout = layout_lib.Layout(settings.model)
   models[RANDOM] = store.Model(layout, params, settings)

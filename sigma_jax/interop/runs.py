@@ -52,7 +52,9 @@ def read(workdir: pathlib.Path, weights: str, note: Note) -> Model:
       f"weights of {workdir}: their moving average (supervised.ema={decay}), "
       "which is what was tested, and not the last step's"
     )
-  params, step = checkpoint.restore_params(workdir, average=average)
+  params, step = checkpoint.restore_params(
+    workdir, average=average, judged=True
+  )
   params = jax.tree.map(np.asarray, params)
   tensor_files.check_finite(
     (
@@ -77,6 +79,8 @@ def _as_imported(workdir: pathlib.Path, model: Model) -> Model:
   settings, params = model.settings, model.params
   about = workdir / destinations.IMPORTED
   kind = json.loads(about.read_text())["kind"] if about.is_file() else ""
+  if not kind and settings.method.name != "masked":
+    kind = "encoder"  # all that published formats, or anybody, wants of it
   if kind not in ("encoder", "finetune"):
     layout = layout_lib.of_settings(settings)
     return model._replace(layout=layout, class_names=())

@@ -8,7 +8,7 @@ from flax import nnx
 
 from sigma_jax import masking
 from sigma_jax import settings as settings_lib
-from sigma_jax.models import layers, targets, vit
+from sigma_jax.models import modules, targets, vit
 
 
 class Features(NamedTuple):
@@ -50,31 +50,14 @@ class Sigma(nnx.Module):
     )
 
 
-class Abstract(NamedTuple):
-  """A model without its weights.
-
-  graph: the static part. params, frozen: ShapeDtypeStructs of the trained and
-  of the frozen weights as nested dicts; frozen is empty for most targets.
-  """
-
-  graph: nnx.GraphDef
-  params: dict
-  frozen: dict
-
-
-def abstract(settings: settings_lib.Settings) -> Abstract:
+def abstract(settings: settings_lib.Settings) -> modules.Abstract:
   """Graph and shapes without allocating anything."""
-  model = jax.eval_shape(lambda: Sigma(settings, rngs=nnx.Rngs(0)))
-  graph, params, frozen = nnx.split(model, nnx.Param, layers.Frozen)
-  return Abstract(graph, nnx.to_pure_dict(params), nnx.to_pure_dict(frozen))
+  return modules.abstract(lambda rngs: Sigma(settings, rngs=rngs))
 
 
-def merge(graph: nnx.GraphDef, params: dict, frozen: dict | None = None):
-  """The model from its parts; inside jit, the inverse of `abstract`."""
-  return nnx.merge(graph, params, frozen or {})
+merge = modules.merge
 
 
 def init_params(settings: settings_lib.Settings, key: jax.Array) -> dict:
   """Fresh trained parameters, a nested dict of float32 arrays; jit-able."""
-  model = Sigma(settings, rngs=nnx.Rngs(key))
-  return nnx.to_pure_dict(nnx.split(model, nnx.Param, ...)[1])
+  return modules.init(lambda rngs: Sigma(settings, rngs=rngs), key)

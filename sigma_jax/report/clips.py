@@ -6,10 +6,9 @@ The one place of the report that touches `sigma_jax.data`, and so TensorFlow.
 import pathlib
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from sigma_jax import errors, masking
+from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 
 _BATCH = 32
@@ -92,16 +91,3 @@ def _captions(manifest_lib, path: str, rows) -> list[str]:
     ", ".join(names[key][labels[key][row]] for key in names)
     for row in range(len(rows))
   ]
-
-
-def masks(settings: settings_lib.Settings, count: int) -> np.ndarray:
-  """Masks as training draws them: bool [count, t, h, w] tubes, true masked."""
-  mask = masking.sample(
-    jax.random.key(settings.seed),
-    count,
-    kind=settings.masking.kind,
-    grid=settings.grid,
-    ratio=settings.masking.ratio,
-  )
-  hidden = np.asarray(masking.to_bool(mask))
-  return hidden.reshape(count, *settings.grid)

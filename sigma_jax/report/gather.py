@@ -5,6 +5,7 @@ Everything here is cheap: no checkpoint, no clip and no TensorFlow.
 
 import dataclasses
 import datetime
+import functools
 import json
 import math
 from typing import Any
@@ -14,7 +15,7 @@ from etils import epath
 
 from sigma_jax import settings as settings_lib
 from sigma_jax.evaluate import frozen
-from sigma_jax.models import sigma
+from sigma_jax.methods import method as method_lib
 from sigma_jax.train import metrics
 from sigma_jax.train import workdir as workdir_lib
 
@@ -63,11 +64,20 @@ class Run:
     """Learning rates of the metrics, by step."""
     return _rates(self.metrics)
 
+  @functools.cached_property
+  def method(self) -> method_lib.Method:
+    """The run's method; it knows the run's length, as far as that is known."""
+    return _method(self.settings, self.metrics)
+
+  @functools.cached_property
+  def words(self) -> method_lib.Description:
+    """What the method says of the run."""
+    return self.method.describe()
+
   @property
   def num_prototypes(self) -> int | None:
-    """k, or None where the loss has no prototypes."""
-    loss = self.settings.loss
-    return loss.num_prototypes if loss.kind == "assignment" else None
+    """k, or None where the method has no prototypes."""
+    return self.words.num_prototypes
 
 
 def load(workdir: str | epath.Path) -> Run:
@@ -80,7 +90,7 @@ def load(workdir: str | epath.Path) -> Run:
   settings = workdir_lib.read_config(workdir)
   rows = [row for row in metrics.read(workdir) if "step" in row]
   probe, problem = _probe(workdir / "probe" / frozen.RESULTS)
-  params = sigma.abstract(settings).params
+  params = _method(settings, rows).abstract.params
   return Run(
     workdir,
     settings,
@@ -92,6 +102,12 @@ def load(workdir: str | epath.Path) -> Run:
     sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
     _written(workdir),
   )
+
+
+def _method(settings, rows: list[Row]) -> method_lib.Method:
+  total = settings.train.steps or (int(rows[-1]["step"]) if rows else 1)
+  # Nothing here depends on how long an epoch is.
+  return method_lib.of(settings, method_lib.Length(total, float(total)))
 
 
 def _probe(path: epath.Path) -> tuple[Row | None, str]:
@@ -125,14 +141,7 @@ def _bad_files(workdir: epath.Path) -> list[Row]:
 
 def _collapse_warnings(settings, rows: list[Row]) -> list[tuple[int, str]]:
   """What the training loop warned of, found again from its metrics."""
-  rows = [row for row in rows if "target_std" in row]
-  if not rows:
-    return []
-  has_usage = {"used", "perplexity"} <= set(rows[-1])
-  total = settings.train.steps or int(rows[-1]["step"])
-  watch = metrics.CollapseWatch(
-    settings.loss.num_prototypes if has_usage else None, total // 10
-  )
+  watch = metrics.Watch(_method(settings, rows).signs)
   found = []
   for row in rows:
     step = int(row["step"])

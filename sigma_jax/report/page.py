@@ -28,7 +28,7 @@ def build(run: Run, data: settings_lib.Data) -> tuple[str, str]:
     *drawn,
     sections.trouble(run),
   ]
-  title = f"{run.workdir.resolve().name} · {sections.method(run)}"
+  title = f"{run.workdir.resolve().name} · {run.words.title}"
   return document(title, body), problem
 
 
@@ -62,7 +62,7 @@ def _pictures(run: Run, data: settings_lib.Data) -> tuple[list[str], str]:
     again = f"python -m sigma_jax.report {run.workdir} --val=<manifest>"
     note = sections.missing(f"No clips to show: {error}", again)
     return [sections.section("Masks and prototypes", note)], str(error)
-  out = [views.masks(run.settings, clips)]
+  out = [views.masks(run, clips)]
   if reason:
     note = f"<p>{html.escape(reason)}</p>"
     return [*out, sections.section("Prototypes", note)], ""

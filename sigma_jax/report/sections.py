@@ -5,6 +5,7 @@ import html
 import math
 import re
 
+from sigma_jax.methods.method import Chart
 from sigma_jax.report import charts, commands, gather, verdict
 from sigma_jax.report.gather import Row, Run
 
@@ -35,7 +36,7 @@ def header(run: Run) -> str:
   rows = probe["rows"]
   limits = verdict.does_not_show(rows, probe.get("step", 0), run.last_step)
   return heading(
-    method(run),
+    run.words.title,
     run.workdir.resolve().name,
     verdict.shows(rows),
     limits,
@@ -66,16 +67,6 @@ def heading(
   )
 
 
-def method(run: Run) -> str:
-  """The run's method in the literature's words."""
-  target, loss = run.settings.target.kind, run.settings.loss.kind
-  if loss == "assignment":
-    return f"SIGMA, {target.upper()} target"
-  if target == "pixel":
-    return "VideoMAE, pixel regression"
-  return f"L2 regression of the {target.upper()} target (collapse ablation)"
-
-
 def _facts(run: Run) -> list[tuple[str, str]]:
   s = run.settings
   time, height, width = s.grid
@@ -91,17 +82,15 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     (
       "Tubes",
       f"{time} × {height} × {width}, each {s.model.tubelet} × "
-      f"{s.model.patch} × {s.model.patch}; {s.masking.ratio:.0%} masked "
-      f"({s.masking.kind})",
+      f"{s.model.patch} × {s.model.patch}; {run.words.tubes}",
     ),
     (
       "Encoder",
       f"{s.model.encoder_depth} blocks, width {s.model.encoder_dim}, "
       f"{s.model.encoder_heads} heads",
     ),
-    ("Decoder", f"{s.model.decoder_depth} blocks, width {s.model.decoder_dim}"),
     ("Parameters", f"{run.num_params / 1e6:.2f} M, {s.model.dtype} products"),
-    ("Loss", _loss(run)),
+    *run.words.facts,
     ("Learning rate", _rate(run)),
     ("Config", f"{s.fingerprint()}, seed {s.seed}"),
     ("Last written", f"{run.written:%Y-%m-%d %H:%M} UTC"),
@@ -119,16 +108,6 @@ def _rate(run: Run) -> str:
     return "not known"
   ever = "still rising" if gather.rising(rates) else f"highest {max(rates):.2e}"
   return f"{rates[-1]:.2e}, {ever}"
-
-
-def _loss(run: Run) -> str:
-  loss = run.settings.loss
-  if run.num_prototypes is None:
-    return "mean squared error"
-  return (
-    f"{loss.num_prototypes:,} prototypes, ε {loss.epsilon:g}, "
-    f"{loss.rounds} rounds, τ {loss.temperature:g}, {loss.labels} labels"
-  )
 
 
 def probe(run: Run) -> str:
@@ -241,41 +220,29 @@ def curves(run: Run) -> str:
   return section("Training", f'<div class="charts">{drawn}</div>', lede)
 
 
+# Of every method; a method's own come first.
+_CHARTS = (
+  Chart("Gradient norm", "L2, all parameters", {"grad_norm": ""}),
+  Chart("Flat tubes", "% of tubes of one colour", {"flat_tubes": ""}, 100),
+  Chart("Speed", "clips/s", {"clips_per_second": ""}),
+  Chart("Waiting for data", "% of the time", {"wait_share": ""}, 100),
+  Chart("Learning rate", "× 10⁻³", {"learning_rate": ""}, 1e3),
+)
+
+
 def _charts(run: Run):
   """Yields one chart for every metric that has values."""
-  k = run.num_prototypes
-  guess = charts.Reference
-  uniform = guess("uniform guess, 2 ln k", 2 * math.log(k)) if k else None
-  chance = guess("chance, 1/k", 100 / k) if k else None
-  all_k = guess("all k equally", float(k)) if k else None
-  nats = "nats, both directions" if k else "mean squared error"
-  one = [("", "a")]
-  plan = (
-    ("Loss", nats, ["loss"], one, 1, uniform, None),
-    ("Agreement", "% of masked tubes", ["agreement"], one, 100, chance, 0.0),
-    (
-      *(
-        "Feature deviation",
-        "std over tubes",
-        ["feature_std", "target_std"],
-      ),
-      *([("predicted", "a"), ("target", "b")], 1, None, 0.0),
-    ),
-    ("Perplexity", "prototypes", ["perplexity"], one, 1, all_k, 0.0),
-    ("Prototypes in use", "% of k", ["used"], one, 100, None, 0.0),
-    ("Gradient norm", "L2, all parameters", ["grad_norm"], one, 1, None, 0.0),
-    ("Speed", "clips/s", ["clips_per_second"], one, 1, None, 0.0),
-    ("Waiting for data", "% of the time", ["wait_share"], one, 100, None, 0.0),
-    ("Learning rate", "× 10⁻³", ["learning_rate"], one, 1e3, None, 0.0),
-  )
-  for title, unit, keys, names, scale, reference, floor in plan:
+  own = run.words.charts or (Chart("Loss", "", {"loss": ""}, floor=None),)
+  for chart in (*own, *_CHARTS):
     series = [
-      charts.Series(name, style, _points(run.metrics, key, scale))
-      for key, (name, style) in zip(keys, names, strict=True)
+      charts.Series(name, style, _points(run.metrics, key, chart.scale))
+      for (key, name), style in zip(chart.curves.items(), "ab", strict=False)
     ]
     series = [s for s in series if s.points]
-    if series:
-      yield charts.line_chart(title, unit, series, reference, floor)
+    if not series:
+      continue
+    line = chart.reference and charts.Reference(*chart.reference)
+    yield charts.line_chart(chart.title, chart.unit, series, line, chart.floor)
 
 
 def _points(rows: list[Row], key: str, scale: float):
@@ -295,7 +262,7 @@ def trouble(run: Run) -> str:
       for step, text in run.warnings
     )
     body += f'<ul class="warnings">{items}</ul>'
-  elif any("target_std" in row for row in run.metrics):
+  elif any(set(run.method.shown) & set(row) for row in run.metrics):
     body += "<p>The metrics show no sign of collapse.</p>"
   else:
     body += (

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.models import sigma
 from sigma_jax.report import clips as clips_lib
 from sigma_jax.report import pictures, sections, tubes
 from sigma_jax.report.gather import Run
@@ -19,10 +18,13 @@ _TUBES_SHOWN = 10
 _NUMBERED_SIDE = 7  # tubes along a frame up to which numbers can be read
 
 
-def masks(settings: settings_lib.Settings, clips: clips_lib.Clips) -> str:
-  """Clips beside what the encoder sees of them."""
+def masks(run: Run, clips: clips_lib.Clips) -> str:
+  """Clips beside what the encoder sees of them; "" where it sees all."""
+  settings = run.settings
   count = min(CLIPS_SHOWN, len(clips.videos))
-  hidden = clips_lib.masks(settings, count)
+  hidden = run.method.hidden(jax.random.key(settings.seed), count)
+  if hidden is None:
+    return ""
   body = ""
   for i, place in enumerate(_shown(clips)):
     marks = pictures.overlay(settings.grid, pictures.masked, hidden[i])
@@ -64,7 +66,7 @@ def prototypes(run: Run, clips: clips_lib.Clips) -> str:
     "Prototypes",
     f'<div class="prototypes">{rows}</div>',
     f"The {len(used)} most used of {run.num_prototypes:,} prototypes at step "
-    f"{step:,}, and the tubes that the {_target(settings)} target "
+    f"{step:,}, and the tubes that the {run.words.target} target "
     "network puts closest to each, every one from another clip. Searched: "
     f"{total:,} tubes of {count:,} validation clips, which use {share:.0%} of "
     "the prototypes. Outlined: the tube’s first frame, in its surroundings.",
@@ -77,16 +79,12 @@ def no_prototypes(run: Run) -> str:
     return (
       "This run’s loss has no prototypes, so there are no assignments to show."
     )
-  if jax.tree.leaves(sigma.abstract(run.settings).frozen):
+  if jax.tree.leaves(run.method.abstract.frozen):
     return (
-      f"The {_target(run.settings)} target’s frozen weights are not kept "
+      f"The {run.words.target} target’s frozen weights are not kept "
       "with the run, so its assignments are not shown here."
     )
   return ""
-
-
-def _target(settings: settings_lib.Settings) -> str:
-  return settings.target.kind.upper()
 
 
 def _prototype(settings, clips, found: tubes.Tubes, k: int, colour: str) -> str:

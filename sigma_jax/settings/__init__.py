@@ -17,6 +17,9 @@ import ml_collections
 from sigma_jax import freeze, paths
 from sigma_jax.settings.data import Augment, Data
 from sigma_jax.settings.evaluation import Probe, Segmentation
+from sigma_jax.settings.method import Method
+from sigma_jax.settings.method import options as _method
+from sigma_jax.settings.method import options_of as _method_options
 from sigma_jax.settings.model import TEACHERS, Loss, Masking, Model, Target
 from sigma_jax.settings.supervised import Supervised
 from sigma_jax.settings.training import Mesh, Optimizer, Train
@@ -28,6 +31,7 @@ __all__ = [
   "Loss",
   "Masking",
   "Mesh",
+  "Method",
   "Model",
   "Optimizer",
   "Probe",
@@ -63,6 +67,7 @@ class Settings:
   init: str = ""
   data: Data = dataclasses.field(default_factory=Data)
   augment: Augment = dataclasses.field(default_factory=Augment)
+  method: Method = dataclasses.field(default_factory=Method)
   model: Model = dataclasses.field(default_factory=Model)
   masking: Masking = dataclasses.field(default_factory=Masking)
   target: Target = dataclasses.field(default_factory=Target)
@@ -121,7 +126,10 @@ class Settings:
     """
     if isinstance(config, ml_collections.ConfigDict):
       config = config.to_dict()
-    return freeze.build(cls, _at_home(config))
+    values = _at_home(config)
+    if "method" in values:
+      values["method"] = _method(values["method"])
+    return freeze.build(cls, values)
 
   def to_dict(self) -> dict[str, Any]:
     """Nested plain values, as JSON stores them (tuples become lists)."""
@@ -145,7 +153,15 @@ def _at_home(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
   }
 
 
-def default_config() -> ml_collections.ConfigDict:
-  """The defaults as a locked, typed ConfigDict for config files to change."""
-  config = ml_collections.ConfigDict(dataclasses.asdict(Settings()))
-  return config.lock()
+def default_config(method: str = "masked") -> ml_collections.ConfigDict:
+  """The defaults as a locked, typed ConfigDict for config files to change.
+
+  Args:
+    method: whose options `config.method` has; see `Method`.
+
+  Raises:
+    ValueError: no such method.
+  """
+  options = dataclasses.asdict(_method_options(method)()) | {"name": method}
+  values = dataclasses.asdict(Settings()) | {"method": options}
+  return ml_collections.ConfigDict(values).lock()

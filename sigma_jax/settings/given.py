@@ -62,10 +62,11 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
   why = f"task {task!r} does not read it"
   if task == "pretrain":
     yield "augment. probe. supervised. segmentation.", why
+    yield from _of_method(settings)
     if settings.init:
       yield "model.init", "all weights are those of init"
     return
-  yield "masking. loss.", why
+  yield "masking. loss. method.", why
   if task == "supervised":
     yield "target. probe. segmentation.", why
     yield _decoder(settings), why
@@ -94,6 +95,18 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
     if settings.init:
       kept = ("table_grid",)
       yield _model(settings, but=kept), "the model is that of init"
+
+
+def _of_method(settings) -> Iterator[tuple[str, str]]:
+  name = settings.method.name
+  if name == "masked":  # whose sections these are
+    return
+  from sigma_jax.methods import method
+
+  reads = method.named(name).reads
+  sections = ("masking", "target", "loss")
+  names = " ".join(f"{part}." for part in sections if part not in reads)
+  yield names, f"method.name is {name!r}"
 
 
 def _of_values(settings) -> Iterator[tuple[str, str]]:

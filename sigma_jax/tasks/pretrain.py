@@ -3,7 +3,7 @@
 import pathlib
 
 from sigma_jax import distributed, errors, settings
-from sigma_jax.interop import teacher
+from sigma_jax.methods import method
 from sigma_jax.tasks import reading
 from sigma_jax.train import checkpoint, identity, loop, metrics
 
@@ -27,7 +27,7 @@ def run(
       "model.table_grid is for fine-tuning and evaluation: pre-training has "
       "the formula's own rows; leave it out"
     )
-  frozen = teacher.load(config)
+  frozen = method.of(config).load()
   initial, begun_from = _initial(config, workdir)
   source = distributed.agreed(
     lambda: sources.load(config.data.train, config.data.root, classes=False),

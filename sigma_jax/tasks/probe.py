@@ -10,7 +10,7 @@ import numpy as np
 from sigma_jax import distributed, errors, settings
 from sigma_jax.evaluate import dense, features, frozen, predictions
 from sigma_jax.interop import store
-from sigma_jax.models import sigma
+from sigma_jax.methods import method
 from sigma_jax.tasks import reading
 from sigma_jax.train import checksums, identity, metrics, preemption
 from sigma_jax.train import mesh as mesh_lib
@@ -40,9 +40,7 @@ def run(
     )
   encoders = {dense.PRETRAINED: model.params["encoder"]}
   if config.probe.random_baseline:
-    draw = jax.jit(
-      lambda key: sigma.init_params(model.settings, key)["encoder"]
-    )
+    draw = jax.jit(lambda key: method.of(model.settings).init(key)["encoder"])
     encoders[dense.RANDOM] = draw(jax.random.key(model.settings.seed))
   rows = _rows(config, encoders, workdir)
   if jax.process_index():

@@ -169,7 +169,7 @@ def _train(task, model, train, workdir, profile_steps) -> tuple[dict, dict]:
   state, _ = loop.run(
     config,
     workdir,
-    supervised.method(task),
+    supervised.job(task),
     num_examples=len(train.source),
     open_batches=lambda start: _WithTargets(training(start), train),
     account=training.account,

@@ -15,8 +15,9 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
-from sigma_jax.models import sigma
+from sigma_jax.methods import method as method_lib
 from sigma_jax.train import checksums, metrics, stored
+from sigma_jax.train import state as state_lib
 from sigma_jax.train import storage_faults as faults
 from sigma_jax.train import workdir as workdir_lib
 
@@ -60,12 +61,13 @@ class Checkpointer:
     Raises:
       RunStopped: this checkpoint, or the one before it, cannot be written.
     """
+    parts = state_lib.stored(state)
     with self._writing():
       self._manager.save(
         step,
         args=ocp.args.Composite(
-          default=ocp.args.StandardSave(state),
-          checksums=ocp.args.JsonSave(checksums.of(state)),
+          default=ocp.args.StandardSave(parts),
+          checksums=ocp.args.JsonSave(checksums.of(parts)),
         ),
       )
 
@@ -77,11 +79,12 @@ class Checkpointer:
       RunStopped: it cannot be read for another reason.
     """
     what, folder = f"checkpoint of step {step}", self._folder / str(step)
-    found = faults.patiently(what, lambda: stored.arrays(folder, abstract))
+    parts = state_lib.stored(abstract)
+    found = faults.patiently(what, lambda: stored.arrays(folder, parts))
     sums = faults.patiently(what, lambda: stored.sums(folder))
     if sums is not None:
       faults.patiently(what, lambda: checksums.check(found, sums))
-    return found
+    return found if parts is abstract else abstract._replace(**found)
 
   def restore_newest(
     self, abstract: Any, start_over: bool = False
@@ -105,7 +108,9 @@ class Checkpointer:
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
       try:
-        stored.refuse_another_model(self._folder / str(step), abstract)
+        stored.refuse_another_model(
+          self._folder / str(step), state_lib.stored(abstract)
+        )
         return step, self.restore(step, abstract)
       except faults.Damaged as error:
         metrics.say(
@@ -184,7 +189,7 @@ def _as_stop(problem: str | Callable[[], str]):
 
 
 def restore_params(
-  workdir: str | pathlib.Path, *, average: bool = False
+  workdir: str | pathlib.Path, *, average: bool = False, judged: bool = False
 ) -> tuple[dict, int]:
   """Parameters of a run's newest checkpoint, on the first local device.
 
@@ -192,6 +197,8 @@ def restore_params(
     workdir: of a run, or made by `write_params`.
     average: their moving average instead (`supervised.ema`), where there is
       one; parameters that nobody trained have none.
+    judged: of a pre-training whose method has a moving average judged, that
+      encoder alone, {"encoder": ...}.
 
   Returns:
     The nested dict of float32 arrays, and the step that they are from.
@@ -212,16 +219,18 @@ def restore_params(
   step = max(steps)
   folder = workdir_lib.checkpoints(workdir) / str(step)
   try:
-    return _params(folder, settings, average), step
+    return _params(folder, settings, average, judged), step
   except faults.Damaged as error:
     raise errors.RunStopped(
       f"checkpoint {folder} is damaged: {error}"
     ) from error
 
 
-def _params(folder, settings: settings_lib.Settings, average: bool) -> dict:
+def _params(
+  folder, settings: settings_lib.Settings, average: bool, judged: bool
+) -> dict:
   what = f"checkpoint {folder}"
-  others, path, shapes = _wanted(folder, settings, average)
+  others, path, shapes = _wanted(folder, settings, average, judged)
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   shapes = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
@@ -246,10 +255,12 @@ def _params(folder, settings: settings_lib.Settings, average: bool) -> dict:
     # By their place in the checkpoint, and nothing else of it.
     found = _at({}, path, restored)
     faults.patiently(what, lambda: checksums.check(found, sums))
-  return restored
+  return {"encoder": restored} if path[0] == "slow" else restored
 
 
-def _wanted(folder, settings: settings_lib.Settings, average: bool):
+def _wanted(
+  folder, settings: settings_lib.Settings, average: bool, judged: bool
+):
   """Where in a checkpoint the wanted parameters are.
 
   Returns:
@@ -257,7 +268,12 @@ def _wanted(folder, settings: settings_lib.Settings, average: bool):
     shapes and dtypes.
   """
   if settings.task != "supervised":
-    return {}, ("params",), sigma.abstract(settings).params
+    method = method_lib.of(settings)
+    where, name = method.evaluated
+    if judged and where == "slow":
+      followed = method.follows()[name].of
+      return {}, ("slow", name), method.abstract.params[followed]
+    return {}, ("params",), method.abstract.params
   # What heads there are depends on the data: the list of arrays tells.
   tree = faults.patiently(
     f"checkpoint {folder}", lambda: stored.metadata(folder)

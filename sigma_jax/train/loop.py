@@ -4,6 +4,7 @@ Methods differ by their step function and their config, never by their loop.
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import numpy as np
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
-from sigma_jax.models import sigma
+from sigma_jax.methods import method as method_lib
 from sigma_jax.train import (
   checkpoint,
   continuing,
@@ -43,43 +44,55 @@ def total_steps(settings: settings_lib.Settings, num_examples: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
-  """What differs between pre-training and training with labels.
+class Job:
+  """What is trained: a method of pre-training, or a model with labels.
 
   Attributes:
     make_step: (settings, optimiser, schedule, mesh) -> the step.
-    init_params: makes the parameters of a fresh run.
+    fresh: how a fresh run begins.
     inputs: entries of a batch that the step reads.
     optimizer: further arguments of `optimizer.make`.
-    watch: number of steps -> what warns of a collapse; None: nothing can.
+    signs: of a collapse, as of `methods.method.Method`; None: nothing can.
+    shown: metrics of the progress line.
   """
 
   make_step: Callable[..., steps.Step]
-  init_params: state.InitParams
+  fresh: state.Fresh
   inputs: tuple[str, ...] = ("video",)
   optimizer: dict[str, Any] = dataclasses.field(default_factory=dict)
-  watch: Callable[[int], metrics.CollapseWatch] | None = None
+  signs: Callable[..., dict[str, str]] | None = None
+  shown: tuple[str, ...] = ()
 
 
 def pretrain(
-  settings: settings_lib.Settings, workdir: str | pathlib.Path, **options
+  settings: settings_lib.Settings,
+  workdir: str | pathlib.Path,
+  *,
+  num_examples: int,
+  **options,
 ) -> dict[str, float]:
-  """`run` of a masked pre-training; returns the last step's metrics."""
-  watched = settings.loss.kind == "assignment"
-  prototypes = settings.loss.num_prototypes if watched else None
-  method = Method(
-    make_step=steps.pretrain_step,
-    init_params=sigma.init_params,
-    watch=lambda total: metrics.CollapseWatch(prototypes, total // 10),
+  """`run` of the settings' method; returns the last step's metrics."""
+  length = method_lib.Length(
+    total_steps(settings, num_examples),
+    num_examples / settings.train.batch_size,
   )
-  return run(settings, workdir, method, **options)[1]
+  method = method_lib.of(settings, length)
+  job = Job(
+    make_step=functools.partial(steps.pretrain_step, method=method),
+    fresh=state.of_method(method),
+    inputs=method.inputs,
+    optimizer=method.optimizer(),
+    signs=method.signs,
+    shown=method.shown,
+  )
+  return run(settings, workdir, job, num_examples=num_examples, **options)[1]
 
 
 @preemption.watching()
 def run(
   settings: settings_lib.Settings,
   workdir: str | pathlib.Path,
-  method: Method,
+  job: Job,
   *,
   num_examples: int,
   open_batches: Callable[[int], Iterator[dict[str, np.ndarray]]],
@@ -94,7 +107,7 @@ def run(
   Args:
     settings: the run.
     workdir: config.json, metrics.jsonl, tensorboard/ and checkpoints/ go here.
-    method: what is trained, and how.
+    job: what is trained, and how.
     num_examples: length of an epoch in clips.
     open_batches: start step -> endless iterator of this process's batches
       {"video": uint8 [b, t, h, w, 3], "index": int32 [b], ...}.
@@ -126,7 +139,7 @@ def run(
     batch_size=settings.train.batch_size,
     total_steps=total,
     steps_per_epoch=num_examples / settings.train.batch_size,
-    **method.optimizer,
+    **job.optimizer,
   )
   _warn_of_warmup(settings, num_examples, total)
   differing = continuing.changes(workdir, settings)
@@ -136,13 +149,10 @@ def run(
     continuing.check(workdir, settings, differing)
   shape = settings, tx, mesh
   found = checkpoints.restore_newest(
-    state.abstract(*shape, init_params=method.init_params),
+    state.abstract(*shape, job.fresh),
     settings.train.start_over,
   )
-  start, train_state = found or (
-    0,
-    state.create(*shape, initial, init_params=method.init_params),
-  )
+  start, train_state = found or (0, state.create(*shape, initial, job.fresh))
   if complete:
     continuing.leave(workdir, differing)
   else:
@@ -153,12 +163,14 @@ def run(
   # --- step, data, outputs ---------------------------------------------------
   train_state = layout.fit(train_state, mesh)
   step_fn = steps.jit(
-    method.make_step(settings, tx, schedule, mesh), mesh, train_state
+    job.make_step(settings, tx, schedule, mesh), mesh, train_state
   )
-  batches = feed.Feed(open_batches(start), mesh, method.inputs)
+  batches = feed.Feed(open_batches(start), mesh, job.inputs)
   writer = metrics.Writer(workdir, start)
-  progress = metrics.Progress(start, total, settings.train.batch_size)
-  watch = method.watch(total) if method.watch else None
+  progress = metrics.Progress(
+    start, total, settings.train.batch_size, job.shown
+  )
+  watch = metrics.Watch(job.signs) if job.signs else None
   for row in metrics.read(workdir) if watch else ():
     watch.check(row["step"], row)
   pending: list[tuple[int, np.ndarray, Any]] = []

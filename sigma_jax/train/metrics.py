@@ -4,6 +4,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -110,8 +111,15 @@ class _Whole:
 class Progress:
   """Prints step, loss, rate, clips/s, time left and the share of waiting."""
 
-  def __init__(self, start_step: int, total_steps: int, batch_size: int):
-    self._total, self._batch = total_steps, batch_size
+  def __init__(
+    self,
+    start_step: int,
+    total_steps: int,
+    batch_size: int,
+    shown: tuple[str, ...] = (),
+  ):
+    """shown: metrics that a line has beside those of every method."""
+    self._total, self._batch, self._shown = total_steps, batch_size, shown
     self._step, self._time, self._waited = start_step, time.perf_counter(), 0.0
 
   def line(
@@ -134,9 +142,7 @@ class Progress:
     self._step, self._time, self._waited = step, now, waited
     left = (self._total - step) / rate if rate else 0.0
     shown = "  ".join(
-      f"{name} {scalars[name]:.3g}"
-      for name in ("agreement", "used", "perplexity", "target_std")
-      if name in scalars
+      f"{name} {scalars[name]:.3g}" for name in self._shown if name in scalars
     )
     say(
       f"step {step}/{self._total}  loss {scalars['loss']:.4f}  {shown}  "
@@ -148,46 +154,25 @@ class Progress:
     return speed
 
 
-class CollapseWatch:
-  """Words and advice for health figures that say that a run collapses.
+class Watch:
+  """Tells of the signs of a collapse, each once a run.
 
   It judges against the run's first figures: a resumed run has to show it the
   earlier lines first.
   """
 
-  def __init__(self, num_prototypes: int | None, warmup_steps: int = 0):
-    """num_prototypes: k, or None where the loss has no prototypes."""
-    self._k = num_prototypes
-    self._first_std: float | None = None
+  def __init__(self, signs: Callable[..., dict[str, str]]):
+    """signs: as of `methods.method.Method`."""
+    self._signs = signs
+    self._first: dict[str, float] | None = None
     self._told: set[str] = set()
-    self._warmup = warmup_steps
 
   def check(self, step: int, scalars: dict[str, float]) -> list[str]:
-    """The warnings that this step gives rise to, each once a run."""
-    std = scalars["target_std"]
-    if self._first_std is None:
-      self._first_std = std
-    found = {}
-    if std < 0.1 * self._first_std:
-      found["std"] = (
-        f"the target's features have lost their variation ({std:.3g}, from "
-        f"{self._first_std:.3g}): all tubes are mapped to one vector. An L2 "
-        "loss on a learnt target does this; use loss.kind='assignment'"
-      )
-    if self._k is not None and step >= self._warmup:
-      if scalars["used"] < 0.25:
-        found["used"] = (
-          f"only {100 * scalars['used']:.0f}% of the {self._k} prototypes are "
-          "in use: lower loss.num_prototypes, raise loss.rounds, or look "
-          "whether most tubes of the data are identical"
-        )
-      if scalars["perplexity"] < 0.05 * self._k:
-        found["perplexity"] = (
-          f"assignments concentrate on few prototypes (perplexity "
-          f"{scalars['perplexity']:.1f} of {self._k}): lower loss.epsilon or "
-          "optimizer.base_lr"
-        )
-    new = [text for key, text in found.items() if key not in self._told]
+    """The warnings that this step gives rise to, for the first time."""
+    if self._first is None:
+      self._first = scalars
+    found = self._signs(int(step), self._first, scalars)
+    new = [text for sign, text in found.items() if sign not in self._told]
     self._told |= set(found)
     return new
 

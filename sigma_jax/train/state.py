@@ -1,5 +1,6 @@
 """What a run carries from step to step, as plain pytrees."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,30 +10,63 @@ import optax
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
-from sigma_jax.models import sigma
+from sigma_jax.methods import method as method_lib
 from sigma_jax.train import mesh as mesh_lib
 
 
 class TrainState(NamedTuple):
-  """step: int32 scalar. params: nested dict. opt_state: optax's."""
+  """step: int32 scalar. params: nested dict. opt_state: optax's.
+
+  slow: moving averages of parts of the parameters that the loss reads. carry:
+  a method's other state. Both are {} for many methods.
+  """
 
   step: jax.Array
   params: dict[str, Any]
   opt_state: Any
+  slow: dict[str, Any] = {}  # noqa: RUF012 (nobody changes it)
+  carry: dict[str, Any] = {}  # noqa: RUF012
 
 
-# (settings, key) -> fresh parameters, a nested dict of float32; jit-able.
-InitParams = Callable[[settings_lib.Settings, jax.Array], dict[str, Any]]
+def stored(state: Any) -> Any:
+  """A state as checkpoints hold it: without the parts that are empty.
+
+  Runs of methods without them keep the checkpoints that they always had.
+  """
+  if not isinstance(state, TrainState):
+    return state
+  parts = state._asdict()
+  for name in ("slow", "carry"):
+    if not parts[name]:
+      del parts[name]
+  return parts
+
+
+class Fresh(NamedTuple):
+  """How a state begins; both functions can be jitted.
+
+  params: key -> parameters, a nested dict of float32. beside: parameters ->
+  `slow` and `carry`.
+  """
+
+  params: Callable[[jax.Array], dict[str, Any]]
+  beside: Callable[[dict[str, Any]], tuple[dict, dict]] = lambda _: ({}, {})
+
+
+def of_method(method: method_lib.Method) -> Fresh:
+  """How a run of the method begins."""
+  return Fresh(method.init, functools.partial(method_lib.beside, method))
 
 
 def abstract(
   settings: settings_lib.Settings,
   optimizer: optax.GradientTransformation,
   mesh: jax.sharding.Mesh,
-  init_params: InitParams = sigma.init_params,
+  fresh: Fresh | None = None,
 ) -> TrainState:
   """Shapes, dtypes and shardings of the run's state; allocates nothing."""
-  shapes = jax.eval_shape(lambda: _fresh(settings, optimizer, init_params))
+  fresh = fresh or of_method(method_lib.of(settings))
+  shapes = jax.eval_shape(lambda: _fresh(settings, optimizer, fresh))
   shardings = mesh_lib.state_sharding(mesh, shapes)
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
@@ -48,7 +82,7 @@ def create(
   optimizer: optax.GradientTransformation,
   mesh: jax.sharding.Mesh,
   initial: dict[str, Any] | None = None,
-  init_params: InitParams = sigma.init_params,
+  fresh: Fresh | None = None,
 ) -> TrainState:
   """A fresh state, made in one jit so that each device makes its own shard.
 
@@ -57,21 +91,22 @@ def create(
   Args:
     settings, optimizer, mesh: of the run.
     initial: parameters to start from instead of random ones.
-    init_params: makes random ones, of the run's seed.
+    fresh: how it begins; None: as the settings' method does.
 
   Raises:
     UserError: `initial` is of another model.
   """
-  shapes = jax.eval_shape(lambda: _fresh(settings, optimizer, init_params))
+  fresh = fresh or of_method(method_lib.of(settings))
+  shapes = jax.eval_shape(lambda: _fresh(settings, optimizer, fresh))
   shardings = mesh_lib.state_sharding(mesh, shapes)
   if initial is None:
     return jax.jit(
-      lambda: _fresh(settings, optimizer, init_params), out_shardings=shardings
+      lambda: _fresh(settings, optimizer, fresh), out_shardings=shardings
     )()
   _check_same(shapes.params, initial)
   params = jax.device_put(initial, shardings.params)
   return jax.jit(
-    lambda params: _start(params, optimizer), out_shardings=shardings
+    lambda params: _start(params, optimizer, fresh), out_shardings=shardings
   )(params)
 
 
@@ -96,10 +131,11 @@ def _check_same(wanted: dict, found: dict) -> None:
     )
 
 
-def _fresh(settings, optimizer, init_params) -> TrainState:
-  params = init_params(settings, jax.random.key(settings.seed))
-  return _start(params, optimizer)
+def _fresh(settings, optimizer, fresh: Fresh) -> TrainState:
+  params = fresh.params(jax.random.key(settings.seed))
+  return _start(params, optimizer, fresh)
 
 
-def _start(params, optimizer) -> TrainState:
-  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+def _start(params, optimizer, fresh: Fresh) -> TrainState:
+  opt_state, step = optimizer.init(params), jnp.zeros((), jnp.int32)
+  return TrainState(step, params, opt_state, *fresh.beside(params))

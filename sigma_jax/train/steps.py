@@ -9,13 +9,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 
-from sigma_jax import keys, masking
+from sigma_jax import keys
 from sigma_jax import settings as settings_lib
 from sigma_jax.augment import flips
-from sigma_jax.losses import assignment, health, plans, tiled
-from sigma_jax.models import attention, sigma, targets, vit
+from sigma_jax.methods import method as method_lib
+from sigma_jax.models import attention, targets, vit
 from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import state as state_lib
 
@@ -31,43 +30,67 @@ def pretrain_step(
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
   mesh: jax.sharding.Mesh | None = None,
+  method: method_lib.Method | None = None,
 ) -> Step:
-  """One masked pre-training step, to be jitted with the state donated.
+  """One step of pre-training, whatever the method; to be jitted.
 
-  The batch is {"video": uint8 [b, t, h, w, 3]} over all devices; the transport
-  problem runs over the tubes of this global batch.
+  The batch has the method's inputs, of which "video" is uint8 [b, t, h, w, 3],
+  over all devices; the loss is that of this global batch.
 
   Args:
     settings: the run.
     optimizer, schedule: from `optimizer.make`.
     mesh: of the batch; None where there is one device.
+    method: of the run, with its length; None: one that knows no length.
 
   Returns:
     The step: (state, frozen weights or {}, batch) -> (state, metrics). Metrics
-    are float32 scalars: loss, learning_rate, grad_norm, flat_tubes (the share
-    of tubes of one colour) and the health figures of `losses.health`.
+    are float32 scalars: the method's, learning_rate, grad_norm, and flat_tubes
+    (the share of tubes of one colour).
   """
-  graph = sigma.abstract(settings).graph
+  method = method or method_lib.of(settings)
   platform = platform_of(mesh)
-  gradients = _accumulated
-  if settings.train.accumulate == 1:
-    gradients = jax.value_and_grad(pretrain_loss, has_aux=True)
 
   def step(state, frozen, batch):
     key = keys.of_step(settings.seed, state.step)
-    params = project_prototypes(state.params)
-    whole = mesh_lib.whole(params, mesh)
+    params = method.project(state.params)
+    whole = mesh_lib.whole((params, state.slow), mesh)
     video = mirrored(settings, key, batch["video"], mesh)
+    inputs = method.prepare({**batch, "video": video}, key, frozen)
     with attention.on_platform(platform):
-      (_, metrics), grads = gradients(
-        whole, frozen, graph, settings, video, key, mesh
+      judged, grads = _gradients(
+        method,
+        method_lib.Weights(*whole, frozen),
+        inputs,
+        state.carry,
+        state.step,
+        where(mesh),
       )
+    metrics = dict(judged.metrics)
     tubes = vit.split_tubes(video, settings.model.tubelet, settings.model.patch)
     metrics["flat_tubes"] = jnp.mean(targets.is_flat(tubes).astype(jnp.float32))
     metrics["learning_rate"] = schedule(state.step)
-    return advance(state, params, grads, metrics, optimizer, mesh)
+    state = state._replace(carry=judged.carry)
+    new, metrics = advance(state, params, grads, metrics, optimizer, mesh)
+    return new._replace(slow=_followed(method, state, new.params)), metrics
 
   return step
+
+
+def _followed(method, state: state_lib.TrainState, params: dict) -> dict:
+  """The moving averages after the step that made `params`."""
+
+  def follow(average, part, momentum):
+    return jax.tree.map(
+      lambda old, new: momentum * old + (1 - momentum) * new, average, part
+    )
+
+  return {
+    name: follow(
+      state.slow[name], params[following.of], following.momentum(state.step)
+    )
+    for name, following in method.follows().items()
+  }
 
 
 def mirrored(
@@ -106,7 +129,10 @@ def advance(
   if platform_of(mesh) == "cpu":
     updates = _after(metrics["grad_norm"], updates)
   params = optax.apply_updates(params, updates)
-  return state_lib.TrainState(state.step + 1, params, opt_state), metrics
+  state = state._replace(
+    step=state.step + 1, params=params, opt_state=opt_state
+  )
+  return state, metrics
 
 
 def _after(grad_norm: jax.Array, updates: dict) -> dict:
@@ -138,47 +164,74 @@ def jit(
   )
 
 
-def project_prototypes(params: dict) -> dict:
-  """Parameters with the prototypes put back on the unit sphere."""
-  if "prototypes" not in params:
-    return params
-  return {**params, "prototypes": assignment.normalize(params["prototypes"])}
-
-
 def pretrain_loss(
   params: dict,
   frozen: dict,
-  graph: nnx.GraphDef,
   settings: settings_lib.Settings,
   video: jax.Array,
   key: jax.Array,
   mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[jax.Array, Metrics]:
-  """Loss of one batch under the masks of a step.
+  """Loss and metrics of a fresh run's first batch, not in parts.
 
   Args:
-    params: nested dict of float32, prototypes already on the sphere.
+    params: nested dict of float32, projected already.
     frozen: weights that have no gradient, or {}.
-    graph: static part of the model, from `sigma.abstract`.
     settings: the run.
     video: uint8 [b, t, h, w, 3].
     key: of this step, see `keys.of_step`.
     mesh: as for `pretrain_step`.
   """
-  mask = masks(settings, video.shape[0], key)
-  features = sigma.merge(graph, params, frozen)(video, mask)
-  return _judge(features, params.get("prototypes"), settings, mesh)
+  method = method_lib.of(settings)
+  slow, carry = method_lib.beside(method, params)
+  inputs = method.prepare({"video": video}, key, frozen)
+  judged = _judge(
+    method,
+    method_lib.Weights(params, slow, frozen),
+    inputs,
+    carry,
+    jnp.int32(0),
+    where(mesh),
+  )
+  return judged.loss, judged.metrics
 
 
-def _accumulated(params, frozen, graph, settings, video, key, mesh=None):
-  """((loss, metrics), gradients) of a batch that is run in several parts.
+def _judge(method, weights, inputs, carry, step, where) -> method_lib.Judged:
+  features = method.features(weights, inputs)
+  return method.loss(
+    _heads(method, weights.params), features, carry, step, where
+  )
 
-  The assignments stay those of the global batch: all parts' features come
-  first, then the loss and its gradients by the features, then each part once
-  more, forward and backward. That is a third more work than keeping every
-  activation, and the memory of one part; features alone are held for all.
+
+def _heads(method, params: dict) -> dict:
+  return {name: params[name] for name in method.heads}
+
+
+def _gradients(method, weights, inputs, carry, step, where):
+  """What the loss says of a batch, and the gradients by the parameters."""
+  if method.settings.train.accumulate > 1:
+    return _accumulated(method, weights, inputs, carry, step, where)
+
+  def loss(params):
+    judged = _judge(
+      method, weights._replace(params=params), inputs, carry, step, where
+    )
+    return judged.loss, judged
+
+  grads, judged = jax.grad(loss, has_aux=True)(weights.params)
+  return judged, grads
+
+
+def _accumulated(method, weights, inputs, carry, step, where):
+  """`_gradients` of a batch that is run in several parts.
+
+  The loss stays that of the global batch: all parts' features come first, then
+  the loss and its gradients by the features, then each part once more, forward
+  and backward. That is a third more work than keeping every activation, and
+  the memory of one part; features alone are held for all.
   """
-  parts = settings.train.accumulate
+  parts = method.settings.train.accumulate
+  params = weights.params
 
   # Every device keeps its own clips: a part takes each parts-th one.
   def cut(x):
@@ -188,16 +241,20 @@ def _accumulated(params, frozen, graph, settings, video, key, mesh=None):
     return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
 
   def features_of(params, part):
-    return sigma.merge(graph, params, frozen)(*part)
+    return method.features(weights._replace(params=params), part)
 
-  batch = jax.tree.map(cut, (video, masks(settings, video.shape[0], key)))
+  batch = jax.tree.map(cut, inputs)
   _, features = jax.lax.scan(
     lambda _, part: (None, features_of(params, part)), None, batch
   )
-  judge = jax.value_and_grad(_judge, argnums=(0, 1), has_aux=True)
-  judged, (by_features, by_prototypes) = judge(
-    jax.tree.map(join, features), params.get("prototypes"), settings, mesh
-  )
+
+  def loss(features, heads):
+    judged = method.loss(heads, features, carry, step, where)
+    return judged.loss, judged
+
+  (by_features, by_heads), judged = jax.grad(
+    loss, argnums=(0, 1), has_aux=True
+  )(jax.tree.map(join, features), _heads(method, params))
 
   def body(sums, item):
     part, by_part = item
@@ -209,63 +266,17 @@ def _accumulated(params, frozen, graph, settings, video, key, mesh=None):
     jax.tree.map(jnp.zeros_like, params),
     (batch, jax.tree.map(cut, by_features)),
   )
-  if by_prototypes is not None:
-    grads["prototypes"] += by_prototypes
+  for name, gradient in by_heads.items():
+    grads[name] = jax.tree.map(jnp.add, grads[name], gradient)
   return judged, grads
 
 
-def masks(
-  settings: settings_lib.Settings, batch_size: int, key: jax.Array
-) -> masking.Mask:
-  """Those of the step that `key` is of, for the clips of its global batch."""
-  return masking.sample(
-    keys.of(key, keys.Use.MASK),
-    batch_size,
-    kind=settings.masking.kind,
-    grid=settings.grid,
-    ratio=settings.masking.ratio,
-  )
-
-
-def _judge(features, prototypes, settings, mesh) -> tuple[jax.Array, Metrics]:
-  """Loss and metrics of a global batch's features, [b, m, p] both."""
-  metrics = {
-    "feature_std": health.feature_std(features.video),
-    "target_std": health.feature_std(features.target),
-  }
-  if settings.loss.kind == "l2":
-    loss = jnp.mean(jnp.square(features.video - features.target))
-    return loss, {"loss": loss, **metrics}
-  loss, (by_video, by_target) = tiled.loss(
-    features.video,
-    features.target,
-    prototypes,
-    loss_plan(settings, features.video.shape, mesh),
-    mesh_lib.over_batch(mesh) if mesh is not None else None,
-  )
-  usage = health.prototype_usage(by_target, settings.loss.num_prototypes)
-  agreement = health.agreement(by_video, by_target)
-  return loss, {"loss": loss, **metrics, "agreement": agreement, **usage}
-
-
-def loss_plan(
-  settings: settings_lib.Settings,
-  shape: tuple[int, ...],
-  mesh: jax.sharding.Mesh | None,
-) -> plans.Plan:
-  """How the run computes its assignment loss on features of [b, m, p]."""
-  options = settings.loss
-  return plans.make(
-    num_tubes=shape[0] * shape[1],
-    num_devices=1 if mesh is None else mesh.size,
-    num_prototypes=options.num_prototypes,
-    platform=platform_of(mesh),
-    epsilon=options.epsilon,
-    rounds=options.rounds,
-    temperature=options.temperature,
-    labels=options.labels,
-    kernels=options.kernels,
-    dtype=settings.model.dtype,
+def where(mesh: jax.sharding.Mesh | None) -> method_lib.Where:
+  """What a loss has to know of the devices."""
+  if mesh is None:
+    return method_lib.Where(platform_of(None))
+  return method_lib.Where(
+    platform_of(mesh), mesh.size, mesh_lib.over_batch(mesh)
   )
 
 

@@ -52,13 +52,12 @@ class Task(NamedTuple):
     """Random parameters of `module`; jit-able."""
     return nnx.to_pure_dict(nnx.split(self.module(nnx.Rngs(key)))[1])
 
-  def init_params(self, settings, key: jax.Array) -> dict:
-    """Fresh parameters: `state.InitParams`.
+  def init_params(self, key: jax.Array) -> dict:
+    """Fresh parameters: `state.Fresh.params`.
 
     Fine-tuning: of `module`. Probes: of the head alone, as often as there are
     rates, along a leading axis.
     """
-    del settings
     params = self.fresh(key)
     if not self.frozen_encoder:
       return params
@@ -99,7 +98,7 @@ class Task(NamedTuple):
     return jax.vmap(lambda head: merged(head).outputs(tokens))(params)
 
 
-def method(task: Task) -> loop.Method:
+def job(task: Task) -> loop.Job:
   """The task as `loop.run` trains it; batches hold `video` and `target`."""
   options = task.settings.supervised
   if task.frozen_encoder:
@@ -115,9 +114,9 @@ def method(task: Task) -> loop.Method:
       decay = optimizer.layer_decay(params, options.layer_decay)
       return jax.tree.map(lambda factor: factor * options.rates[0], decay)
 
-  return loop.Method(
+  return loop.Job(
     make_step=lambda _, *rest: make_step(task, *rest),
-    init_params=task.init_params,
+    fresh=state_lib.Fresh(task.init_params),
     inputs=("video", "target"),
     optimizer={"factors": factors, "average": options.ema},
   )

@@ -18,6 +18,7 @@ CONFIG = "config.json"
 # A checkpoint fits only a run that agrees on all of these.
 _MODEL_KEYS = (
   "task",
+  "method.name",
   "data.num_frames",
   "data.size",
   "model",

@@ -11,6 +11,7 @@ from flax import nnx
 from sigma_jax import masking
 from sigma_jax import settings as settings_lib
 from sigma_jax.evaluate import features as features_lib
+from sigma_jax.methods import masked
 from sigma_jax.models import layers, sigma, targets, variants, vit
 from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import optimizer, state, steps
@@ -138,9 +139,8 @@ def test_loss_is_the_published_one(golden, monkeypatch, change, labels):
   params = published_params(case.weights)
   assert jax.tree.structure(params) == jax.tree.structure(abstract.params)
   loss, _ = steps.pretrain_loss(
-    steps.project_prototypes(params),
+    masked.project_prototypes(params),
     random_frozen(settings),
-    abstract.graph,
     settings,
     case.arrays["video"],
     jax.random.key(0),
@@ -202,15 +202,13 @@ def test_standardised_channels_and_constant_ones():
 
 
 def test_teacher_gets_no_gradient(small, tiny_video):
-  abstract = sigma.abstract(small)
   params = sigma.init_params(small, jax.random.key(0))
   frozen = random_frozen(small)
 
   def loss(params, frozen):
     return steps.pretrain_loss(
-      steps.project_prototypes(params),
+      masked.project_prototypes(params),
       frozen,
-      abstract.graph,
       small,
       tiny_video,
       jax.random.key(1),

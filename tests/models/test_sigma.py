@@ -10,6 +10,7 @@ from flax import nnx
 
 from sigma_jax import masking
 from sigma_jax import settings as settings_lib
+from sigma_jax.methods import masked
 from sigma_jax.models import layers, sigma
 from sigma_jax.train import steps
 
@@ -17,17 +18,16 @@ from sigma_jax.train import steps
 @functools.cache
 def params_of(settings):
   make = jax.jit(lambda: sigma.init_params(settings, jax.random.key(0)))
-  return steps.project_prototypes(make())
+  return masked.project_prototypes(make())
 
 
 @functools.cache
 def compiled(settings):
   """(params, video) -> ((loss, metrics), gradients)."""
-  graph = sigma.abstract(settings).graph
   gradient = jax.value_and_grad(steps.pretrain_loss, has_aux=True)
   return jax.jit(
     lambda params, video: gradient(
-      params, {}, graph, settings, video, jax.random.key(1)
+      params, {}, settings, video, jax.random.key(1)
     )
   )
 

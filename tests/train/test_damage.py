@@ -9,6 +9,8 @@ import pytest
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
+from sigma_jax.methods import method
+from sigma_jax.models import modules
 from sigma_jax.train import (
   checkpoint,
   checksums,
@@ -195,11 +197,15 @@ def test_a_sum_that_is_wrong_once_is_no_damage(workdir, state, monkeypatch):
   assert newest(workdir, state)[0] == 3 and len(calls) == 2
 
 
-def test_an_evaluation_waits_for_its_checkpoint_too(workdir, tiny, monkeypatch):
+def has_shapes(monkeypatch):
+  """Lets every method have the parameters of `state`."""
   shapes = {"kernel": jax.ShapeDtypeStruct((64, 256), jnp.float32)}
-  monkeypatch.setattr(
-    checkpoint.sigma, "abstract", lambda _: type("A", (), {"params": shapes})
-  )
+  abstract = modules.Abstract(None, shapes, {})
+  monkeypatch.setattr(method.Method, "abstract", abstract)
+
+
+def test_an_evaluation_waits_for_its_checkpoint_too(workdir, tiny, monkeypatch):
+  has_shapes(monkeypatch)
   checkpoint.workdir_lib.write_config(workdir, tiny)
   broken(monkeypatch, "sums", "server", times=2)
   assert checkpoint.restore_params(workdir)[1] == 3
@@ -222,10 +228,7 @@ def test_metrics_are_moved_and_never_erased(start, tmp_path, monkeypatch):
 
 
 def test_a_damaged_checkpoint_is_not_judged(workdir, tiny, monkeypatch):
-  shapes = {"kernel": jax.ShapeDtypeStruct((64, 256), jnp.float32)}
-  monkeypatch.setattr(
-    checkpoint.sigma, "abstract", lambda _: type("A", (), {"params": shapes})
-  )
+  has_shapes(monkeypatch)
   checkpoint.workdir_lib.write_config(workdir, tiny)
   assert checkpoint.restore_params(workdir)[1] == 3
   flip(data_file(workdir, 3))

@@ -75,8 +75,8 @@ def test_a_nan_stops_the_run_and_is_never_saved(
   )
   make = steps.pretrain_step
 
-  def poisoned(*args):
-    step = make(*args)
+  def poisoned(*args, **options):
+    step = make(*args, **options)
 
     def run(state, frozen, batch):
       after, values = step(state, frozen, batch)

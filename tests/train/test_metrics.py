@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from sigma_jax import settings as settings_lib
+from sigma_jax.methods import method
 from sigma_jax.train import metrics
 
 HEALTHY = {"target_std": 1.0, "used": 0.9, "perplexity": 40.0}
@@ -62,6 +64,15 @@ def test_progress_line(capsys, monkeypatch):
   assert speed == {"clips_per_second": 32.0, "wait_share": 0.0}
 
 
+def watch_of(loss, length=None):
+  """The watch of a run of the masked family with 64 prototypes."""
+  run = settings_lib.Settings.from_config(
+    {"loss": {"num_prototypes": 64, **loss}}
+  )
+  length = length and method.Length(length, 10.0)
+  return metrics.Watch(method.of(run, length).signs)
+
+
 @pytest.mark.parametrize(
   ("sick", "symptom", "advice"),
   [
@@ -71,7 +82,7 @@ def test_progress_line(capsys, monkeypatch):
   ],
 )
 def test_a_collapse_is_told_once_with_advice(sick, symptom, advice):
-  watch = metrics.CollapseWatch(64)
+  watch = watch_of({})
   assert watch.check(1, HEALTHY) == []
   (warning,) = watch.check(2, HEALTHY | sick)
   assert symptom in warning and advice in warning
@@ -80,8 +91,9 @@ def test_a_collapse_is_told_once_with_advice(sick, symptom, advice):
 
 
 def test_prototypes_are_not_judged_in_warmup_nor_where_there_are_none():
-  watch = metrics.CollapseWatch(64, warmup_steps=10)
+  watch = watch_of({}, length=100)
   sick = HEALTHY | {"used": 0.1, "perplexity": 1.0}
   assert watch.check(9, sick) == []
   assert len(watch.check(10, sick)) == 2
-  assert metrics.CollapseWatch(None).check(50, {"target_std": 1.0}) == []
+  plain = watch_of({"kind": "l2"})
+  assert plain.check(50, sick) == []

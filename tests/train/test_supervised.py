@@ -53,18 +53,16 @@ def train(task, batch, count=3, devices=1, axes=None, frozen=None):
   """(state, metrics) after some steps on one batch."""
   axes = axes or settings_lib.Mesh()
   mesh = mesh_lib.make(axes, jax.devices()[:devices])
-  method = supervised.method(task)
+  job = supervised.job(task)
   tx, schedule = optimizer.make(
     task.settings.optimizer,
     batch_size=8,
     total_steps=6,
     steps_per_epoch=2.0,
-    **method.optimizer,
+    **job.optimizer,
   )
-  started = state.create(
-    task.settings, tx, mesh, init_params=method.init_params
-  )
-  step = method.make_step(task.settings, tx, schedule, mesh)
+  started = state.create(task.settings, tx, mesh, fresh=job.fresh)
+  step = job.make_step(task.settings, tx, schedule, mesh)
   step = steps.jit(step, mesh, started)
   frozen = frozen_of(task) if frozen is None else frozen
   frozen = jax.device_put(frozen, mesh_lib.replicated(mesh))
@@ -132,7 +130,7 @@ def test_a_probe_leaves_the_encoder_alone(task, batch, pooling):
 
   for leaf in jax.tree.leaves(jax.grad(loss)(frozen)):
     assert not leaf.any()
-  start = made.init_params(None, jax.random.key(made.settings.seed))
+  start = made.init_params(jax.random.key(made.settings.seed))
   for a, b in zip(
     jax.tree.leaves(start), jax.tree.leaves(after.params), strict=True
   ):
@@ -162,7 +160,7 @@ def test_heads_of_several_rates_train_as_if_alone(task, batch):
 def test_frozen_tokens_are_computed_without_chance(task, batch):
   """Stochastic depth stays off in a frozen encoder."""
   made = task(trains="head", drop_path=0.9, head_scale=1.0)
-  params = made.init_params(None, jax.random.key(0))
+  params = made.init_params(jax.random.key(0))
   frozen = frozen_of(made)
   outputs = [
     made.outputs(params, frozen, batch["video"], drop)
@@ -281,7 +279,7 @@ def test_a_killed_run_resumes_bitwise_and_warns_of_nothing(
     return loop.run(
       made.settings,
       workdir,
-      supervised.method(made),
+      supervised.job(made),
       num_examples=32,
       open_batches=open_batches,
       file_name=str,

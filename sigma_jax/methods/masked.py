@@ -1,0 +1,226 @@
+"""Masked video modelling: VideoMAE, SIGMA, and what lies between.
+
+A masked ViT predicts a target of every hidden tube. Masks, targets and losses
+combine freely: VideoMAE (https://arxiv.org/abs/2203.12602) regresses pixels,
+SIGMA (https://arxiv.org/abs/2407.15447) predicts across the Sinkhorn-balanced
+prototype assignments of both sides. Options: the sections masking, target and
+loss.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sigma_jax import keys, masking
+from sigma_jax import settings as settings_lib
+from sigma_jax.losses import assignment, health, plans, tiled
+from sigma_jax.methods import method
+from sigma_jax.models import sigma
+
+
+class Masked(method.Method):
+  """The family; see the module."""
+
+  reads = ("masking", "target", "loss")
+  shown = ("agreement", "used", "perplexity", "target_std")
+
+  def __init__(self, settings, length=None):
+    super().__init__(settings, length)
+    self._assigns = settings.loss.kind == "assignment"
+    self.heads = ("prototypes",) if self._assigns else ()
+
+  def module(self, rngs):
+    return sigma.Sigma(self.settings, rngs=rngs)
+
+  def load(self):
+    # Of other people's formats methods know nothing but where to ask.
+    from sigma_jax.interop import teacher
+
+    return teacher.load(self.settings)
+
+  def project(self, params):
+    return project_prototypes(params)
+
+  def prepare(self, batch, key, frozen):
+    video = batch["video"]
+    return video, masks(self.settings, video.shape[0], key)
+
+  def features(self, weights, inputs):
+    return self.networks(weights.params, weights.frozen)(*inputs)
+
+  def loss(self, heads, features, carry, step, where):
+    metrics = {
+      "feature_std": health.feature_std(features.video),
+      "target_std": health.feature_std(features.target),
+    }
+    if not self._assigns:
+      loss = jnp.mean(jnp.square(features.video - features.target))
+      return method.Judged(loss, carry, {"loss": loss, **metrics})
+    loss, (by_video, by_target) = tiled.loss(
+      features.video,
+      features.target,
+      heads["prototypes"],
+      loss_plan(self.settings, features.video.shape, where),
+      where.spread,
+    )
+    metrics |= {
+      "loss": loss,
+      "agreement": health.agreement(by_video, by_target),
+    }
+    metrics |= health.prototype_usage(
+      by_target, self.settings.loss.num_prototypes
+    )
+    return method.Judged(loss, carry, metrics)
+
+  def plan(self, where):
+    run = self.settings
+    if not self._assigns:
+      return ""
+    count = masking.num_masked(run.masking.kind, run.grid, run.masking.ratio)
+    made = loss_plan(run, (run.train.batch_size, count, 1), where)
+    kernels = "kept" if made.keep else "recomputed"
+    space = "logarithms" if made.log_space else "numbers"
+    return (
+      f"{made.tiles} tiles, kernels {kernels}, {space}, for {where.platform}"
+    )
+
+  def signs(self, step, first, now):
+    found = {}
+    std, before = now.get("target_std"), first.get("target_std")
+    if std is not None and before is not None and std < 0.1 * before:
+      found["std"] = (
+        f"the target's features have lost their variation ({std:.3g}, from "
+        f"{before:.3g}): all tubes are mapped to one vector. An L2 loss on a "
+        "learnt target does this; use loss.kind='assignment'"
+      )
+    settled = self.length is None or step >= self.length.steps // 10
+    if not (self._assigns and settled and "used" in now):
+      return found
+    k = self.settings.loss.num_prototypes
+    if now["used"] < 0.25:
+      found["used"] = (
+        f"only {100 * now['used']:.0f}% of the {k} prototypes are in use: "
+        "lower loss.num_prototypes, raise loss.rounds, or look whether most "
+        "tubes of the data are identical"
+      )
+    if now["perplexity"] < 0.05 * k:
+      found["perplexity"] = (
+        "assignments concentrate on few prototypes (perplexity "
+        f"{now['perplexity']:.1f} of {k}): lower loss.epsilon or "
+        "optimizer.base_lr"
+      )
+    return found
+
+  def describe(self):
+    run = self.settings
+    model, masking_, loss = run.model, run.masking, run.loss
+    decoder = f"{model.decoder_depth} blocks, width {model.decoder_dim}"
+    words = "mean squared error"
+    if self._assigns:
+      words = (
+        f"{loss.num_prototypes:,} prototypes, ε {loss.epsilon:g}, "
+        f"{loss.rounds} rounds, τ {loss.temperature:g}, {loss.labels} labels"
+      )
+    return method.Description(
+      _title(run),
+      tubes=f"{masking_.ratio:.0%} masked ({masking_.kind})",
+      facts=(("Decoder", decoder), ("Loss", words)),
+      charts=_charts(loss.num_prototypes if self._assigns else None),
+      target=run.target.kind.upper(),
+      num_prototypes=loss.num_prototypes if self._assigns else None,
+    )
+
+  def hidden(self, key, count):
+    mask = draw(self.settings, count, key)
+    hidden = np.asarray(masking.to_bool(mask))
+    return hidden.reshape(count, *self.settings.grid)
+
+
+def project_prototypes(params: dict) -> dict:
+  """Parameters with the prototypes put back on the unit sphere."""
+  if "prototypes" not in params:
+    return params
+  return {**params, "prototypes": assignment.normalize(params["prototypes"])}
+
+
+def masks(
+  settings: settings_lib.Settings, batch_size: int, key: jax.Array
+) -> masking.Mask:
+  """Those of the step that `key` is of, for the clips of its global batch."""
+  return draw(settings, batch_size, keys.of(key, keys.Use.MASK))
+
+
+def draw(
+  settings: settings_lib.Settings, batch_size: int, key: jax.Array
+) -> masking.Mask:
+  """Masks of the settings' kind, drawn with `key` itself."""
+  return masking.sample(
+    key,
+    batch_size,
+    kind=settings.masking.kind,
+    grid=settings.grid,
+    ratio=settings.masking.ratio,
+  )
+
+
+def loss_plan(
+  settings: settings_lib.Settings, shape: tuple[int, ...], where: method.Where
+) -> plans.Plan:
+  """How the run computes its assignment loss on features of [b, m, p]."""
+  options = settings.loss
+  return plans.make(
+    num_tubes=shape[0] * shape[1],
+    num_devices=where.num_devices,
+    num_prototypes=options.num_prototypes,
+    platform=where.platform,
+    epsilon=options.epsilon,
+    rounds=options.rounds,
+    temperature=options.temperature,
+    labels=options.labels,
+    kernels=options.kernels,
+    dtype=settings.model.dtype,
+  )
+
+
+def _title(run: settings_lib.Settings) -> str:
+  target = run.target.kind
+  if run.loss.kind == "assignment":
+    return f"SIGMA, {target.upper()} target"
+  if target == "pixel":
+    return "VideoMAE, pixel regression"
+  return f"L2 regression of the {target.upper()} target (collapse ablation)"
+
+
+def _charts(k: int | None) -> tuple[method.Chart, ...]:
+  chart = method.Chart
+  deviation = chart(
+    "Feature deviation",
+    "std over tubes",
+    {"feature_std": "predicted", "target_std": "target"},
+  )
+  if k is None:
+    return chart(
+      "Loss", "mean squared error", {"loss": ""}, floor=None
+    ), deviation
+  uniform = ("uniform guess, 2 ln k", 2 * math.log(k))
+  return (
+    chart("Loss", "nats, both directions", {"loss": ""}, 1, uniform, None),
+    chart(
+      "Agreement",
+      "% of masked tubes",
+      {"agreement": ""},
+      100,
+      ("chance, 1/k", 100 / k),
+    ),
+    deviation,
+    chart(
+      "Perplexity",
+      "prototypes",
+      {"perplexity": ""},
+      1,
+      ("all k equally", float(k)),
+    ),
+    chart("Prototypes in use", "% of k", {"used": ""}, 100),
+  )

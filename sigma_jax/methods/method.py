@@ -1,0 +1,305 @@
+"""What a method of pre-training is to the trainer: one class in one file.
+
+A step (`train.steps`) mirrors the clips, asks the method to `prepare` them,
+takes its `features`, which may be computed in several parts, and then its
+`loss` of the whole global batch's features; the loss's gradients go back
+through the features to the parameters. docs/METHODS.md has a worked example.
+
+A method is static: it is made once a run from the settings and never changes.
+It knows no mesh and no checkpoint.
+"""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sigma_jax import settings as settings_lib
+from sigma_jax.models import modules
+
+Tree = dict[str, Any]  # nested dicts of arrays
+Metrics = dict[str, jax.Array]  # float32 scalars
+
+
+class Length(NamedTuple):
+  """How long a run is. steps: in all. epoch: steps of an epoch."""
+
+  steps: int
+  epoch: float
+
+
+class Weights(NamedTuple):
+  """What features are computed with.
+
+  params: trained. slow: moving averages, by their names in `Method.follows`.
+  frozen: never trained. Gradients are taken by `params` alone.
+  """
+
+  params: Tree
+  slow: Tree
+  frozen: Tree
+
+
+class Follow(NamedTuple):
+  """A moving average of a part of the parameters.
+
+  After each step it is m old + (1 - m) new, m = momentum(step), the step
+  counted from 0. It begins as a copy.
+
+  of: the part's name in the parameters. momentum: int32 step -> float.
+  """
+
+  of: str
+  momentum: Callable[[jax.Array], jax.Array]
+
+
+class Where(NamedTuple):
+  """What a loss over the global batch has to know of the devices.
+
+  platform: cpu, gpu or tpu. num_devices: that the batch is split over.
+  spread: `train.mesh.over_batch`; None where there is one device.
+  """
+
+  platform: str
+  num_devices: int = 1
+  spread: Callable | None = None
+
+
+class Judged(NamedTuple):
+  """What a loss returns: the scalar, other state for the next step, figures."""
+
+  loss: jax.Array
+  carry: Tree
+  metrics: Metrics
+
+
+class Chart(NamedTuple):
+  """A chart of the report.
+
+  title, unit: of the vertical axis. curves: metric -> its name in the chart.
+  scale: what values are multiplied by. reference: (name, value), a dashed
+  line. floor: a value that the axis reaches down to.
+  """
+
+  title: str
+  unit: str
+  curves: dict[str, str]
+  scale: float = 1.0
+  reference: tuple[str, float] | None = None
+  floor: float | None = 0.0
+
+
+class Description(NamedTuple):
+  """A run in words, for its report.
+
+  title: the method in the literature's words. tubes: what happens to the
+  clip's tubes, such as "75% masked (tube)". facts: (name, value) of what is
+  the method's own. charts: of its metrics. target: what gives tubes their
+  prototypes, where prototypes can be shown. num_prototypes: k, where it has
+  prototypes.
+  """
+
+  title: str
+  tubes: str = ""
+  facts: tuple[tuple[str, str], ...] = ()
+  charts: tuple[Chart, ...] = ()
+  target: str = ""
+  num_prototypes: int | None = None
+
+
+class Method:
+  """The base of methods. Those without a default have to be written.
+
+  Attributes:
+    Options: dataclass of `config.method.*`, on top of `settings.Method`.
+    inputs: entries of a batch that `prepare` reads.
+    reads: sections of the settings beside `model` and `method` that it reads.
+    heads: parts of the parameters that `loss` itself reads; all others reach
+      it through the features.
+    evaluated: which encoder evaluations take: ("params", "encoder") or, of a
+      moving average, ("slow", NAME).
+    shown: metrics of the progress line.
+    settings, length: of the run; length is None where nothing is trained.
+  """
+
+  Options: type[settings_lib.Method] = settings_lib.Method
+  inputs: tuple[str, ...] = ("video",)
+  reads: tuple[str, ...] = ()
+  heads: tuple[str, ...] = ()
+  evaluated: tuple[str, str] = ("params", "encoder")
+  shown: tuple[str, ...] = ()
+
+  def __init__(
+    self, settings: settings_lib.Settings, length: Length | None = None
+  ):
+    self.settings, self.length = settings, length
+
+  @property
+  def options(self) -> Any:
+    """The run's `Options`."""
+    return self.settings.method
+
+  # --- what is trained -------------------------------------------------------
+
+  def module(self, rngs: nnx.Rngs) -> nnx.Module:
+    """The networks, each an attribute; "encoder" is a `models.vit.Encoder`."""
+    raise NotImplementedError
+
+  def follows(self) -> dict[str, Follow]:
+    """Moving averages that the features are computed with, by name."""
+    return {}
+
+  def carry(self) -> Tree:
+    """Other state that goes from step to step, as it begins."""
+    return {}
+
+  def load(self) -> Tree:
+    """The frozen weights as host arrays; raises UserError without them."""
+    return {}
+
+  @functools.cached_property
+  def abstract(self) -> modules.Abstract:
+    """The networks without their weights; allocates nothing."""
+    return modules.abstract(self.module)
+
+  def init(self, key: jax.Array) -> Tree:
+    """Fresh trained parameters, float32; jit-able."""
+    return modules.init(self.module, key)
+
+  def networks(self, params: Tree, frozen: Tree) -> Any:
+    """`module` with these weights; inside jit."""
+    return modules.merge(self.abstract.graph, params, frozen)
+
+  def project(self, params: Tree) -> Tree:
+    """Parameters as a step begins with them, such as unit prototypes."""
+    return params
+
+  def optimizer(self) -> dict[str, Any]:
+    """Further arguments of `train.optimizer.make`."""
+    return {}
+
+  # --- a step ----------------------------------------------------------------
+
+  def prepare(self, batch: Tree, key: jax.Array, frozen: Tree) -> Any:
+    """A batch as `features` takes it, such as with masks. Pure, no gradient.
+
+    Args:
+      batch: `inputs` by name; "video" is uint8 [b, t, h, w, 3], the global
+        batch, mirrored where the settings say so.
+      key: of the step; every use draws from its own, see `keys`.
+      frozen: weights as of `load`.
+
+    Returns:
+      A tree of arrays whose first axis is the clips'.
+    """
+    raise NotImplementedError
+
+  def features(self, weights: Weights, inputs: Any) -> Any:
+    """What the loss judges: a tree of arrays [b, ...], clip by clip.
+
+    A clip's features may depend on that clip alone: with `train.accumulate`
+    they are computed for a part of the batch at a time.
+    """
+    raise NotImplementedError
+
+  def loss(
+    self, heads: Tree, features: Any, carry: Tree, step: jax.Array, where: Where
+  ) -> Judged:
+    """The loss of the global batch.
+
+    Args:
+      heads: the parameters that `self.heads` names.
+      features: of all clips.
+      carry: from the step before; no gradient goes through it.
+      step: int32 scalar, from 0.
+      where: the devices.
+    """
+    raise NotImplementedError
+
+  def plan(self, where: Where) -> str:
+    """How the loss is computed on these devices, in words for the bench."""
+    return ""
+
+  # --- what people are told --------------------------------------------------
+
+  def signs(
+    self, step: int, first: dict[str, float], now: dict[str, float]
+  ) -> dict[str, str]:
+    """Signs of a collapse, with advice: sign -> words.
+
+    Args:
+      step: steps done.
+      first, now: metrics of the run's first logged step, and of this one.
+    """
+    return {}
+
+  def describe(self) -> Description:
+    """The run in words."""
+    return Description(type(self).__name__)
+
+  def hidden(self, key: jax.Array, count: int) -> np.ndarray | None:
+    """Tubes that the encoder does not see, bool [count, t, h, w]; or None."""
+    return None
+
+
+def of(settings: settings_lib.Settings, length: Length | None = None) -> Method:
+  """The method of a run.
+
+  Raises:
+    UserError: options that do not fit together.
+    ValueError: no such method.
+  """
+  return named(settings.method.name)(settings, length)
+
+
+@functools.cache
+def named(name: str) -> type[Method]:
+  """The class of a method.
+
+  Args:
+    name: of a module in sigma_jax/methods, else of one that Python finds, such
+      as my_method for my_method.py in the current folder.
+
+  Raises:
+    ValueError: there is none, or not one method in it.
+  """
+  module = _module(name)
+  found = [
+    thing
+    for _, thing in inspect.getmembers(module, inspect.isclass)
+    if issubclass(thing, Method) and thing.__module__ == module.__name__
+  ]
+  if len(found) != 1:
+    raise ValueError(
+      f"method.name: the module {name!r} must define one method, a subclass of "
+      f"sigma_jax.methods.method.Method, and has {len(found)}"
+    )
+  return found[0]
+
+
+def _module(name: str):
+  for path in (f"{__package__}.{name}", name):
+    try:
+      return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+      if not path.startswith(error.name or " "):
+        raise  # something that the method's own file imports
+  raise ValueError(
+    f"method.name: there is no method {name!r}: it is the name of a module in "
+    "sigma_jax/methods, or of one that Python finds from here"
+  )
+
+
+def beside(method: Method, params: Tree) -> tuple[Tree, Tree]:
+  """The state beside fresh parameters: moving averages, and `carry`."""
+  slow = {
+    name: jax.tree.map(jnp.array, params[follow.of])
+    for name, follow in method.follows().items()
+  }
+  return slow, method.carry()
