@@ -22,7 +22,7 @@ import numpy as np
 
 from sigma_jax import errors
 from sigma_jax.interop import layout as layout_lib
-from sigma_jax.models import vit
+from sigma_jax.models import positions
 
 Layout = layout_lib.Layout
 Tensors = dict[str, np.ndarray]
@@ -111,7 +111,7 @@ def drop_positions(tensors: Tensors, layout: Layout) -> Tensors:
   for name in [n for n in tensors if n.split(".")[-1] == "pos_embed"]:
     table = np.asarray(kept.pop(name), np.float32)
     table = table.reshape(-1, table.shape[-1])
-    fixed = vit.sinusoid_table(*table.shape)
+    fixed = positions.sinusoid_table(*table.shape)
     if not np.allclose(table, fixed, atol=1e-4):
       raise errors.UserError(
         f"{name} {list(table.shape)} is not the fixed sinusoid table; models "

@@ -13,7 +13,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from sigma_jax import keys, precision
-from sigma_jax.models import attention
+from sigma_jax.models import attention, positions
 
 xavier_uniform = jax.nn.initializers.xavier_uniform()
 
@@ -79,31 +79,48 @@ def layer_norm(dim: int, epsilon: float, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
 
 
 class Attention(nnx.Module):
-  """Multi-head self-attention; bias on query and value only.
+  """Multi-head self-attention; bias on query and value, on key where asked.
 
   The key's bias shifts every score of a row alike and so cancels in the
-  softmax; the published code stores none, and neither do we.
+  softmax; VideoMAE and SIGMA store none, and neither do we. Where positions
+  are rotary it does not cancel.
   """
 
-  def __init__(self, dim: int, heads: int, *, dtype, rngs: nnx.Rngs):
+  def __init__(
+    self,
+    dim: int,
+    heads: int,
+    *,
+    key_bias: bool = False,
+    kernel_init=xavier_uniform,
+    dtype,
+    rngs: nnx.Rngs,
+  ):
     self.heads = heads
     self.dtype = dtype
-    self.qkv = Linear(dim, 3 * dim, use_bias=False, dtype=dtype, rngs=rngs)
+    options = {"kernel_init": kernel_init, "dtype": dtype, "rngs": rngs}
+    self.qkv = Linear(dim, 3 * dim, use_bias=False, **options)
     self.q_bias = nnx.Param(jnp.zeros((dim,), jnp.float32))
+    self.key_bias = key_bias
+    if key_bias:
+      self.k_bias = nnx.Param(jnp.zeros((dim,), jnp.float32))
     self.v_bias = nnx.Param(jnp.zeros((dim,), jnp.float32))
-    self.proj = Linear(dim, dim, dtype=dtype, rngs=rngs)
+    self.proj = Linear(dim, dim, **options)
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """x: float [b, n, d] -> [b, n, d]."""
+  def __call__(
+    self, x: jax.Array, rotation: positions.Rotation | None = None
+  ) -> jax.Array:
+    """x: float [b, n, d] -> [b, n, d]; rotation: of queries and keys."""
     batch, tokens, dim = x.shape
-    bias = jnp.concatenate(
-      [self.q_bias[...], jnp.zeros((dim,), jnp.float32), self.v_bias[...]]
-    )
+    of_key = self.k_bias[...] if self.key_bias else jnp.zeros((dim,))
+    bias = jnp.concatenate([self.q_bias[...], of_key, self.v_bias[...]])
     qkv = checkpoint_name(self.qkv(x) + bias.astype(self.dtype), "qkv")
     # Split and not indexed: the gradients are joined, not padded and summed.
     heads = (batch, tokens, self.heads, dim // self.heads)
-    parts = (x.reshape(heads) for x in jnp.split(qkv, 3, axis=-1))
-    out = attention.attend(*parts)
+    query, key, value = (x.reshape(heads) for x in jnp.split(qkv, 3, axis=-1))
+    if rotation is not None:
+      query, key = rotation(query), rotation(key)
+    out = attention.attend(query, key, value)
     return self.proj(out.reshape(batch, tokens, dim))
 
 
@@ -156,16 +173,48 @@ class Block(nnx.Module):
   """Pre-norm transformer block; the residual stream stays float32."""
 
   def __init__(
-    self, dim, heads, *, mlp_ratio, norm_epsilon, dtype, rngs: nnx.Rngs
+    self,
+    dim: int,
+    heads: int,
+    *,
+    mlp_ratio: int,
+    mlp_dim: int = 0,
+    norm_epsilon: float,
+    key_bias: bool = False,
+    kernel_init=xavier_uniform,
+    dtype,
+    rngs: nnx.Rngs,
   ):
-    self.norm1 = layer_norm(dim, norm_epsilon, rngs=rngs)
-    self.attn = Attention(dim, heads, dtype=dtype, rngs=rngs)
-    self.norm2 = layer_norm(dim, norm_epsilon, rngs=rngs)
-    self.mlp = Mlp(dim, mlp_ratio * dim, dtype=dtype, rngs=rngs)
+    """A block of fresh weights.
 
-  def __call__(self, x: jax.Array, drop: DropPath | None = None) -> jax.Array:
+    Args:
+      dim, heads: d and attention heads.
+      mlp_ratio: width inside the MLP over d.
+      mlp_dim: that width itself, where positive.
+      norm_epsilon: of both LayerNorms.
+      key_bias: see `Attention`.
+      kernel_init: of all four linear maps.
+      dtype: of matrix products.
+      rngs: of the weights.
+    """
+    shared = {"dtype": dtype, "rngs": rngs}
+    self.norm1 = layer_norm(dim, norm_epsilon, rngs=rngs)
+    self.attn = Attention(
+      dim, heads, key_bias=key_bias, kernel_init=kernel_init, **shared
+    )
+    self.norm2 = layer_norm(dim, norm_epsilon, rngs=rngs)
+    self.mlp = Mlp(
+      dim, mlp_dim or mlp_ratio * dim, inits=(kernel_init,) * 2, **shared
+    )
+
+  def __call__(
+    self,
+    x: jax.Array,
+    drop: DropPath | None = None,
+    rotation: positions.Rotation | None = None,
+  ) -> jax.Array:
     """x: float32 [b, n, d] -> float32 [b, n, d]; drop: of this block."""
-    branch = self.attn(self.norm1(x)).astype(jnp.float32)
+    branch = self.attn(self.norm1(x), rotation).astype(jnp.float32)
     x = x + (branch if drop is None else drop(branch, 0))
     x = checkpoint_name(x, "middle")
     branch = self.mlp(self.norm2(x)).astype(jnp.float32)
@@ -183,18 +232,41 @@ class Stack(nnx.Module):
   is faster than "none".
   """
 
-  def __init__(self, depth: int, *, remat: str, rngs: nnx.Rngs, **block):
+  def __init__(
+    self,
+    depth: int,
+    *,
+    remat: str,
+    divided: bool = False,
+    rngs: nnx.Rngs,
+    **block,
+  ):
+    """Blocks of fresh weights.
+
+    Args:
+      depth: how many.
+      remat: see above.
+      divided: the maps that end the branches of block i, from 1, start
+        divided by sqrt(2 i), as in V-JEPA 2.
+      rngs: of the weights.
+      **block: of `Block`.
+    """
     self.remat, self.depth = remat, depth
     of_blocks = jax.random.split(rngs.params(), depth)
     self.blocks = jax.vmap(lambda key: Block(rngs=nnx.Rngs(key), **block))(
       of_blocks
     )
+    if divided:
+      shares = (2.0 * jnp.arange(1, depth + 1, dtype=jnp.float32)) ** -0.5
+      for last in (self.blocks.attn.proj, self.blocks.mlp.fc2):
+        last.kernel[...] = last.kernel[...] * shares[:, None, None]
 
   def __call__(
     self,
     x: jax.Array,
     num_blocks: int | None = None,
     drop: DropPath | None = None,
+    rotation: positions.Rotation | None = None,
   ) -> jax.Array:
     """Runs the blocks.
 
@@ -202,12 +274,13 @@ class Stack(nnx.Module):
       x: float32 [b, n, d].
       num_blocks: the first so many; None: all.
       drop: its rate is the last block's, and falls linearly to the first's 0.
+      rotation: of the tokens in every block's attention; None: none.
     """
     drops = _by_block(drop, self.depth)
 
     def body(carry, item):
       block, drop = item
-      return block(carry, drop), None
+      return block(carry, drop, rotation), None
 
     blocks = _one_by_one(self.blocks)
     if self.remat != "none":

@@ -5,16 +5,12 @@ sinusoid positions, an encoder that sees visible tubes only, a narrow decoder
 over visible tokens and mask tokens.
 """
 
-import functools
-import math
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from einops import rearrange
 from flax import nnx
 
-from sigma_jax.models import initial, layers, resample
+from sigma_jax.models import initial, layers, positions
 
 # ImageNet statistics of RGB in [0, 1]; the model's input normalisation.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -57,69 +53,28 @@ def normalize_pixels(tubes: jax.Array) -> jax.Array:
   return (tubes.astype(jnp.float32) / 255.0 - mean) / std
 
 
-@functools.lru_cache
-def sinusoid_table(num_tokens: int, dim: int) -> np.ndarray:
-  """Fixed 1-D position table, float32 [num_tokens, dim].
-
-  angle = position / 10000^(2 floor(i / 2) / dim); sine on even i, cosine on
-  odd i (https://arxiv.org/abs/1706.03762, section 3.5).
-  """
-  i = np.arange(dim)
-  angles = np.arange(num_tokens)[:, None] / 10000.0 ** (2 * (i // 2) / dim)
-  return np.where(i % 2 == 0, np.sin(angles), np.cos(angles)).astype(np.float32)
-
-
-def interpolate_positions(
-  table: np.ndarray, grid: tuple[int, int, int], new: tuple[int, int, int]
-) -> np.ndarray:
-  """A position table for another number of frames or another resolution.
-
-  Linear along time and bicubic (a = -0.75, half-pixel centres, borders
-  repeated) along rows and columns: what fine-tuning code around VideoMAE would
-  do with `torch.nn.functional.interpolate`, were a table in its checkpoints.
+def stack(model, side: str, *, rngs: nnx.Rngs) -> layers.Stack:
+  """The blocks of one side of a model.
 
   Args:
-    table: float [n, d], one row a tube, ordered (time, row, column).
-    grid: tubes along time, height and width of `table`; their product is n.
-    new: the grid wanted.
-
-  Returns:
-    float32 [n', d], n' the product of `new`.
+    model: `settings.Model`.
+    side: encoder or decoder.
+    rngs: of the weights.
   """
-  if len(table) != grid[0] * grid[1] * grid[2]:
-    raise ValueError(f"a table of {len(table)} rows does not fit grid {grid}")
-  x = np.asarray(table, np.float32).reshape(*grid, -1)
-  for axis, kernel in enumerate(("linear", "cubic", "cubic")):
-    weights = resample.matrix(grid[axis], new[axis], kernel)
-    x = np.moveaxis(np.tensordot(weights, x, (1, axis)), 0, axis)
-  return x.reshape(-1, x.shape[-1])
-
-
-@functools.lru_cache
-def position_table(
-  dim: int, grid: tuple[int, int, int], given: tuple[int, ...] = ()
-) -> np.ndarray:
-  """What an encoder adds to the tokens of a clip.
-
-  By default the formula's rows, as in the published code (SIGMA, VideoMAE),
-  whose models hold no table but make one for the clips that they are built for:
-  a clip of fewer frames has the first rows of that of more, and tubes of
-  another resolution have other rows than their place had. `given` keeps each
-  place's meaning instead, at the price of rows that lie between the formula's.
-
-  Args:
-    dim: of the tokens.
-    grid: tubes along time, height and width of the clip.
-    given: `settings.Model.table_grid`: a grid whose table is interpolated to
-      `grid`; empty: none is.
-
-  Returns:
-    float32 [n, dim], ordered (time, row, column); not to be written to.
-  """
-  table = sinusoid_table(math.prod(given or grid), dim)
-  if not given or given == grid:
-    return table
-  return interpolate_positions(table, given, grid)
+  return layers.Stack(
+    getattr(model, f"{side}_depth"),
+    remat=model.remat,
+    divided=model.init == "vjepa2",
+    rngs=rngs,
+    dim=getattr(model, f"{side}_dim"),
+    heads=getattr(model, f"{side}_heads"),
+    mlp_ratio=model.mlp_ratio,
+    mlp_dim=model.encoder_mlp_dim if side == "encoder" else 0,
+    norm_epsilon=model.norm_epsilon,
+    dtype=jnp.dtype(model.dtype),
+    key_bias=model.key_bias,
+    kernel_init=initial.in_blocks(model.init),
+  )
 
 
 class Encoder(nnx.Module):
@@ -144,6 +99,7 @@ class Encoder(nnx.Module):
     """
     dim = model.encoder_dim
     self.grid, self.table_grid = tuple(grid), tuple(model.table_grid)
+    self.positions, self.heads = model.positions, model.encoder_heads
     self.dtype = jnp.dtype(model.dtype)
     values = model.tubelet * model.patch**2 * 3
     self.embed = layers.Linear(
@@ -153,16 +109,7 @@ class Encoder(nnx.Module):
       rngs=rngs,
       **initial.outside_blocks(model.init, values),
     )
-    self.stack = layers.Stack(
-      model.encoder_depth,
-      remat=model.remat,
-      rngs=rngs,
-      dim=dim,
-      heads=model.encoder_heads,
-      mlp_ratio=model.mlp_ratio,
-      norm_epsilon=model.norm_epsilon,
-      dtype=self.dtype,
-    )
+    self.stack = stack(model, "encoder", rngs=rngs)
     self.final_norm = final_norm
     if final_norm:
       self.norm = layers.layer_norm(dim, model.norm_epsilon, rngs=rngs)
@@ -188,17 +135,17 @@ class Encoder(nnx.Module):
     Returns:
       float32 tokens [b, v or n, d].
     """
-    table = jnp.asarray(
-      position_table(self.embed.out_features, self.grid, self.table_grid)
+    dim = self.embed.out_features
+    table = positions.table(self.positions, dim, self.grid, self.table_grid)
+    rotation = positions.rotation(
+      self.positions, dim // self.heads, self.grid, index
     )
-    if index is None:
-      position = table[None]
-    else:
+    if index is not None:
       # Gathering uint8 pixels before embedding them leaves the masked nine
       # tenths of the tubes out of the product altogether.
-      tubes, position = gather_tokens(tubes, index), table[index]
-    x = self.embed(normalize_pixels(tubes)).astype(jnp.float32) + position
-    x = self.stack(x, num_blocks, drop)
+      tubes = gather_tokens(tubes, index)
+    x = self.embed(normalize_pixels(tubes)).astype(jnp.float32)
+    x = self.stack(positions.add(x, table, index), num_blocks, drop, rotation)
     return self.norm(x) if final_norm and self.final_norm else x
 
 
@@ -216,7 +163,8 @@ class Decoder(nnx.Module):
     """model, grid: as `Encoder`; out_dim: p."""
     dim = model.decoder_dim
     self.grid = tuple(grid)
-    self.dim = dim
+    self.dim, self.positions = dim, model.positions
+    self.heads = model.decoder_heads
     dtype = jnp.dtype(model.dtype)
     self.embed = layers.Linear(
       model.encoder_dim,
@@ -229,18 +177,15 @@ class Decoder(nnx.Module):
     self.mask_token = nnx.Param(
       initial.mask_token(model.init, rngs.params(), dim)
     )
-    self.stack = layers.Stack(
-      model.decoder_depth,
-      remat=model.remat,
-      rngs=rngs,
-      dim=dim,
-      heads=model.decoder_heads,
-      mlp_ratio=model.mlp_ratio,
-      norm_epsilon=model.norm_epsilon,
-      dtype=dtype,
-    )
+    self.stack = stack(model, "decoder", rngs=rngs)
     self.norm = layers.layer_norm(dim, model.norm_epsilon, rngs=rngs)
-    self.head = layers.Linear(dim, out_dim, dtype=dtype, rngs=rngs)
+    self.head = layers.Linear(
+      dim,
+      out_dim,
+      dtype=dtype,
+      kernel_init=initial.in_blocks(model.init),
+      rngs=rngs,
+    )
 
   def __call__(self, tokens, visible, masked) -> jax.Array:
     """Decodes the masked tubes.
@@ -252,9 +197,21 @@ class Decoder(nnx.Module):
     Returns:
       float32 [b, m, p].
     """
-    table = jnp.asarray(position_table(self.dim, self.grid))
-    seen = self.embed(tokens).astype(jnp.float32) + table[visible]
-    hidden = self.mask_token[...] + table[masked]
-    x = self.stack(jnp.concatenate([seen, hidden], axis=1))
-    x = x[:, -masked.shape[1] :]
+    table = positions.table(self.positions, self.dim, self.grid)
+    seen = self.embed(tokens).astype(jnp.float32)
+    hidden = jnp.broadcast_to(self.mask_token[...], (*masked.shape, self.dim))
+    x = jnp.concatenate(
+      [
+        positions.add(seen, table, visible),
+        positions.add(hidden, table, masked),
+      ],
+      axis=1,
+    )
+    rotation = positions.rotation(
+      self.positions,
+      self.dim // self.heads,
+      self.grid,
+      jnp.concatenate([visible, masked], axis=1),
+    )
+    x = self.stack(x, rotation=rotation)[:, -masked.shape[1] :]
     return self.head(self.norm(x)).astype(jnp.float32)

@@ -13,6 +13,9 @@ TEACHERS = (
 )
 
 
+POSITIONS = ("sine", "sine_3d", "sine_3d_quarter", "rotary")
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
   """The masked video ViT: encoder on visible tubes, small decoder on all."""
@@ -26,14 +29,27 @@ class Model:
   decoder_depth: int = 4
   decoder_heads: int = 6
   mlp_ratio: int = 4
+  # Width inside the encoder's MLPs where it is no whole multiple of the
+  # encoder's (V-JEPA 2's ViT-g: 6144 of 1408); 0: mlp_ratio times it.
+  encoder_mlp_dim: int = 0
+  # Where tokens stand. sine: a 1-D table over all tubes in order, VideoMAE's.
+  # sine_3d: V-JEPA's, a third of the channels for time, row and column each;
+  # sine_3d_quarter: a half, a quarter, a quarter. rotary: V-JEPA 2's, by which
+  # attention turns queries and keys: see models/positions.py.
+  positions: str = "sine"
+  key_bias: bool = False  # a bias on attention's keys too; V-JEPA's have it
   norm_epsilon: float = 1e-6
-  # Fresh weights: published, as the published code draws them; xavier, every
-  # linear map xavier-uniform with zero biases: see models/initial.py.
+  # Fresh weights: published, as SIGMA's code draws them; xavier, every linear
+  # map xavier-uniform with zero biases; vjepa, normal of deviation 0.02;
+  # vjepa2, that with the ends of block i's branches divided by sqrt(2 i): see
+  # models/initial.py.
   init: str = "published"
   # Of fine-tuning and evaluation: tubes along time, height and width, such as
-  # (8, 14, 14), whose position table is interpolated to that of the clips.
-  # Empty: the formula's own rows for the clips' tubes, as published. A run that
-  # interpolates has it here, and what it leaves is read with the same table.
+  # (8, 14, 14), whose position table is interpolated to that of the clips: of
+  # sine, bicubic in space and linear in time; of the 3-D tables, linear in all.
+  # Empty: the formula's own rows for the clips' tubes, which SIGMA and VideoMAE
+  # publish; V-JEPA's own code interpolates. A run that interpolates has it
+  # here, and what it leaves is read with the same table.
   table_grid: tuple[int, ...] = ()
   # Of matrix products' operands; all else stays float32. float32 is exact on
   # every device, and slow on accelerators: see sigma_jax/precision.py.
@@ -43,7 +59,10 @@ class Model:
   remat: str = "light"
 
   def __post_init__(self):
-    freeze.choice("model.init", self.init, ("published", "xavier"))
+    freeze.choice(
+      "model.init", self.init, ("published", "xavier", "vjepa", "vjepa2")
+    )
+    freeze.choice("model.positions", self.positions, POSITIONS)
     freeze.choice("model.dtype", self.dtype, ("float32", "bfloat16"))
     freeze.choice("model.remat", self.remat, ("none", "light", "dots", "full"))
     if self.table_grid and (
@@ -52,6 +71,16 @@ class Model:
       raise ValueError(
         "model.table_grid must be three numbers from 1 up, tubes along time, "
         f"height and width, or empty; got {self.table_grid}"
+      )
+    if self.table_grid and self.positions == "rotary":
+      raise ValueError(
+        f"model.table_grid is {self.table_grid}, but model.positions 'rotary' "
+        "have no table: leave it empty"
+      )
+    if self.encoder_mlp_dim < 0:
+      raise ValueError(
+        "model.encoder_mlp_dim must not be negative, got "
+        f"{self.encoder_mlp_dim}"
       )
     freeze.positive(
       "model", self, "tubelet", "patch", "mlp_ratio", "norm_epsilon"
@@ -66,6 +95,11 @@ class Model:
         raise ValueError(
           f"model.{side}_dim must be divisible by model.{side}_heads, "
           f"got {dim} and {heads}"
+        )
+      if self.positions == "rotary" and (dim // heads < 6 or dim // heads % 2):
+        raise ValueError(
+          f"model.{side}_dim / model.{side}_heads must be even and at least 6 "
+          f"where model.positions is 'rotary', got {dim} / {heads}"
         )
 
 

@@ -8,7 +8,7 @@ import pytest
 from sigma_jax import masking
 from sigma_jax.interop import golden_case
 from sigma_jax.interop import layout as layout_lib
-from sigma_jax.models import sigma, targets, vit
+from sigma_jax.models import positions, sigma, targets, vit
 
 LAYERS = (
   "tube embedding and positions",
@@ -47,7 +47,7 @@ def ours(case):
       for depth in (0, 1, 2)
     ]
     found.append(encoder(tubes, mask.visible))
-    table = jnp.asarray(vit.sinusoid_table(128, decoder.dim))
+    table = jnp.asarray(positions.sinusoid_table(128, decoder.dim))
     seen = decoder.embed(found[-1]) + table[mask.visible]
     hidden = decoder.mask_token[...] + table[mask.masked]
     found.append(jnp.concatenate([seen, hidden], axis=1))

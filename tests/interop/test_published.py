@@ -141,11 +141,11 @@ def test_unpublished_width_needs_heads():
 
 
 def test_stored_sinusoid_positions_are_dropped_others_refused(layouts):
-  from sigma_jax.models import vit
+  from sigma_jax.models import positions
 
   tensors = _random(layouts["finetune_small"])
   layout = layout_lib.infer(tensors)
-  tensors["pos_embed"] = vit.sinusoid_table(1568, 384)[None]
+  tensors["pos_embed"] = positions.sinusoid_table(1568, 384)[None]
   published.to_params(tensors, layout)
   tensors["pos_embed"] = tensors["pos_embed"] + 1
   with pytest.raises(errors.UserError, match="not the fixed sinusoid"):

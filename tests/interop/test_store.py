@@ -13,7 +13,7 @@ from sigma_jax import errors
 from sigma_jax.interop import __main__ as cli
 from sigma_jax.interop import golden_case, hugging_face, store, torch_writer
 from sigma_jax.interop import layout as layout_lib
-from sigma_jax.models import sigma, vit
+from sigma_jax.models import positions, sigma
 from sigma_jax.train import checkpoint
 from sigma_jax.train import workdir as workdir_lib
 
@@ -227,7 +227,7 @@ def test_config_gives_what_files_do_not_tell(workdir, mlp, tmp_path):
 def test_interpolated_positions_are_pytorchs():
   torch = pytest.importorskip("torch", reason="compares with PyTorch")
   grid, new, dim = (4, 7, 5), (6, 10, 3), 12
-  table = vit.sinusoid_table(4 * 7 * 5, dim)
+  table = positions.sinusoid_table(4 * 7 * 5, dim)
   x = torch.tensor(table).reshape(*grid, dim).permute(0, 3, 1, 2)
   x = torch.nn.functional.interpolate(
     x, size=new[1:], mode="bicubic", align_corners=False
@@ -237,12 +237,12 @@ def test_interpolated_positions_are_pytorchs():
     x, size=new[0], mode="linear", align_corners=False
   )
   theirs = x.permute(2, 0, 1).reshape(-1, dim).numpy()
-  ours = vit.interpolate_positions(table, grid, new)
+  ours = positions.interpolate_positions(table, grid, new)
   np.testing.assert_allclose(ours, theirs, atol=2e-6)
-  same = vit.interpolate_positions(table, grid, grid)
+  same = positions.interpolate_positions(table, grid, grid)
   np.testing.assert_array_equal(same, table)
   with pytest.raises(ValueError, match="does not fit grid"):
-    vit.interpolate_positions(table, new, grid)
+    positions.interpolate_positions(table, new, grid)
 
 
 def test_a_table_other_than_the_encoders_is_refused(workdir):

@@ -111,10 +111,13 @@ def test_a_folders_heads_are_its_own(classifier, tmp_path):
 
 def test_stored_positions_of_other_clips(small, tmp_path):
   """A table of 8 tubes shows that the clips are not the published ones."""
-  from sigma_jax.models import vit
+  from sigma_jax.models import positions
 
   path = tmp_path / "x.pth"
-  tensors = {**small.tensors, "encoder.pos_embed": vit.sinusoid_table(8, 48)}
+  tensors = {
+    **small.tensors,
+    "encoder.pos_embed": positions.sinusoid_table(8, 48),
+  }
   torch_writer.save(path, tensors)
   heads = {"encoder_heads": 3, "decoder_heads": 2}
   with pytest.raises(errors.UserError, match=r"of 8 tubes, not the 6272"):

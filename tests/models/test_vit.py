@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sigma_jax.models import layers, vit
+from sigma_jax.models import layers, positions, vit
 
 TUBELET, PATCH = 2, 4
 
@@ -25,7 +25,7 @@ def tubes(tiny_video):
 
 
 def test_position_table():
-  table = vit.sinusoid_table(7, 6)
+  table = positions.sinusoid_table(7, 6)
   assert table.dtype == np.float32
   for position in range(7):
     for i in range(6):
@@ -36,25 +36,25 @@ def test_position_table():
 
 def test_a_shorter_clip_has_the_first_rows():
   """No published table is interpolated: 4 frames have rows 0 to 391 of 16."""
-  whole = vit.position_table(768, (8, 14, 14))
-  short = vit.position_table(768, (2, 14, 14))
+  whole = positions.table("sine", 768, (8, 14, 14))
+  short = positions.table("sine", 768, (2, 14, 14))
   np.testing.assert_array_equal(short, whole[:392])
   assert short[391, 6] == pytest.approx(math.sin(391 / 10000 ** (6 / 768)))
   np.testing.assert_array_equal(  # of another resolution it is the formula too
-    vit.position_table(6, (2, 3, 5)), vit.sinusoid_table(30, 6)
+    positions.table("sine", 6, (2, 3, 5)), positions.sinusoid_table(30, 6)
   )
 
 
 def test_a_given_grid_is_interpolated(tiny, tubes):
   given = (4, 2, 2)
-  table = vit.position_table(32, (2, 4, 4), given)
-  wanted = vit.interpolate_positions(
-    vit.sinusoid_table(16, 32), given, (2, 4, 4)
+  table = positions.table("sine", 32, (2, 4, 4), given)
+  wanted = positions.interpolate_positions(
+    positions.sinusoid_table(16, 32), given, (2, 4, 4)
   )
   np.testing.assert_array_equal(table, wanted)
-  rows = vit.position_table(32, (2, 4, 4))
+  rows = positions.table("sine", 32, (2, 4, 4))
   np.testing.assert_array_equal(
-    vit.position_table(32, (2, 4, 4), (2, 4, 4)), rows
+    positions.table("sine", 32, (2, 4, 4), (2, 4, 4)), rows
   )
   model = dataclasses.replace(tiny.model, table_grid=given)
   encoder = vit.Encoder(model, (2, 4, 4), rngs=nnx.Rngs(0))
