@@ -160,7 +160,13 @@ class Method:
     return {}
 
   def load(self) -> Tree:
-    """The frozen weights as host arrays; raises UserError without them."""
+    """The frozen weights as host arrays.
+
+    Called before a run reads its data: what cannot work is refused here.
+
+    Raises:
+      UserError: weights that are not there, or options that do not fit.
+    """
     return {}
 
   @functools.cached_property

@@ -129,6 +129,15 @@ def _of_values(settings) -> Iterator[tuple[str, str]]:
   if settings.loss.kind == "l2":
     names = "num_prototypes epsilon rounds temperature labels kernels"
     yield _in("loss", names), "loss.kind is 'l2'"
+  if settings.optimizer.schedule == "cosine":
+    why = "optimizer.schedule is 'cosine'"
+    yield "optimizer.start_lr optimizer.stretch", why
+  if settings.optimizer.schedule == "linear":
+    why = "optimizer.schedule is 'linear'"
+    yield "optimizer.start_lr optimizer.warmup_epochs", why
+  if not settings.optimizer.clip_norm:
+    names = "optimizer.clip_by optimizer.clip_after_warmup"
+    yield names, "optimizer.clip_norm is 0"
   if not augment.num_ops:
     names = "op_prob magnitude magnitude_std"
     yield _in("augment", names), "augment.num_ops is 0"

@@ -7,19 +7,44 @@ from sigma_jax import freeze
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-  """AdamW; learning rates are per 256 clips and scale with the batch."""
+  """AdamW; learning rates are per 256 clips and scale with the batch.
+
+  With the schedule "stretched" they are V-JEPA's, and are what is given.
+  """
 
   base_lr: float = 1.5e-4
   min_lr: float = 1e-5
+  # cosine: VideoMAE's, from 0 over the warm-up to base_lr and by a cosine to
+  # min_lr. stretched: V-JEPA's, from start_lr, and made for a run `stretch`
+  # times as long as this one, so that rate and weight decay stop short of their
+  # ends; base_lr = min_lr keeps the rate. linear: V-JEPA 2's cooldown, without
+  # warm-up, as stretched otherwise.
+  schedule: str = "cosine"
+  start_lr: float = 0.0
+  stretch: float = 1.25
   b1: float = 0.9
   b2: float = 0.95
   weight_decay: float = 0.05
   # Where not negative, weight decay goes there by a cosine over the run.
   weight_decay_end: float = -1.0
   warmup_epochs: float = 40.0
-  clip_norm: float = 0.0  # global gradient norm; 0 switches clipping off
+  clip_norm: float = 0.0  # largest norm of the gradient; 0: no clipping
+  # Of whose gradient: all parameters' together, or each part's of its own
+  # (a part: encoder, predictor, ...).
+  clip_by: str = "all"
+  # Whether clipping begins an epoch after the warm-up only, as V-JEPA's does.
+  clip_after_warmup: bool = False
 
   def __post_init__(self):
+    freeze.choice(
+      "optimizer.schedule", self.schedule, ("cosine", "stretched", "linear")
+    )
+    freeze.choice("optimizer.clip_by", self.clip_by, ("all", "part"))
+    if self.start_lr < 0 or self.stretch < 1:
+      raise ValueError(
+        "optimizer.start_lr must not be negative and optimizer.stretch must be "
+        f"at least 1, got {self.start_lr} and {self.stretch}"
+      )
     if self.base_lr < 0 or self.min_lr < 0:
       raise ValueError(
         "optimizer.base_lr and optimizer.min_lr must not be negative, "

@@ -1,5 +1,6 @@
 """AdamW with linear warmup and cosine decay, as VideoMAE and SIGMA train."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -37,19 +38,58 @@ def cosine_schedule(
   return schedule
 
 
-def decay_mask(params: dict) -> dict:
+def stretched_schedule(
+  start: float, base: float, final: float, *, length: int, warmup: int
+) -> optax.Schedule:
+  """V-JEPA's: step k, counted from 1, of a run that ends before `length`.
+
+  start + (base - start) k / warmup up to the warm-up's last step; then
+  final + (base - final) (1 + cos(pi (k - warmup) / (length - warmup))) / 2.
+  (src/utils/schedulers.py of https://github.com/facebookresearch/jepa)
+
+  Args:
+    start, base, final: at the beginning, at the peak and at `length`.
+    length: steps of the run that the schedule is made for.
+    warmup: steps of its warm-up; 0: none.
+  """
+
+  def schedule(step):
+    k = jnp.asarray(step, jnp.float32) + 1
+    rising = start + k / max(warmup, 1) * (base - start)
+    share = (k - warmup) / max(length - warmup, 1)
+    falling = final + 0.5 * (base - final) * (1 + jnp.cos(np.pi * share))
+    return jnp.where(k < warmup, rising, falling)
+
+  return schedule
+
+
+def linear_schedule(base: float, final: float, length: int) -> optax.Schedule:
+  """V-JEPA 2's cooldown: to `final` at step `length`, steps from 1."""
+
+  def schedule(step):
+    k = jnp.asarray(step, jnp.float32) + 1
+    return base + k / length * (final - base)
+
+  return schedule
+
+
+def decay_mask(params: dict, decayed: tuple[str, ...] = ()) -> dict:
   """True where weight decay applies: matrices; not biases, norms, mask token.
 
   The query of V-JEPA's probe, [1, d], counts as a matrix there and here.
 
   Blocks are stacked along a leading depth axis, so the rule goes by name and
   not by the number of axes; an index behind it is a block's, see `layout`.
+
+  Args:
+    params: nested dict.
+    decayed: names that a method has decayed besides.
   """
 
   def rule(path, leaf):
     del leaf
     names = [entry.key for entry in path if hasattr(entry, "key")]
-    return names[-1] in ("kernel", "prototypes", "query_tokens")
+    return names[-1] in ("kernel", "prototypes", "query_tokens", *decayed)
 
   return jax.tree_util.tree_map_with_path(rule, params)
 
@@ -116,18 +156,38 @@ def layer_decay(params: dict, decay: float) -> dict:
 
 
 def _clipped(
-  inner: optax.GradientTransformation, max_norm: float
+  inner: optax.GradientTransformation,
+  max_norm: float,
+  by_part: bool = False,
+  begin: int = 0,
 ) -> optax.GradientTransformation:
-  """`inner` of gradients whose global norm is at most `max_norm`.
+  """`inner` of gradients whose norm is at most `max_norm`.
 
   Clipping keeps no state, so the state is that of `inner`: a run can be resumed
   with clipping switched on or off. (`optax.chain` would give it a place.)
+
+  Args:
+    inner: keeps a count of steps.
+    max_norm: of all gradients together, or of each part's.
+    by_part: which of the two; parts are the tree's first level.
+    begin: first step that is clipped, counted from 0.
   """
   clip = optax.clip_by_global_norm(max_norm)
 
+  def clipped(updates):
+    return clip.update(updates, clip.init(None))[0]
+
   def update(updates, state, params=None):
-    updates, _ = clip.update(updates, clip.init(None))
-    return inner.update(updates, state, params)
+    if by_part:
+      found = {name: clipped(part) for name, part in updates.items()}
+    else:
+      found = clipped(updates)
+    if begin:
+      count = optax.tree.get_all_with_path(state, "count")[0][1]
+      found = jax.tree.map(
+        lambda new, old: jnp.where(count >= begin, new, old), found, updates
+      )
+    return inner.update(found, state, params)
 
   return optax.GradientTransformation(inner.init, update)
 
@@ -148,6 +208,32 @@ def warmup_steps(
   return round(optimizer.warmup_epochs * steps_per_epoch)
 
 
+def _schedules(
+  options: settings_lib.Optimizer, batch_size: int, total: int, warmup: int
+) -> tuple[optax.Schedule, optax.Schedule | float]:
+  """Of the learning rate and of weight decay."""
+  decay, end = options.weight_decay, options.weight_decay_end
+  if options.schedule == "cosine":
+    scale = batch_size / 256
+    rates = options.base_lr * scale, options.min_lr * scale
+    if end >= 0:
+      decay = cosine_schedule(decay, end, total, 0)
+    return cosine_schedule(*rates, total, min(warmup, total)), decay
+  length = int(options.stretch * total)
+  if end >= 0:
+    decay = stretched_schedule(decay, decay, end, length=length, warmup=0)
+  if options.schedule == "linear":
+    return linear_schedule(options.base_lr, options.min_lr, length), decay
+  rate = stretched_schedule(
+    options.start_lr,
+    options.base_lr,
+    options.min_lr,
+    length=length,
+    warmup=warmup,
+  )
+  return rate, decay
+
+
 def make(
   optimizer: settings_lib.Optimizer,
   *,
@@ -156,6 +242,7 @@ def make(
   steps_per_epoch: float,
   factors: Callable[[dict], dict] | None = None,
   average: float = 0.0,
+  decayed: tuple[str, ...] = (),
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
   """The optimiser of a run and its learning-rate schedule.
 
@@ -166,25 +253,25 @@ def make(
     steps_per_epoch: converts the warm-up's epochs to steps.
     factors: parameters -> a tree of factors of their rates; None: all 1.
     average: decay of a moving average of the parameters; 0: none is kept.
+    decayed: see `decay_mask`.
   """
-  scale = batch_size / 256
-  warmup = min(warmup_steps(optimizer, steps_per_epoch), total_steps)
-  schedule = cosine_schedule(
-    optimizer.base_lr * scale, optimizer.min_lr * scale, total_steps, warmup
-  )
-  decay = optimizer.weight_decay
-  if optimizer.weight_decay_end >= 0:
-    end = optimizer.weight_decay_end
-    decay = cosine_schedule(decay, end, total_steps, 0)
+  warmup = warmup_steps(optimizer, steps_per_epoch)
+  schedule, decay = _schedules(optimizer, batch_size, total_steps, warmup)
   adamw = optax.adamw(
     schedule,
     b1=optimizer.b1,
     b2=optimizer.b2,
     weight_decay=decay,
-    mask=decay_mask,
+    mask=functools.partial(decay_mask, decayed=decayed),
   )
   if optimizer.clip_norm > 0:
-    adamw = _clipped(adamw, optimizer.clip_norm)
+    late = optimizer.clip_after_warmup
+    adamw = _clipped(
+      adamw,
+      optimizer.clip_norm,
+      optimizer.clip_by == "part",
+      warmup + round(steps_per_epoch) if late else 0,
+    )
   steps = [adamw]
   if factors is not None:
     steps.append(_scale(factors))
