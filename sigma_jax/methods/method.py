@@ -302,6 +302,13 @@ def _module(name: str):
   )
 
 
+def moved(average: Tree, new: Tree, momentum: Any) -> Tree:
+  """A moving average after a step: momentum average + (1 - momentum) new."""
+  return jax.tree.map(
+    lambda old, part: momentum * old + (1 - momentum) * part, average, new
+  )
+
+
 def beside(method: Method, params: Tree) -> tuple[Tree, Tree]:
   """The state beside fresh parameters: moving averages, and `carry`."""
   slow = {

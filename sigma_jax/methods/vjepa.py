@@ -97,8 +97,7 @@ class VJepa(method.Method):
   def _momentum(self, step):
     options = self.options
     length = self.settings.optimizer.stretch * self.length.steps
-    change = (options.momentum_end - options.momentum) / length
-    return options.momentum + step.astype(jnp.float32) * change
+    return momentum(options.momentum, options.momentum_end, length)(step)
 
   def load(self):
     _ = self.kinds  # refused before any clip is read
@@ -168,7 +167,7 @@ class VJepa(method.Method):
     metrics |= {
       "predicted_std": jnp.mean(deviation),
       "target_std": health.feature_std(features["slow"]),
-      "context_std": health.feature_std(features["context"]),
+      "context_std": health.feature_std(features["encoded"][0]),
     }
     metrics["loss"] = loss
     if options.regularizer:
@@ -225,6 +224,12 @@ class VJepa(method.Method):
     return ~seen.reshape(count, *self.settings.grid)
 
 
+def momentum(start: float, end: float, length: float):
+  """Linear from `start` at step 0 to `end` at step `length`."""
+  change = (end - start) / length
+  return lambda step: start + jnp.asarray(step, jnp.float32) * change
+
+
 def features(networks, slow, tubes, masks, mask_tokens) -> dict:
   """What the loss compares.
 
@@ -235,9 +240,9 @@ def features(networks, slow, tubes, masks, mask_tokens) -> dict:
     mask_tokens: the predictor's mask token for each kind.
 
   Returns:
-    predicted, target: float32 [b, g, d] of each kind; context: the first kind's
-    encoded context [b, c, d]; slow: every token that targets are taken from,
-    before they are normalised, [b, n, d].
+    predicted, target: float32 [b, g, d] of each kind; encoded: each kind's
+    context [b, c, d]; slow: every token that targets are taken from, before
+    they are normalised, [b, n, d]. The latter two have no gradient.
   """
   every = jax.lax.stop_gradient(slow(tubes))
   normal = latent.normalize(every)
@@ -249,6 +254,6 @@ def features(networks, slow, tubes, masks, mask_tokens) -> dict:
   return {
     "predicted": predicted,
     "target": [vit.gather_tokens(normal, mask.targets) for mask in masks],
-    "context": jax.lax.stop_gradient(encoded[0]),
+    "encoded": [jax.lax.stop_gradient(tokens) for tokens in encoded],
     "slow": every,
   }

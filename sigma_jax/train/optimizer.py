@@ -73,6 +73,33 @@ def linear_schedule(base: float, final: float, length: int) -> optax.Schedule:
   return schedule
 
 
+def stable_schedule(
+  start: float,
+  base: float,
+  final: float,
+  *,
+  warmup: int,
+  anneal: int,
+  total: int,
+) -> optax.Schedule:
+  """V-JEPA 2's third: warm-up, `base`, and a straight fall in the end.
+
+  Args:
+    start, base, final: at the beginning, in between and in the end.
+    warmup, anneal: steps of the rise and of the fall.
+    total: steps of the run.
+  """
+  begin = total - anneal
+
+  def schedule(step):
+    k = jnp.asarray(step, jnp.float32) + 1
+    rising = start + k / max(warmup, 1) * (base - start)
+    falling = base + (k - begin) / max(anneal, 1) * (final - base)
+    return jnp.where(k < warmup, rising, jnp.where(k < begin, base, falling))
+
+  return schedule
+
+
 def decay_mask(params: dict, decayed: tuple[str, ...] = ()) -> dict:
   """True where weight decay applies: matrices; not biases, norms, mask token.
 
@@ -208,10 +235,17 @@ def warmup_steps(
   return round(optimizer.warmup_epochs * steps_per_epoch)
 
 
-def _schedules(
+def schedules(
   options: settings_lib.Optimizer, batch_size: int, total: int, warmup: int
 ) -> tuple[optax.Schedule, optax.Schedule | float]:
-  """Of the learning rate and of weight decay."""
+  """Of the learning rate, and of weight decay where it has one.
+
+  Args:
+    options: of the run.
+    batch_size: clips of the global batch.
+    total: steps of the run.
+    warmup: steps of its warm-up.
+  """
   decay, end = options.weight_decay, options.weight_decay_end
   if options.schedule == "cosine":
     scale = batch_size / 256
@@ -256,7 +290,7 @@ def make(
     decayed: see `decay_mask`.
   """
   warmup = warmup_steps(optimizer, steps_per_epoch)
-  schedule, decay = _schedules(optimizer, batch_size, total_steps, warmup)
+  schedule, decay = schedules(optimizer, batch_size, total_steps, warmup)
   adamw = optax.adamw(
     schedule,
     b1=optimizer.b1,

@@ -80,13 +80,8 @@ def pretrain_step(
 def _followed(method, state: state_lib.TrainState, params: dict) -> dict:
   """The moving averages after the step that made `params`."""
 
-  def follow(average, part, momentum):
-    return jax.tree.map(
-      lambda old, new: momentum * old + (1 - momentum) * new, average, part
-    )
-
   return {
-    name: follow(
+    name: method_lib.moved(
       state.slow[name], params[following.of], following.momentum(state.step)
     )
     for name, following in method.follows().items()

@@ -1,0 +1,452 @@
+"""Our V-JEPA on golden cases: the functions that train, on published numbers.
+
+A case's kind is told by what it holds; docs/PARITY.md says what is compared.
+"""
+
+import json
+import pathlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sigma_jax import block_masks
+from sigma_jax import settings as settings_lib
+from sigma_jax.interop import vjepa_names
+from sigma_jax.losses import latent
+from sigma_jax.methods import method, vjepa
+from sigma_jax.models import heads, modules, positions, vit
+from sigma_jax.train import optimizer
+
+Arrays = dict[str, np.ndarray]
+
+
+class Found(NamedTuple):
+  """Ours beside theirs, by quantity.
+
+  forward: to be equal within the tolerance of forward quantities. exact: how
+  many values differ, none may. gradients: published name -> ours, theirs being
+  the case's `grads`. after: the same after one step, theirs `step.after`.
+  """
+
+  forward: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # noqa: RUF012
+  exact: dict[str, int] = {}  # noqa: RUF012
+  gradients: Arrays = {}  # noqa: RUF012
+  after: Arrays = {}  # noqa: RUF012
+
+
+def kind(options: dict, arrays: Arrays) -> str:
+  """Which of the cases below it is; "" of none."""
+  if any(name.startswith("predicted_") for name in arrays):
+    return "pretrain"
+  if "cases" in options and options.get("generators") is not None:
+    return "mask_options"
+  if isinstance(options.get("cases"), list) and any(
+    "generators" in case for case in options["cases"]
+  ):
+    return "masks"
+  if any(name.startswith("sincos_") for name in arrays):
+    return "parts"
+  names = options.get("state_dict", {})
+  if any(".pooler.query_tokens" in name for name in names):
+    return "probe"
+  if any(name.endswith("_momentum") for name in arrays) and any(
+    "ema" in part for part in options.values() if isinstance(part, dict)
+  ):
+    return "schedules"
+  return ""
+
+
+def read(path: pathlib.Path) -> tuple[dict, Arrays]:
+  """A case's JSON and arrays."""
+  options = json.loads(path.with_suffix(".json").read_text())
+  with np.load(path.with_suffix(".npz")) as stored:
+    return options, dict(stored)
+
+
+def _blocks(generator: dict) -> block_masks.Blocks:
+  return block_masks.Blocks(
+    generator["num_blocks"],
+    tuple(generator["spatial_scale"]),
+    tuple(generator["aspect_ratio"]),
+    tuple(generator.get("temporal_scale", (1.0, 1.0))),
+    generator.get("max_temporal_keep", 1.0),
+  )
+
+
+def masks(options: dict, arrays: Arrays) -> Found:
+  """Sizes, hidden tubes by the published places, and both sides by index."""
+  exact = {}
+  for case in options["cases"]:
+    grid, total = tuple(case["grid"]), int(np.prod(case["grid"]))
+    for call, generators in enumerate(case["calls"]):
+      for number, drawn in enumerate(generators):
+        blocks = _blocks(case["generators"][number])
+        name = f"{case['name']}_c{call}_g{number}"
+        size = block_masks.block_size(drawn["uniform"], grid, blocks, np)
+        exact[f"{name}_size"] = _differ(size, drawn["block_t_h_w"])
+        places = arrays[f"{name}_places"]
+        hidden = jax.vmap(
+          lambda each, size=size, grid=grid, keep=blocks.keep: (
+            block_masks.hidden(each, size, grid, keep)
+          )
+        )(jnp.asarray(places, jnp.int32))
+        hidden = hidden[np.asarray(hidden.sum(axis=1)) < total]
+        count = np.asarray(hidden.sum(axis=1))
+        most = case["generators"][number].get("max_keep")
+        context = min(total - count.max(), most or total)
+        mask = block_masks.cut(hidden, int(context), int(count.min()))
+        for side in ("context", "targets"):
+          found = np.asarray(getattr(mask, side))
+          exact[f"{name}_{side}"] = _differ(found, arrays[f"{name}_{side}"])
+  for name in arrays:
+    if name.startswith("sizes_grid"):
+      exact[name] = _sizes(name, options, arrays[name])
+  return Found(exact=exact)
+
+
+def _sizes(name: str, options: dict, rows: np.ndarray) -> int:
+  side, number = (int(part) for part in name[len("sizes_grid") :].split("_g"))
+  case = next(c for c in options["cases"] if c["grid"][1] == side)
+  blocks = _blocks(case["generators"][number])
+  grid = tuple(case["grid"])
+  return sum(
+    _differ(block_masks.block_size(row[:3], grid, blocks, np), row[3:])
+    for row in rows
+  )
+
+
+def _differ(ours, theirs) -> int:
+  ours, theirs = np.asarray(ours), np.asarray(theirs)
+  if ours.shape != theirs.shape:
+    return max(ours.size, theirs.size)
+  return int((ours != theirs).sum())
+
+
+def mask_options(options: dict, arrays: Arrays) -> Found:
+  """V-JEPA 2's options, each made of the plain masks."""
+  exact = {}
+  for case in options["cases"]:
+    total = int(np.prod(case["grid"]))
+    plain = block_masks.Mask(
+      *(
+        jnp.asarray(arrays[f"plain_g{case['generator']}_{side}"], jnp.int32)
+        for side in ("context", "targets")
+      )
+    )
+    mask = block_masks.complemented(plain, total, case["option"])
+    for side in ("context", "targets"):
+      name = f"{case['option']}_g{case['generator']}_{side}"
+      exact[name] = _differ(getattr(mask, side), arrays[name])
+  return Found(exact=exact)
+
+
+def parts(options: dict, arrays: Arrays) -> Found:
+  """Position tables, made and interpolated, and V-JEPA's probe."""
+  given = options["options"]
+  grid = (given["grid"][0], given["grid"][1], given["grid"][1])
+  forward = {}
+  for name, theirs in arrays.items():
+    if name.startswith("sincos_d"):
+      dim, shape = name[len("sincos_d") :].split("_")
+      ours = positions.sinusoid_table_3d(
+        int(dim), grid, uniform=shape == "uniform"
+      )
+      forward[name] = ours, theirs
+    elif name.startswith("interpolated_"):
+      new = tuple(int(n) for n in name.split("_")[1:])
+      ours = positions.table("sine_3d", theirs.shape[1], new, grid)
+      forward[name] = ours, theirs
+  if "sincos_big" in arrays:
+    dim, (time, side) = given["big"]
+    table = positions.sinusoid_table_3d(dim, (time, side, side), uniform=True)
+    rows = arrays["sincos_big_rows"]
+    forward["sincos_big"] = table[rows], arrays["sincos_big"]
+    summed = table.astype(np.float64).sum(axis=0)
+    forward["sincos_big_sum"] = summed, arrays["sincos_big_sum"]
+  if "probe_tokens" in arrays:
+    probed = probe(options, arrays)
+    return probed._replace(forward=forward | probed.forward)
+  return Found(forward)
+
+
+def probe(options: dict, arrays: Arrays) -> Found:
+  """An attentive probe's logits, loss and gradients."""
+  from sigma_jax.interop import golden_case
+
+  names = options["state_dict"]
+  start = next(n for n in names if "query_tokens" in n).split("pooler.")[0]
+  tensors = {
+    name.removeprefix(start): golden_case.weight(name, shape)
+    for name, shape in names.items()
+  }
+  sizes = options["options"].get("probe", options["options"])
+  prefix = "probe_" if "probe_tokens" in arrays else ""
+  head = heads.VJepaProbe.of(tensors, sizes["heads"])
+
+  def loss(params, tokens, labels):
+    logits = head.logits(params, tokens)
+    error = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return jnp.mean(error), logits
+
+  inputs = (arrays[f"{prefix}tokens"], arrays[f"{prefix}labels"])
+  gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
+  (value, logits), grads = gradient(head.params, *inputs)
+  forward = {
+    f"{prefix}logits": (logits, arrays[f"{prefix}logits"]),
+    f"{prefix}loss": (value, arrays[f"{prefix}loss"]),
+  }
+  return Found(
+    forward, gradients={start + k: np.asarray(v) for k, v in grads.items()}
+  )
+
+
+def schedules(options: dict, arrays: Arrays) -> Found:
+  """Rate, decay and momentum at every step that the case holds."""
+  forward = {}
+  for name, given in options.items():
+    if not isinstance(given, dict):
+      continue
+    label = name.removesuffix("_published") if name in arrays else name
+    for what, curve in _curves(given).items():
+      theirs = arrays.get(f"{label}_{what}")
+      if theirs is not None:
+        steps = arrays.get(f"{label}_steps", np.arange(len(theirs)))
+        ours = jax.vmap(curve)(jnp.asarray(steps, jnp.int32))
+        forward[f"{label}_{what}"] = np.asarray(ours), theirs
+  return Found(forward)
+
+
+def _curves(given: dict) -> dict:
+  """Functions of the step, counted from 0."""
+  if "anneal" in given:
+    return {
+      "lr": optimizer.stable_schedule(
+        given["start"],
+        given["lr"],
+        given["final"],
+        warmup=given["warmup"],
+        anneal=given["anneal"],
+        total=given["total"],
+      )
+    }
+  total = given.get("total_steps", given["ipe"] * given["epochs"])
+  run = settings_lib.Optimizer(
+    schedule="stretched" if "warmup" in given else "linear",
+    start_lr=given.get("start", 0.0),
+    base_lr=given["lr"],
+    min_lr=given["final"],
+    weight_decay=given.get("wd", 0.0),
+    weight_decay_end=given.get("fwd", -1.0),
+    stretch=given["scale"],
+  )
+  warmup = given.get("warmup", 0) * given["ipe"]
+  rate, decay = optimizer.schedules(run, 256, total, warmup)
+  found = {"lr": rate}
+  if callable(decay):
+    found["wd"] = decay
+  if "ema" in given:
+    found["momentum"] = vjepa.momentum(*given["ema"], given["scale"] * total)
+  return found
+
+
+def pretrain(options: dict, arrays: Arrays) -> Found:
+  """Features, losses, gradients and one step of V-JEPA or V-JEPA 2."""
+  case = _Pretrain(options, arrays)
+  forward = case.compare_parts()
+  params = case.trained
+  (loss, _), grads = jax.value_and_grad(case.loss, has_aux=True)(params)
+  forward["loss"] = loss, arrays["loss"]
+  for name, exponent in (("loss_l2", 2.0),):
+    if name in arrays:
+      forward[name] = case.loss(params, exponent)[0], arrays[name]
+  if "regulariser" in arrays:
+    predicted = case.loss(params)[1]["predicted"]
+    deviation = sum(map(latent.spread, predicted)) / len(predicted)
+    ours = jnp.mean(jax.nn.relu(1 - deviation))
+    forward["regulariser"] = ours, arrays["regulariser"]
+  exact = {}
+  after = case.step(grads) if "step" in options else {}
+  return Found(forward, exact, case.published(grads), after)
+
+
+class _Pretrain:
+  """One case with our networks in it."""
+
+  def __init__(self, options: dict, arrays: Arrays):
+    from sigma_jax.interop import golden_case
+
+    given = options["options"]
+    self.options, self.arrays = options, arrays
+    self.rotary = "pos_embed" not in arrays
+    self.tubelet, self.patch = given["tub"], given["patch"]
+    uniform = given.get("uniform", True)
+    self.model = settings_lib.Model(
+      tubelet=given["tub"],
+      patch=given["patch"],
+      encoder_dim=given["dim"],
+      encoder_depth=given["depth"],
+      encoder_heads=given["heads"],
+      decoder_dim=given["pdim"],
+      decoder_depth=given["pdepth"],
+      decoder_heads=given.get("pheads", given["heads"]),
+      norm_epsilon=options.get("layer_norm_eps", 1e-6),
+      positions="rotary"
+      if self.rotary
+      else ("sine_3d" if uniform else "sine_3d_quarter"),
+      key_bias=True,
+    )
+    weights = {
+      name: golden_case.weight(name, shape)
+      for name, shape in options["state_dict"].items()
+    }
+
+    def part(name, prefix):
+      tensors = {
+        key.removeprefix(f"{prefix}."): value
+        for key, value in weights.items()
+        if key.startswith(f"{prefix}.")
+      }
+      return vjepa_names.to_params(name, tensors)
+
+    self.trained = {
+      "encoder": part("encoder", "encoder"),
+      "predictor": part("predictor", "predictor"),
+    }
+    self.slow = part("encoder", "target_encoder")
+    # Groups of clips of one length each; V-JEPA has one.
+    self.groups = (
+      [f"_{i}" for i in range(len(given["b"]))] if self.rotary else [""]
+    )
+
+  def _settings(self, group: str) -> settings_lib.Settings:
+    _, time, size, _, _ = self.arrays[f"video{group}"].shape
+    tokens = len(self.trained["predictor"]["mask_tokens"])
+    return settings_lib.Settings(
+      data=settings_lib.Data(num_frames=time, size=size),
+      model=self.model,
+      method=vjepa.Options(blocks=(1,) * tokens, areas=(0.5,) * tokens),
+    )
+
+  def _masks(self, group: str) -> list[block_masks.Mask]:
+    found, number = [], 0
+    while f"context{group}_{number}" in self.arrays:
+      found.append(
+        block_masks.Mask(
+          *(
+            jnp.asarray(self.arrays[f"{side}{group}_{number}"], jnp.int32)
+            for side in ("context", "targets")
+          )
+        )
+      )
+      number += 1
+    return found
+
+  def features(self, params: dict, place: int) -> dict:
+    """What training compares, of one group of clips."""
+    group = self.groups[place]
+    run = self._settings(group)
+    made = method.of(run).abstract
+    networks = modules.merge(made.graph, params)
+    slow = modules.merge(made.graph, {**params, "encoder": self.slow}).encoder
+    tubes = vit.split_tubes(
+      jnp.asarray(self.arrays[f"video{group}"]), self.tubelet, self.patch
+    )
+    masks = self._masks(group)
+    tokens = [place] * len(masks) if self.rotary else range(len(masks))
+    return vjepa.features(networks, slow, tubes, masks, list(tokens))
+
+  def loss(self, params: dict, exponent: float = 1.0):
+    """The mean over groups and masks, and the features of all of them."""
+    found = [self.features(params, place) for place in range(len(self.groups))]
+    predicted = [each for group in found for each in group["predicted"]]
+    target = [each for group in found for each in group["target"]]
+    distances = [
+      latent.distance(ours, theirs, exponent)
+      for ours, theirs in zip(predicted, target, strict=True)
+    ]
+    return sum(distances) / len(distances), {
+      "predicted": predicted,
+      "distances": distances,
+    }
+
+  def compare_parts(self) -> dict:
+    """Tables, encodings, targets, predictions and each mask's loss."""
+    forward, arrays = {}, self.arrays
+    for name, dim in (
+      ("pos_embed", self.model.encoder_dim),
+      ("predictor_pos_embed", self.model.decoder_dim),
+    ):
+      if name in arrays:
+        grid = self._settings("").grid
+        table = positions.table(self.model.positions, dim, grid)
+        forward[name] = table, arrays[name]
+    if "rotate_in" in arrays:
+      forward["rotate_out"] = self._rotated(), arrays["rotate_out"]
+    for place, group in enumerate(self.groups):
+      found = self.features(self.trained, place)
+      forward[f"target_all{group}"] = found["slow"], arrays[f"target_all{group}"]
+      forward[f"target_normed{group}"] = (
+        latent.normalize(found["slow"]),
+        arrays[f"target_normed{group}"],
+      )
+      for number, encoded in enumerate(found["encoded"]):
+        name = f"{group}_{number}"
+        forward[f"encoded{name}"] = encoded, arrays[f"encoded{name}"]
+        predicted = found["predicted"][number]
+        forward[f"predicted{name}"] = predicted, arrays[f"predicted{name}"]
+    for number, distance in enumerate(self.loss(self.trained)[1]["distances"]):
+      if f"loss_{number}" in arrays:
+        forward[f"loss_{number}"] = distance, arrays[f"loss_{number}"]
+    return forward
+
+  def _rotated(self) -> np.ndarray:
+    """A rotation alone: theirs is [b, heads, n, d]."""
+    places = self.arrays["rotate_positions"]
+    x = self.arrays["rotate_in"].transpose(0, 2, 1, 3)
+    angles = positions.angles(places, x.shape[-1])[None, :, None]
+    turn = positions.Rotation(
+      *(jnp.asarray(f(angles), jnp.float32) for f in (np.cos, np.sin))
+    )
+    return np.asarray(turn(jnp.asarray(x))).transpose(0, 2, 1, 3)
+
+  def published(self, params: dict) -> Arrays:
+    """Trained parameters, or gradients by them, by published name."""
+    return {
+      f"{part}.{name}": value
+      for part in ("encoder", "predictor")
+      for name, value in vjepa_names.to_published(
+        part, params[part], self.tubelet, self.patch
+      ).items()
+    }
+
+  def step(self, grads: dict) -> Arrays:
+    """All networks after one step of AdamW and of the moving average."""
+    given = self.options["step"]
+    run = settings_lib.Optimizer(
+      schedule="stretched",
+      base_lr=given["lr"],
+      min_lr=given["lr"],
+      b2=0.999,
+      weight_decay=given["weight_decay"],
+      warmup_epochs=0.0,
+    )
+    tx, _ = optimizer.make(
+      run,
+      batch_size=1,
+      total_steps=100,
+      steps_per_epoch=1.0,
+      **vjepa.VJepa(self._settings(self.groups[0])).optimizer(),
+    )
+    params = jax.tree.map(jnp.asarray, self.trained)
+    updates, _ = tx.update(grads, tx.init(params), params)
+    params = optax.apply_updates(params, updates)
+    slow = method.moved(self.slow, params["encoder"], given["momentum"])
+    target = vjepa_names.to_published(
+      "encoder", slow, self.tubelet, self.patch
+    )
+    return self.published(params) | {
+      f"target_encoder.{name}": value for name, value in target.items()
+    }
