@@ -21,7 +21,7 @@ import PIL.ImageOps
 
 from sigma_jax import errors, settings
 from sigma_jax.data import crops, prepare, sampling, sources
-from sigma_jax.data.containers import DecodeError
+from sigma_jax.data.video.containers import DecodeError
 
 _FPS = 25
 _OBJECTS = 12

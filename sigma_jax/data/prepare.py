@@ -29,8 +29,10 @@ import numpy as np
 from absl import logging
 
 from sigma_jax import errors, paths
-from sigma_jax.data import check_pool, encode, manifest, storage
-from sigma_jax.data.shards import Plan, Shards
+from sigma_jax.data import manifest, storage
+from sigma_jax.data.check import pool
+from sigma_jax.data.records import encode
+from sigma_jax.data.records.shards import Plan, Shards
 
 _TIMEOUT = 600.0  # seconds for one file, all of it
 _GRACE = 30.0  # past that: what its reader may take to notice
@@ -136,7 +138,7 @@ def _encode_all(
   workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
   progress = _Progress(len(rows), len(rows) - len(jobs))
   _judge(shards, len(rows), max_bad_share)
-  results = check_pool.run(
+  results = pool.run(
     encode.encode, jobs, workers=workers, limit=_TIMEOUT + _GRACE
   )
   with contextlib.closing(results):

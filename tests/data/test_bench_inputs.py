@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sigma_jax import errors
-from sigma_jax.data import bench_inputs, decode
+from sigma_jax.data import bench_inputs
+from sigma_jax.data.video import decode
 
 
 def test_videos_of_a_manifest(write_video, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from sigma_jax import settings as settings_lib
 from sigma_jax.data import pipeline, sources
 from sigma_jax.data.bad_files import BadFiles, TooManyBadFiles
-from sigma_jax.data.decode import Clip
+from sigma_jax.data.video.decode import Clip
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from sigma_jax import errors
-from sigma_jax.data import annotated, toy_sequences
+from sigma_jax.data.annotations import annotated
+from sigma_jax.data.toy import sequences
 from sigma_jax.evaluate import dense, published, segmentation_run
 from sigma_jax.models import sigma
 from sigma_jax.tasks import segmentation
@@ -22,7 +23,7 @@ from sigma_jax.train import checkpoint
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
   out = tmp_path_factory.mktemp("sequences")
-  toy_sequences.write(out, 3)
+  sequences.write(out, 3)
   return out
 
 
