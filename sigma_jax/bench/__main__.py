@@ -11,11 +11,11 @@ import sys
 from sigma_jax import errors
 
 _COMMANDS = {
-  "loss": "the assignment loss against a plain PyTorch writing of it",
-  "step": "a pre-training step against the same model in PyTorch",
-  "compile": "compile a config's step for a TPU topology, without a TPU",
-  "data": "clips a second from videos and records, against other readers",
-  "scaling": "memory and collective bytes over 1 to 256 chips, compiled",
+  "loss_bench": "the assignment loss against a plain PyTorch writing of it",
+  "step_bench": "a pre-training step against the same model in PyTorch",
+  "pod.compile_bench": "compile a config's step for TPUs, without a TPU",
+  "data.data_bench": "clips a second from videos and records, beside others",
+  "pod.scaling_bench": "memory and collective bytes over 1 to 256 chips",
 }
 
 
@@ -43,8 +43,9 @@ def _parser() -> argparse.ArgumentParser:
   commands = parser.add_subparsers(
     required=True, metavar="COMMAND", parser_class=_Parser
   )
-  for name, text in _COMMANDS.items():
-    module = importlib.import_module(f"sigma_jax.bench.{name}_bench")
+  for place, text in _COMMANDS.items():
+    module = importlib.import_module(f"sigma_jax.bench.{place}")
+    name = place.rpartition(".")[2].removesuffix("_bench")
     command = commands.add_parser(name, help=text, description=module.__doc__)
     command.add_argument("--json", action="store_true", help="one JSON object")
     module.add_arguments(command)

@@ -14,7 +14,8 @@ import argparse
 from typing import Any
 
 from sigma_jax import paths
-from sigma_jax.bench import collectives, compiled, output, topology
+from sigma_jax.bench import output
+from sigma_jax.bench.pod import collectives, compiled, topology
 
 _GIGA = 1e9
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sigma_jax.bench import hlo
+from sigma_jax.bench.pod import hlo
 
 KINDS = (
   *("all-reduce", "all-gather", "reduce-scatter", "all-to-all"),

@@ -8,7 +8,7 @@ array that is sliced or updated in place only the part. Padding is left out.
 
 import math
 
-from sigma_jax.bench import collectives, hlo
+from sigma_jax.bench.pod import collectives, hlo
 
 # They move nothing by themselves: names for what is there, or the second half
 # of what is counted at its start.

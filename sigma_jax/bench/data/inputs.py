@@ -1,6 +1,6 @@
 """Makes what `sigma_jax.bench data` reads: videos, records, a list of clips.
 
-python -m sigma_jax.data.bench_inputs FOLDER '{"videos": 4, ...}'
+python -m sigma_jax.bench.data.inputs FOLDER '{"videos": 4, ...}'
 
 The videos are those of a manifest, or drawn for want of real ones: textured
 ground under a moving camera, objects that cross it, sensor noise. Either way

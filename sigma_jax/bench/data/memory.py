@@ -1,6 +1,6 @@
 """Memory of a process that reads clips, over time: for `sigma_jax.bench data`.
 
-python -m sigma_jax.data.bench_memory FOLDER SOURCE CLIPS SIZE
+python -m sigma_jax.bench.data.memory FOLDER SOURCE CLIPS SIZE
 
 Clips of SIZE pixels go through pipeline.train_batches with two workers; after
 every hundredth of them a line of JSON has the clips delivered so far, resident

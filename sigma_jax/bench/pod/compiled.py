@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
-from sigma_jax.bench import collectives, flops, hlo, topology, traffic
+from sigma_jax.bench import flops
+from sigma_jax.bench.pod import collectives, hlo, topology, traffic
 
 
 class Report(NamedTuple):

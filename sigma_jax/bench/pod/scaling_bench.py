@@ -11,7 +11,8 @@ import argparse
 from typing import Any
 
 from sigma_jax import errors, paths
-from sigma_jax.bench import compiled, output, topology
+from sigma_jax.bench import output
+from sigma_jax.bench.pod import compiled, topology
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,8 @@ import matplotlib.figure
 import numpy as np
 
 from sigma_jax import errors, paths
-from sigma_jax.bench import contest, data_rivals, output
+from sigma_jax.bench import contest, output
+from sigma_jax.bench.data import rivals
 
 # What is read: its name in the table, and in the folder that is made for it.
 SOURCES = {
@@ -35,7 +36,7 @@ _PACKAGES = (
   *("decord2", "opencv-python-headless", "torchcodec", "torch"),
 )
 _SPAN = 61  # frames from the first to the last of a clip
-_CASES = "sigma_jax.data.bench_cases"
+_CASES = "sigma_jax.bench.data.cases"
 # Grey levels, on average, between a clip and ours: other libraries round
 # colours down and do not antialias, records are JPEGs. Of other frames, or of
 # a box elsewhere, it would be tens.
@@ -99,7 +100,7 @@ def _make(folder: str, args, **changes) -> None:
   names = ("manifest", "videos", "clips", "frames", "width", "height")
   options = {name: getattr(args, name) for name in names}
   options |= {"gops": (12, 250), "records": True, "spoilt": 0} | changes
-  _python("-m", "sigma_jax.data.bench_inputs", folder, json.dumps(options))
+  _python("-m", "sigma_jax.bench.data.inputs", folder, json.dumps(options))
 
 
 def _python(*arguments: str) -> str:
@@ -115,9 +116,9 @@ def _python(*arguments: str) -> str:
 
 def _compare(args, folder: str) -> tuple[dict[str, Any], bool]:
   _make(folder, args)
-  absent = {name: absence(name) for name in data_rivals.MODULES}
+  absent = {name: absence(name) for name in rivals.MODULES}
   absent = {name: reason for name, reason in absent.items() if reason}
-  entries = _entries(args, folder, data_rivals.MODULES.keys() - absent.keys())
+  entries = _entries(args, folder, rivals.MODULES.keys() - absent.keys())
   outcomes = contest.hold(
     {entry.name: (entry.module, entry.options) for entry in entries},
     args.turns,
@@ -142,7 +143,7 @@ def _compare(args, folder: str) -> tuple[dict[str, Any], bool]:
 
 def absence(library: str) -> str | None:
   """Why a library takes no part, if it does not."""
-  module = data_rivals.MODULES[library]
+  module = rivals.MODULES[library]
   if importlib.util.find_spec(module.split(".")[0]) is None:
     return "not installed"
   try:
@@ -162,7 +163,7 @@ class _Entry(NamedTuple):
   videos: str
 
 
-def _entries(args, folder: str, rivals) -> list[_Entry]:
+def _entries(args, folder: str, others) -> list[_Entry]:
   cores, entries = sorted(os.sched_getaffinity(0)), []
 
   def add(name, videos, module=_CASES, share=1, **options):
@@ -173,8 +174,8 @@ def _entries(args, folder: str, rivals) -> list[_Entry]:
 
   for videos in SOURCES:
     add("sigma_jax", videos)
-    for name in sorted(rivals) if videos != "records" else ():
-      add(name, videos, "data_rivals", library=name)
+    for name in sorted(others) if videos != "records" else ():
+      add(name, videos, "sigma_jax.bench.data.rivals", library=name)
   for videos in SOURCES:
     if len(cores) > 1:
       add("two processes", videos, kind="processes", cores=cores[:2], share=2)
@@ -214,7 +215,7 @@ def _memory(args, folder: str) -> dict[str, Any]:
   _make(folder, args, spoilt=3, records=False, **_SMALL)
   printed = _python(
     "-m",
-    "sigma_jax.data.bench_memory",
+    "sigma_jax.bench.data.memory",
     *(folder, SOURCES["GOP 12"], str(args.memory), str(_SMALL_SIZE)),
   )
   lines = [json.loads(line) for line in printed.splitlines()]
