@@ -14,7 +14,8 @@ from jax.extend import core
 
 from sigma_jax import precision
 from sigma_jax import settings as settings_lib
-from sigma_jax.evaluate import features, kmeans, knn, linear, pca
+from sigma_jax.evaluate import features, knn, linear
+from sigma_jax.evaluate.segmentation import kmeans, pca
 from sigma_jax.interop import layout
 from sigma_jax.models import attention, image_vit, sigma, targets, variants
 from sigma_jax.train import mesh as mesh_lib

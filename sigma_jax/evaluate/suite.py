@@ -20,7 +20,8 @@ from typing import Any
 import jax
 
 from sigma_jax import errors, files, paths
-from sigma_jax.evaluate import dense, frozen, suite_plan, suite_table
+from sigma_jax.evaluate import frozen, suite_plan, suite_table
+from sigma_jax.evaluate.segmentation import dense
 from sigma_jax.evaluate.suite_plan import Run
 from sigma_jax.train import preemption
 from sigma_jax.train import workdir as workdir_lib

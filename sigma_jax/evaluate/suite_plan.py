@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
-from sigma_jax.evaluate import dense
+from sigma_jax.evaluate.segmentation import dense
 from sigma_jax.interop import store
 from sigma_jax.settings import given
 from sigma_jax.train import workdir as workdir_lib

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sigma_jax.evaluate import dense, published
+from sigma_jax.evaluate import published
+from sigma_jax.evaluate.segmentation import dense
 from sigma_jax.evaluate.suite_plan import Run
 
 Row = dict[str, Any]

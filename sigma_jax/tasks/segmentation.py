@@ -6,7 +6,7 @@ import pathlib
 import jax
 
 from sigma_jax import errors, settings
-from sigma_jax.evaluate import segmentation_run
+from sigma_jax.evaluate.segmentation import run as segmentation_run
 
 
 def run(

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.evaluate import kmeans, matching, pca
+from sigma_jax.evaluate.segmentation import kmeans, matching, pca
 from sigma_jax.models import resample
 
 PROTOCOLS = ("clustering", "overclustering")

@@ -17,14 +17,9 @@ import numpy as np
 
 from sigma_jax import files
 from sigma_jax import settings as settings_lib
-from sigma_jax.evaluate import (
-  dense,
-  frozen,
-  overlays,
-  published,
-  scores,
-  segmentation,
-)
+from sigma_jax.evaluate import frozen, published, scores
+from sigma_jax.evaluate.segmentation import clip as segmentation
+from sigma_jax.evaluate.segmentation import dense, overlays
 from sigma_jax.train import identity as identity_lib
 from sigma_jax.train import preemption
 from sigma_jax.train import workdir as workdir_lib
