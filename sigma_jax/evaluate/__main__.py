@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     required=True, metavar="COMMAND", parser_class=_Parser
   )
   for name, text in _COMMANDS.items():
-    module = importlib.import_module(f"sigma_jax.evaluate.{name}")
+    module = importlib.import_module(f"sigma_jax.{name}.run")
     command = commands.add_parser(
       name, help=text, description=module.__doc__, allow_abbrev=False
     )

@@ -20,9 +20,10 @@ from typing import Any
 import jax
 
 from sigma_jax import errors, files, paths
-from sigma_jax.evaluate import frozen, suite_plan, suite_table
+from sigma_jax.evaluate import frozen
 from sigma_jax.evaluate.segmentation import dense
-from sigma_jax.evaluate.suite_plan import Run
+from sigma_jax.suite import plan, table
+from sigma_jax.suite.plan import Run
 from sigma_jax.train import preemption
 from sigma_jax.train import workdir as workdir_lib
 
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
   """
   start = time.monotonic()
   workdir = workdir_lib.path(args.workdir)
-  runs, skipped = suite_plan.plan(
+  runs, skipped = plan.plan(
     args.configs, args.init, _changes(args.set), args.baseline
   )
   for one in skipped:
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     say = functools.partial(print, f"[{number}/{len(runs)}] {one.name}:")
     _judge(one, workdir / one.name, content, say)
     _write(workdir, content)  # so that an interruption leaves what there is
-  print(suite_table.text(content["rows"]))
+  print(table.text(content["rows"]))
   for one in content["failed"]:
     print(f"failed {one['name']}: {one['reason']}")
   minutes = (time.monotonic() - start) / 60
@@ -129,7 +130,7 @@ def _judge(one: Run, folder: pathlib.Path, content: Row, say) -> None:
       files.write_whole(folder / "traceback.txt", traceback.format_exc())
     say(f"failed: {text}", flush=True)
     return
-  suite_table.add(content["rows"], one, found["rows"], seconds)
+  table.add(content["rows"], one, found["rows"], seconds)
 
 
 def _finish(one: Run, folder: pathlib.Path, say) -> tuple[Row, float]:
@@ -207,10 +208,10 @@ def _changes(given: Sequence[str]) -> dict[str, str]:
 
 def _write(workdir: pathlib.Path, content: Row) -> None:
   """All tables and the page, each whole or not at all."""
-  from sigma_jax.report import protocols
+  from sigma_jax.suite import page as protocols
 
   frozen.write(workdir, content)
-  files.write_whole(workdir / TABLE, suite_table.markdown(content))
+  files.write_whole(workdir / TABLE, table.markdown(content))
   page = protocols.build(content, workdir)
   files.write_whole(workdir / PAGE, page)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sigma_jax.evaluate import published
 from sigma_jax.evaluate.segmentation import dense
-from sigma_jax.evaluate.suite_plan import Run
+from sigma_jax.suite.plan import Run
 
 Row = dict[str, Any]
 # Words of a config's name that are not of its data set.
