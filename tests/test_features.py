@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sigma_jax
-from sigma_jax import features
+from sigma_jax.inference import features
 from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint
 

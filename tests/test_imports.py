@@ -33,7 +33,7 @@ ALLOWED = {
   },
 }
 # They read videos too.
-WIRING = {"main", "tasks", "features", "report"}
+WIRING = {"main", "tasks", "inference", "report"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 WITHOUT_TENSORFLOW = """

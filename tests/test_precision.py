@@ -199,7 +199,7 @@ def test_frozen_features_and_their_judges(tiny):
 
 def test_fine_tuned_and_pretrained_encoders(tiny):
   """What `sigma_jax.load` computes with."""
-  from sigma_jax import encoder
+  from sigma_jax.inference import encoder
   from sigma_jax.interop import store
 
   params = sigma.init_params(tiny, jax.random.key(0))

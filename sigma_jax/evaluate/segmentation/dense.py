@@ -10,9 +10,9 @@ import numpy as np
 from flax import nnx
 from orbax import checkpoint as ocp
 
-from sigma_jax import encoder as encoder_lib
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
+from sigma_jax.inference import encoder as encoder_lib
 from sigma_jax.interop import layout as layout_lib
 from sigma_jax.interop import store, teacher
 from sigma_jax.methods import method
