@@ -17,14 +17,14 @@ _TRAINED = {*_PLAIN, *_MODEL, "methods", "train", "interop"}
 ALLOWED = {
   "__init__": {"inference", "paths"},
   "augment": {"errors", "keys", "settings", "models"},
-  "bench": {*_PLAIN, *_MODEL, "methods", "train"},
+  "bench": {*_PLAIN, *_MODEL, "methods", "train", "cli"},
   "bench/data": {*_PLAIN, "bench", "data"},
   "cli": {"errors"},
   "compile_cache": set(),
   "data": {*_PLAIN, "freeze", "cli"},
   "distributed": {"errors", "files"},
   "errors": set(),
-  "evaluate": {*_TRAINED, "inference"},
+  "evaluate": {*_TRAINED, "inference", "cli"},
   "features": {"inference"},
   "files": {"errors"},
   "freeze": {"nearest"},
@@ -40,8 +40,8 @@ ALLOWED = {
   "paths": {"errors"},
   "precision": set(),
   "recipes": {"settings"},
-  "report": {*_TRAINED, "compile_cache", "data", "evaluate"},
-  "settings": {"freeze", "methods", "paths"},
+  "report": {*_TRAINED, "compile_cache", "data", "evaluate", "cli"},
+  "settings": {"errors", "freeze", "methods", "paths"},
   "suite": {*_TRAINED, "evaluate", "report", "tasks"},
   "tasks": {
     *(*_TRAINED, "compile_cache", "data", "distributed", "evaluate"),
@@ -50,9 +50,6 @@ ALLOWED = {
   "train": {"errors", "files", "keys", "settings", "models", "methods"}
   | {"augment"},
 }
-# Commands: they parse arguments and hand over to a part.
-for name in ("bench", "evaluate", "report"):
-  ALLOWED[name].add("cli")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 WITHOUT_TENSORFLOW = """

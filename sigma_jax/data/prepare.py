@@ -28,7 +28,7 @@ import time
 import numpy as np
 from absl import logging
 
-from sigma_jax import errors, paths
+from sigma_jax import cli, errors, paths
 from sigma_jax.data import manifest, storage
 from sigma_jax.data.check import pool
 from sigma_jax.data.records import encode
@@ -189,29 +189,17 @@ class _Progress:
 def main(argv: list[str] | None = None) -> int:
   """Command line; returns the exit code."""
   args = vars(_parser().parse_args(argv))
-  # TensorFlow only writes the data set's description here: no start-up lines.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  # TensorFlow only writes the data set's description here.
+  cli.hush_tensorflow()
   logging.set_verbosity(logging.ERROR)
-  try:
-    summary = prepare(args.pop("manifest"), args.pop("out"), **args)
-  except (errors.UserError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  except errors.RunStopped as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  except KeyboardInterrupt:
-    print("interrupted; the same command goes on from here", file=sys.stderr)
-    return 130
-  print(json.dumps(summary))
-  return 0
+  return cli.answer(
+    lambda: print(json.dumps(prepare(args.pop("manifest"), **args))),
+    "interrupted; the same command goes on from here",
+  )
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = cli.Parser(description=__doc__, formatter_class=cli.RAW)
   add = parser.add_argument
   add(
     "--manifest",

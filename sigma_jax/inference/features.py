@@ -24,51 +24,29 @@ import time
 
 import numpy as np
 
-from sigma_jax import compile_cache, errors, files, paths
+from sigma_jax import cli, compile_cache, errors, files, paths
 
 
 def main(argv: list[str] | None = None) -> int:
   """Command line.
 
   Returns:
-    Exit code: 0 done, 1 no file could be read, 2 the input has to change.
+    Exit code: 0 done, 1 no file could be read, 2 the input has to change, 130
+    interrupted: the same command resumes.
   """
   args = _parser().parse_args(argv)
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  cli.hush_tensorflow()
   compile_cache.use()
-  try:
-    extract(
-      args.init,
-      args.manifest,
-      args.out,
-      batch_size=args.batch_size,
-      part_size=args.part_size,
-      stride=args.stride,
-      root=args.root,
-    )
-  except errors.RunStopped as error:
-    return _fail(error, 1)
-  except (errors.UserError, ValueError, OSError) as error:
-    return _fail(error, 2)
-  return 0
-
-
-def _fail(error: Exception, code: int) -> int:
-  print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-  return code
-
-
-class _Parser(argparse.ArgumentParser):
-  def error(self, message: str):
-    self.exit(2, f"error: {message}\n")
+  return cli.answer(
+    lambda: extract(**vars(args)), "interrupted; the same command resumes"
+  )
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = _Parser(
+  parser = cli.Parser(
     prog="python -m sigma_jax.features",
     description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
+    formatter_class=cli.RAW,
   )
   parser.add_argument("--init", type=paths.argument, required=True)
   parser.add_argument("--manifest", type=paths.argument, required=True)

@@ -1,6 +1,5 @@
 """Which runs a suite consists of, and how they are told from other ones."""
 
-import ast
 import dataclasses
 import functools
 import glob
@@ -14,7 +13,7 @@ from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.evaluate.segmentation import dense
 from sigma_jax.interop import store
-from sigma_jax.settings import given
+from sigma_jax.settings import config_file, given
 from sigma_jax.train import workdir as workdir_lib
 
 # Options that the suite sets itself, and what sets them.
@@ -117,31 +116,6 @@ def identity(init: str) -> list:
   return [config.fingerprint(), step, content]
 
 
-def changed(
-  config: settings_lib.Settings, changes: dict[str, str]
-) -> settings_lib.Settings:
-  """A config with options set from text.
-
-  Args:
-    config: the one before.
-    changes: dotted key -> value as on a command line: 3, 1e-4, true, (1, 2).
-
-  Raises:
-    ValueError: one line that names the key.
-  """
-  tree = dataclasses.asdict(config)
-  for key, text in changes.items():
-    *sections, name = key.split(".")
-    node = tree
-    for section in sections:
-      node = node.setdefault(section, {})
-      if not isinstance(node, dict):
-        raise errors.UserError(f"{key!r}: {section!r} is no section")
-    node[name] = _value(text, node.get(name))
-  given.settle(tree, changes)
-  return settings_lib.Settings.from_config(tree)
-
-
 def missing(config: settings_lib.Settings) -> str:
   """The first file or folder that a config needs and that is not there.
 
@@ -193,7 +167,7 @@ def _stem(source: str) -> str:
 
 
 def _config(source, init, changes, baseline) -> settings_lib.Settings:
-  config = store.config_file(source)
+  config = config_file.load(source)
   if config.task == "pretrain":
     raise errors.UserError(
       f"{source} is of pre-training: a suite runs configs that judge an encoder"
@@ -202,26 +176,14 @@ def _config(source, init, changes, baseline) -> settings_lib.Settings:
     if key in _OWN:
       raise errors.UserError(f"--set {key}: {_OWN[key]} sets it")
   try:
-    config = changed(config, changes | {"init": init})
+    config = config_file.changed(config, changes | {"init": init})
     if config.task == "supervised":
       return config
     # The other tasks judge an untrained encoder themselves.
     own = {f"{config.task}.random_baseline": str(baseline)}
-    return changed(config, own)
+    return config_file.changed(config, own)
   except ValueError as error:
     raise errors.UserError(f"{source} with --set: {error}") from error
-
-
-def _value(text: str, before):
-  """A text as the kind of value that it is in place of."""
-  if isinstance(before, str):
-    return text
-  if text.lower() in ("true", "false"):
-    return text.lower() == "true"
-  try:
-    return ast.literal_eval(text)
-  except (ValueError, SyntaxError):
-    return text  # whose type is then refused by name
 
 
 def _from_scratch(

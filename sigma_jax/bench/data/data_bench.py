@@ -49,6 +49,7 @@ _SMALL_SIZE = 64
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the command's options."""
+  parser.add_argument("--json", action="store_true", help="one JSON object")
   parser.add_argument("--turns", type=int, default=5, help="timed runs of each")
   parser.add_argument("--clips", type=int, default=24, help="read in a turn")
   parser.add_argument("--videos", type=int, default=4, help="of each kind")

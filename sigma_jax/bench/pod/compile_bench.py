@@ -16,12 +16,14 @@ from typing import Any
 from sigma_jax import paths
 from sigma_jax.bench import output
 from sigma_jax.bench.pod import collectives, compiled, topology
+from sigma_jax.settings import config_file
 
 _GIGA = 1e9
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The command's flags."""
+  parser.add_argument("--json", action="store_true", help="one JSON object")
   parser.add_argument(
     "--config",
     type=paths.argument,
@@ -50,16 +52,16 @@ def run(args: argparse.Namespace) -> int:
   chip = topology.chip(args.topology)
   settings = compiled.load(args.config)
   if args.fsdp is not None:
-    settings = compiled.replace(settings, "mesh", fsdp=args.fsdp)
+    settings = config_file.changed(settings, {"mesh.fsdp": args.fsdp})
   if args.remat is not None:
-    settings = compiled.replace(settings, "model", remat=args.remat)
+    settings = config_file.changed(settings, {"model.remat": args.remat})
   topology.prepare()
   published = settings.train.batch_size
   chips = len(topology.devices(args.topology))
   batch = args.batch
   if batch is None:
     batch = compiled.scaled_batch(published, chips)
-  settings = compiled.replace(settings, "train", batch_size=batch)
+  settings = config_file.changed(settings, {"train.batch_size": batch})
   report = compiled.step(settings, args.topology)
   why = f"the config's {published}" if args.batch is None else "as given"
   if args.batch is None and batch != published:

@@ -3,10 +3,6 @@
 Used by the `compile` and `scaling` benchmarks. `topology.prepare` comes first.
 """
 
-import dataclasses
-import difflib
-import pathlib
-import runpy
 import time
 from typing import Any, NamedTuple
 
@@ -14,6 +10,7 @@ from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.bench import flops
 from sigma_jax.bench.pod import collectives, hlo, topology, traffic
+from sigma_jax.settings import config_file
 
 
 class Report(NamedTuple):
@@ -58,32 +55,13 @@ def load(config: str) -> settings_lib.Settings:
   Raises:
     UserError: no such file, or one that does not pre-train.
   """
-  path, _, argument = config.partition(":")
-  if not pathlib.Path(path).is_file():
-    known = [str(p) for p in pathlib.Path(path).parent.glob("*.py")]
-    near = difflib.get_close_matches(path, known, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise errors.UserError(f"no such config file: {path}{hint}")
-  get_config = runpy.run_path(path).get("get_config")
-  if get_config is None:
-    raise errors.UserError(f"{path} has no get_config()")
-  try:
-    made = get_config(*([argument] if argument else []))
-  except TypeError as error:
-    raise errors.UserError(f"{path} takes nothing behind a colon") from error
-  settings = settings_lib.Settings.from_config(made)
+  settings = config_file.load(config)
   if settings.task != "pretrain":
     raise errors.UserError(
-      f"{path} is of task {settings.task!r}; only pre-training steps are "
+      f"{config} is of task {settings.task!r}; only pre-training steps are "
       "compiled, for example --config=configs/k400_vitb.py"
     )
   return settings
-
-
-def replace(settings: settings_lib.Settings, section: str, **values):
-  """Settings with options of one section replaced, checked as ever."""
-  part = dataclasses.replace(getattr(settings, section), **values)
-  return dataclasses.replace(settings, **{section: part})
 
 
 def scaled_batch(batch: int, chips: int) -> int:

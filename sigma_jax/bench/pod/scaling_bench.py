@@ -13,10 +13,12 @@ from typing import Any
 from sigma_jax import errors, paths
 from sigma_jax.bench import output
 from sigma_jax.bench.pod import compiled, topology
+from sigma_jax.settings import config_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The command's flags."""
+  parser.add_argument("--json", action="store_true", help="one JSON object")
   parser.add_argument(
     "--config",
     type=paths.argument,
@@ -53,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
     raise errors.UserError(f"--per-chip-batch must be positive, got {clips}")
   rows = []
   for name, size in zip(slices, sizes, strict=True):
-    at_size = compiled.replace(settings, "train", batch_size=clips * size)
+    at_size = config_file.changed(settings, {"train.batch_size": clips * size})
     if size % settings.mesh.fsdp:  # a small slice shards over all it has
-      at_size = compiled.replace(at_size, "mesh", fsdp=size)
+      at_size = config_file.changed(at_size, {"mesh.fsdp": size})
     rows.append(row(compiled.step(at_size, name)))
   result = {
     "title": f"{args.config} at {clips} clips a chip; MB and GB are of one "

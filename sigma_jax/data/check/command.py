@@ -27,11 +27,10 @@ import time
 
 import numpy as np
 
-from sigma_jax import errors, paths
+from sigma_jax import cli, errors, paths
 from sigma_jax.data import sources
 from sigma_jax.data.annotations import sequences
-from sigma_jax.data.check import pool
-from sigma_jax.data.check import report as check_report
+from sigma_jax.data.check import pool, report
 from sigma_jax.data.check.file import Job, digest, examine
 from sigma_jax.data.records import records
 
@@ -43,35 +42,27 @@ _HASH_LIMIT = 600.0  # seconds for one file's fingerprint
 def main(argv: list[str] | None = None) -> int:
   """Command line; returns the exit code."""
   args = _parser().parse_args(argv)
-  try:
-    report = check(
-      args.manifest,
-      root=args.root,
-      workers=args.workers,
-      timeout=args.timeout,
-      full=args.full,
-      sample=args.sample,
-    )
-  except (errors.UserError, ValueError, OSError) as error:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-    return 2
-  except KeyboardInterrupt:
-    print("interrupted", file=sys.stderr)
-    return 130
-  print(json.dumps(report) if args.json else check_report.text(report))
-  return 1 if report["problems"] else 0
+  return cli.answer(lambda: _answer(args))
 
 
-class _Parser(argparse.ArgumentParser):
-  def error(self, message: str):
-    self.exit(2, f"error: {message}\n")
+def _answer(args: argparse.Namespace) -> int:
+  found = check(
+    args.manifest,
+    root=args.root,
+    workers=args.workers,
+    timeout=args.timeout,
+    full=args.full,
+    sample=args.sample,
+  )
+  print(json.dumps(found) if args.json else report.text(found))
+  return 1 if found["problems"] else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = _Parser(
+  parser = cli.Parser(
     prog="python -m sigma_jax.data.check",
     description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
+    formatter_class=cli.RAW,
   )
   parser.add_argument("manifest", type=paths.argument, nargs="+")
   parser.add_argument(
@@ -101,7 +92,7 @@ def check(
   full: bool = False,
   sample: int = 0,
 ) -> dict:
-  """Checks manifests; see `check_report.gather` for what it returns.
+  """Checks manifests; see `report.gather` for what it returns.
 
   Args:
     paths: manifests, folders of prepared records, lists of sequences.
@@ -138,13 +129,13 @@ def check(
       workers=workers,
       limit=timeout + _GRACE,
     ):
-      finding = check_report.Finding(reason) if reason else finding
+      finding = report.Finding(reason) if reason else finding
       found[names[place]] = finding
       progress.add(bad=bool(finding.reason))
-  return check_report.gather(splits, found, _digests(found, jobs, workers))
+  return report.gather(splits, found, _digests(found, jobs, workers))
 
 
-def _load(path: str, root: str) -> check_report.Split:
+def _load(path: str, root: str) -> report.Split:
   if path.endswith(".jsonl"):
     videos = sequences.load(path)
     masks = {
@@ -154,14 +145,14 @@ def _load(path: str, root: str) -> check_report.Split:
       if mask is not None
     }
     frames = tuple(frame for one in videos for frame in one.frames)
-    return check_report.Split(path, frames, None, masks)
+    return report.Split(path, frames, None, masks)
   rows = sources.load(path, root, classes=False)
   names, labels = (), rows.labels
   if isinstance(rows, records.Records):
     names = tuple(f"{f} (row {r} of {path})" for r, f in enumerate(rows.files))
   elif rows.classes:
     labels = np.array(rows.classes, object)[labels]
-  return check_report.Split(path, rows.files, labels, {}, names)
+  return report.Split(path, rows.files, labels, {}, names)
 
 
 def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:

@@ -11,13 +11,12 @@ import json
 import multiprocessing
 import os
 import pathlib
-import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
 
-from sigma_jax import freeze, paths
+from sigma_jax import cli, freeze, paths
 from sigma_jax.data.video import mp4
 
 SPLITS = ("train", "val")
@@ -119,7 +118,7 @@ def main(argv: list[str] | None, doc: str, usual: Spec, write: Callable) -> int:
     usual: what is made if nothing else is asked for.
     write: called as write(out, spec, workers).
   """
-  parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+  parser = cli.Parser(description=doc.splitlines()[0])
   parser.add_argument(
     "--out", type=paths.argument, required=True, help="folder to write"
   )
@@ -128,20 +127,19 @@ def main(argv: list[str] | None, doc: str, usual: Spec, write: Callable) -> int:
   parser.add_argument("--val", type=int, default=usual.val, help="clips")
   parser.add_argument("--workers", type=int, default=0, help="0: one a core")
   args = parser.parse_args(argv)
+  return cli.answer(lambda: _answer(args, usual, write))
+
+
+def _answer(args: argparse.Namespace, usual: Spec, write: Callable) -> None:
   start = time.perf_counter()
-  try:
-    freeze.seed("--seed", args.seed)
-    spec = dataclasses.replace(
-      usual, seed=args.seed, train=args.train, val=args.val
-    )
-    made = write(args.out, spec, args.workers)
-  except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  freeze.seed("--seed", args.seed)
+  spec = dataclasses.replace(
+    usual, seed=args.seed, train=args.train, val=args.val
+  )
+  made = write(args.out, spec, args.workers)
   took = time.perf_counter() - start
   print(
     f"{args.train} + {args.val} clips written to {args.out} in {took:.0f} s"
     if made
     else f"{args.out} is complete already"
   )
-  return 0

@@ -13,7 +13,7 @@ import os
 import pathlib
 import sys
 
-from sigma_jax import errors, paths
+from sigma_jax import cli, errors, paths
 from sigma_jax.data import manifest
 from sigma_jax.data.annotations import multilabel
 from sigma_jax.data.toy import folder, render
@@ -63,7 +63,7 @@ def write(toy: str, out: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
   """Command line; returns the exit code."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = cli.Parser(description=__doc__.splitlines()[0])
   parser.add_argument(
     "--toy", type=paths.argument, required=True, help="folder of the toy set"
   )
@@ -71,13 +71,12 @@ def main(argv: list[str] | None = None) -> int:
     "--out", type=paths.argument, required=True, help="folder to write"
   )
   args = parser.parse_args(argv)
-  try:
-    write(args.toy, args.out)
-  except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  return cli.answer(lambda: _answer(args))
+
+
+def _answer(args: argparse.Namespace) -> None:
+  write(args.toy, args.out)
   print(f"manifests and labels written to {args.out}")
-  return 0
 
 
 if __name__ == "__main__":

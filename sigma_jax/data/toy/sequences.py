@@ -16,7 +16,7 @@ import sys
 
 from PIL import Image
 
-from sigma_jax import freeze, paths
+from sigma_jax import cli, freeze, paths
 from sigma_jax.data.toy import digits, folder, render
 
 OBJECTS = 3
@@ -67,21 +67,20 @@ def write(out: str | pathlib.Path, count: int, seed: int = 0) -> None:
 
 def main(argv: list[str] | None = None) -> int:
   """Command line; returns the exit code."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = cli.Parser(description=__doc__.splitlines()[0])
   parser.add_argument(
     "--out", type=paths.argument, required=True, help="folder to write"
   )
   parser.add_argument("--count", type=int, default=30, help="sequences")
   parser.add_argument("--seed", type=int, default=0)
   args = parser.parse_args(argv)
-  try:
-    freeze.seed("--seed", args.seed)
-    write(args.out, args.count, args.seed)
-  except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  return cli.answer(lambda: _answer(args))
+
+
+def _answer(args: argparse.Namespace) -> None:
+  freeze.seed("--seed", args.seed)
+  write(args.out, args.count, args.seed)
   print(f"{args.count} sequences written to {args.out}")
-  return 0
 
 
 if __name__ == "__main__":
