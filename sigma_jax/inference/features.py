@@ -154,7 +154,7 @@ def _open_parts(parts: pathlib.Path, job: dict) -> None:
       )
     return
   parts.mkdir(parents=True, exist_ok=True)
-  files.write_whole(note, lambda file: file.write(json.dumps(job).encode()))
+  files.write_whole(note, json.dumps(job))
 
 
 class _Progress:
@@ -201,9 +201,7 @@ def _fill(parts, rows, encoder, settings, batch_size, part_size) -> None:
       order = np.argsort(arrays["row"])
       arrays = {k: array[order] for k, array in arrays.items()}
     arrays["key"] = np.array(rows_key)
-    files.write_whole(
-      path, lambda file, arrays=arrays: np.savez(file, **arrays)
-    )
+    files.write_whole(path, files.npz(**arrays))
   bad.strike(lambda values: values[None])
 
 

@@ -22,6 +22,7 @@ import sys
 import numpy as np
 from PIL import Image
 
+from sigma_jax import files
 from sigma_jax.data.toy import folder, render
 
 _VAL_SHARE = 0.2  # of the scans are drawn in validation clips only
@@ -111,7 +112,8 @@ def _make(out: pathlib.Path, seed: int, split: str, number: int) -> tuple[int]:
 
 
 def _finish(out: pathlib.Path, rows: dict[str, list]) -> None:
-  (out / "label_sets.json").write_text(json.dumps(label_sets(), indent=1))
+  text = json.dumps(label_sets(), indent=1)
+  files.write_whole(out / "label_sets.json", text)
 
 
 def main(argv: list[str] | None = None) -> int:

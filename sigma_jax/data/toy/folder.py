@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sigma_jax import cli, freeze, paths
+from sigma_jax import cli, files, freeze, paths
 from sigma_jax.data.video import mp4
 
 SPLITS = ("train", "val")
@@ -79,9 +79,9 @@ def write(
       f"{name('videos', split, number)}.mp4 {row[0]}\n"
       for number, row in enumerate(rows[split])
     ]
-    (out / f"{split}.csv").write_text("".join(lines))
+    files.write_whole(out / f"{split}.csv", "".join(lines))
   finish(out, rows)
-  done.write_text(json.dumps(wanted))
+  files.write_whole(done, json.dumps(wanted))
   return True
 
 

@@ -13,7 +13,7 @@ import os
 import pathlib
 import sys
 
-from sigma_jax import cli, errors, paths
+from sigma_jax import cli, errors, files, paths
 from sigma_jax.data import manifest
 from sigma_jax.data.annotations import multilabel
 from sigma_jax.data.toy import folder, render
@@ -58,7 +58,7 @@ def write(toy: str, out: str) -> None:
       f"{os.path.relpath(file, out)}\t{row}\n"
       for row, file in enumerate(rows.files)
     ]
-    pathlib.Path(out, f"{split}.csv").write_text("".join(lines))
+    files.write_whole(os.path.join(out, f"{split}.csv"), "".join(lines))
 
 
 def main(argv: list[str] | None = None) -> int:
