@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import sys
+import time
 from collections.abc import Callable
 
 from sigma_jax import errors
@@ -84,3 +85,37 @@ def hush_tensorflow() -> None:
   """It only feeds data here: its start-up lines are kept out. Before import."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+class Progress:
+  """One line on stderr: rewritten on a terminal, else every ten seconds.
+
+  Attributes:
+    bad: how many could not be read, as far as the caller has counted.
+  """
+
+  def __init__(self, what: str, total: int):
+    self._what, self._total = what, total
+    self._done, self._skipped, self.bad = 0, 0, 0
+    self._start = self._shown = time.monotonic()
+
+  def skip(self, count: int) -> None:
+    """So many were done by an earlier call."""
+    self._done += count
+    self._skipped += count
+
+  def add(self, count: int = 1) -> None:
+    """So many more are done."""
+    self._done += count
+    terminal, now = sys.stderr.isatty(), time.monotonic()
+    last = self._done >= self._total
+    if not last and now - self._shown < (0.2 if terminal else 10.0):
+      return
+    self._shown = now
+    rate = (self._done - self._skipped) / max(now - self._start, 1e-9)
+    left = (self._total - self._done) / max(rate, 1e-9)
+    line = f"{self._done}/{self._total} {self._what}, {rate:.1f}/s"
+    line += f", {self.bad} unreadable" if self.bad else ""
+    line += f", {left:.0f} s left  " if left >= 1 else "      "
+    end = "\r" if terminal and not last else "\n"
+    print(line, end=end, file=sys.stderr, flush=True)

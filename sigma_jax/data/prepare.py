@@ -36,7 +36,6 @@ from sigma_jax.data.records.shards import Plan, Shards
 
 _TIMEOUT = 600.0  # seconds for one file, all of it
 _GRACE = 30.0  # past that: what its reader may take to notice
-_REPORT_EVERY = 10.0  # seconds
 
 
 def prepare(
@@ -136,7 +135,10 @@ def _encode_all(
     for row in shards.missing
   ]
   workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
-  progress = _Progress(len(rows), len(rows) - len(jobs))
+  progress = cli.Progress("files", len(rows))
+  if done := len(rows) - len(jobs):
+    progress.skip(done)
+    print(f"{done} of {len(rows)} files are done already", file=sys.stderr)
   _judge(shards, len(rows), max_bad_share)
   results = pool.run(
     encode.encode, jobs, workers=workers, limit=_TIMEOUT + _GRACE
@@ -145,7 +147,8 @@ def _encode_all(
     for place, encoded, reason in results:
       shards.add(jobs[place].row, encoded or encode.Encoded(reason=reason))
       _judge(shards, len(rows), max_bad_share)
-      progress.step(len(shards.rejected))
+      progress.bad = len(shards.rejected)
+      progress.add()
 
 
 def _judge(shards: Shards, total: int, max_bad_share: float) -> None:
@@ -156,33 +159,6 @@ def _judge(shards: Shards, total: int, max_bad_share: float) -> None:
       f"{len(bad)} of the {total} files cannot be read, more than "
       f"--max-bad-share={max_bad_share:g} allows; they are in {shards.list}; "
       f"the last one: {last['file']}: {last['reason']}"
-    )
-
-
-class _Progress:
-  """Lines on stderr: how far, how fast, how long still."""
-
-  def __init__(self, total: int, done: int):
-    self._total, self._done = total, done
-    self._start = self._said = time.monotonic()
-    self._first = done
-    if done:
-      print(f"{done} of {total} files are done already", file=sys.stderr)
-
-  def step(self, rejected: int) -> None:
-    """Counts a file."""
-    self._done += 1
-    now = time.monotonic()
-    if now - self._said < _REPORT_EVERY and self._done < self._total:
-      return
-    self._said = now
-    rate = (self._done - self._first) / (now - self._start)
-    left = datetime.timedelta(seconds=round((self._total - self._done) / rate))
-    print(
-      f"{self._done} of {self._total} files, {rate:.1f} a second, {left} left, "
-      f"{rejected} rejected",
-      file=sys.stderr,
-      flush=True,
     )
 
 

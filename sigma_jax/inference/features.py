@@ -19,8 +19,6 @@ import math
 import os
 import pathlib
 import shutil
-import sys
-import time
 
 import numpy as np
 
@@ -157,31 +155,13 @@ def _open_parts(parts: pathlib.Path, job: dict) -> None:
   files.write_whole(note, json.dumps(job))
 
 
-class _Progress:
-  """One line on stderr: rewritten on a terminal, else one a part."""
-
-  def __init__(self, total: int):
-    self._total, self._start, self._computed = total, time.perf_counter(), 0
-
-  def add(self, position: int, clips: int, num_bad: int, *, end: bool) -> None:
-    """`clips` more are done, and all up to `position` of the manifest."""
-    self._computed += clips
-    terminal = sys.stderr.isatty()
-    if terminal or end:
-      rate = self._computed / (time.perf_counter() - self._start)
-      line = f"{position}/{self._total} clips, {rate:.1f}/s"
-      line += f", {num_bad} unreadable" if num_bad else ""
-      end_line = "\r" if terminal and position < self._total else "\n"
-      print(line, end=end_line, file=sys.stderr, flush=True)
-
-
 def _fill(parts, rows, encoder, settings, batch_size, part_size) -> None:
   """Computes the parts that are not there yet."""
   from sigma_jax.data import bad_files, sources
 
   # Every file gets its try: what is bad is listed, not fatal.
   bad = bad_files.BadFiles(str(parts), 1.0, rows.files)
-  progress = _Progress(len(rows))
+  progress = cli.Progress("clips", len(rows))
   for first in range(0, len(rows), part_size):
     path = _part(parts, first, part_size)
     last = min(first + part_size, len(rows))
@@ -191,6 +171,7 @@ def _fill(parts, rows, encoder, settings, batch_size, part_size) -> None:
     if path.exists() and _key_of(path) == rows_key:
       done = _load(path)  # what could not be read then is tried again
       wanted = np.setdiff1d(wanted, done["row"])
+    progress.skip(last - first - len(wanted))
     if not len(wanted):
       continue
     arrays = _compute(
@@ -233,10 +214,9 @@ def _compute(
         pooled = np.asarray(encoder.encode(batch["video"]).pooled)
         features.append(pooled[valid])
         found.append(wanted[batch["index"][valid]])
-      clips = min(batch_size, len(wanted) - position)
-      position += clips
-      end = position == len(wanted)
-      progress.add(int(wanted[position - 1]) + 1, clips, bad.num_bad, end=end)
+      progress.bad = bad.num_bad
+      progress.add(min(batch_size, len(wanted) - position))
+      position += batch_size
   return {"features": np.concatenate(features), "row": np.concatenate(found)}
 
 

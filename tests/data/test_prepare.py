@@ -95,7 +95,7 @@ def test_the_summary_counts_everything(done, listing):
     "shards": 18,
     "rejected": 3,
   }
-  assert "18 of 18 files" in process.stderr and "3 rejected" in process.stderr
+  assert "18/18 files" in process.stderr and "3 unreadable" in process.stderr
   assert "Traceback" not in process.stderr and "WARNING" not in process.stderr
 
 

@@ -122,16 +122,17 @@ def check(
     names = [names[place] for place in sorted(drawn)]
   workers = min(workers or len(os.sched_getaffinity(0)), len(names))
   found = {}
-  with _Progress("files", len(names)) as progress:
-    for place, finding, reason in pool.run(
-      examine,
-      [jobs[name] for name in names],
-      workers=workers,
-      limit=timeout + _GRACE,
-    ):
-      finding = report.Finding(reason) if reason else finding
-      found[names[place]] = finding
-      progress.add(bad=bool(finding.reason))
+  progress = cli.Progress("files", len(names))
+  for place, finding, reason in pool.run(
+    examine,
+    [jobs[name] for name in names],
+    workers=workers,
+    limit=timeout + _GRACE,
+  ):
+    finding = report.Finding(reason) if reason else finding
+    found[names[place]] = finding
+    progress.bad += bool(finding.reason)
+    progress.add()
   return report.gather(splits, found, _digests(found, jobs, workers))
 
 
@@ -176,50 +177,14 @@ def _digests(found, jobs: dict[str, Job], workers: int) -> dict[str, str]:
       groups[finding.alike].append(name)
   names = [n for group in groups.values() if len(group) > 1 for n in group]
   digests = {}
-  if names:
-    with _Progress("fingerprints", len(names)) as progress:
-      for place, value, _ in pool.run(
-        digest,
-        [jobs[name] for name in names],
-        workers=min(workers, len(names)),
-        limit=_HASH_LIMIT,
-      ):
-        if value is not None:
-          digests[names[place]] = value
-        progress.add()
+  progress = cli.Progress("fingerprints", len(names))
+  for place, value, _ in pool.run(
+    digest,
+    [jobs[name] for name in names],
+    workers=min(workers, len(names)),
+    limit=_HASH_LIMIT,
+  ):
+    if value is not None:
+      digests[names[place]] = value
+    progress.add()
   return digests
-
-
-class _Progress:
-  """One line on stderr: rewritten on a terminal, else every ten seconds."""
-
-  def __init__(self, what: str, total: int):
-    self._what, self._total, self._done, self._bad = what, total, 0, 0
-    self._terminal = sys.stderr.isatty()
-    self._start = self._shown = time.monotonic()
-
-  def __enter__(self) -> "_Progress":
-    return self
-
-  def __exit__(self, kind, *_) -> None:
-    if kind is None:
-      self._show("\n")
-
-  def add(self, bad: bool = False) -> None:
-    self._done += 1
-    self._bad += bad
-    if time.monotonic() - self._shown >= (0.2 if self._terminal else 10.0):
-      self._show("\r" if self._terminal else "\n")
-
-  def _show(self, end: str) -> None:
-    self._shown = time.monotonic()
-    rate = self._done / max(self._shown - self._start, 1e-9)
-    left = (self._total - self._done) / max(rate, 1e-9)
-    line = f"{self._done}/{self._total} {self._what}, {rate:.1f}/s"
-    line += f", {self._bad} unreadable" if self._bad else ""
-    line += f", {left:.0f} s left  " if left >= 1 else "      "
-    print(line, end=end, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-  sys.exit(main())

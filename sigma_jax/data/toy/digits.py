@@ -119,7 +119,3 @@ def _finish(out: pathlib.Path, rows: dict[str, list]) -> None:
 def main(argv: list[str] | None = None) -> int:
   """Command line; returns the exit code."""
   return folder.main(argv, __doc__, Spec(), write)
-
-
-if __name__ == "__main__":
-  sys.exit(main())
