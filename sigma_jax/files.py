@@ -4,6 +4,7 @@ A path with a scheme, such as gs://bucket/run/results.json, names an object in
 a bucket: it appears at once, and cannot be appended to.
 """
 
+import contextlib
 import io
 import os
 from collections.abc import Callable
@@ -35,17 +36,23 @@ def write_whole(file: str | os.PathLike, content: Content) -> None:
   """
   file = epath.Path(file)
   partial = file if is_remote(file) else file.with_name(file.name + ".tmp")
-  with partial.open("wb") as out:
-    if callable(content):
-      content(out)
-    else:
-      out.write(content.encode() if isinstance(content, str) else content)
+  try:
+    with partial.open("wb") as out:
+      if callable(content):
+        content(out)
+      else:
+        out.write(content.encode() if isinstance(content, str) else content)
+      if partial is not file:
+        # Or a power cut leaves an empty file under the final name.
+        out.flush()
+        os.fsync(out.fileno())
     if partial is not file:
-      # Or a power cut leaves an empty file under the final name.
-      out.flush()
-      os.fsync(out.fileno())
-  if partial is not file:
-    partial.replace(file)
+      partial.replace(file)
+  except BaseException:
+    if partial is not file:
+      with contextlib.suppress(OSError):
+        partial.unlink(missing_ok=True)
+    raise
 
 
 def npz(**arrays: np.ndarray) -> bytes:

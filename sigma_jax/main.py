@@ -17,7 +17,7 @@ import traceback
 from absl import flags, logging
 from ml_collections import config_flags
 
-from sigma_jax import errors, nearest, paths, settings
+from sigma_jax import cli, errors, nearest, paths, settings
 from sigma_jax.settings import given
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -52,9 +52,7 @@ def main(argv: list[str]) -> int:
     workdir = _workdir(_WORKDIR.value)
   except (errors.UserError, ValueError, flags.Error) as error:
     return _fail(error, 2)
-  # TensorFlow only feeds data here: keep its start-up lines out of the log.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  cli.hush_tensorflow()
   logging.set_verbosity(logging.WARNING)
   # Imported late, so that a typo is answered at once and not after the
   # seconds that JAX and TensorFlow take to load.
@@ -193,14 +191,12 @@ def _dotted(values: dict, prefix: str = "") -> list[str]:
 
 def _fail(error: Exception, code: int, workdir=None) -> int:
   """One line to the user; the traceback to a file for whoever needs it."""
-  text = " ".join(str(error).split())
   if workdir is not None and workdir.is_dir():
     from sigma_jax import files
 
     with contextlib.suppress(OSError):
       files.write_whole(workdir / "traceback.txt", traceback.format_exc())
-  print(f"error: {text}", file=sys.stderr, flush=True)
-  return code
+  return cli.fail(error, code)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ import pytest
 from sigma_jax import masking
 from sigma_jax import settings as settings_lib
 from sigma_jax.data.layouts import __main__ as layouts
-from sigma_jax.evaluate import dense, features, segmentation
+from sigma_jax.evaluate import features
+from sigma_jax.evaluate.segmentation import clip, dense
 from sigma_jax.models import sigma
 from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import optimizer, steps, supervised
@@ -175,7 +176,7 @@ def segmented_clip(settings):
   (encoder,) = dense.load(settings).values()
   video = clips(settings)[0]
   masks = (video[..., 0] > 127).astype(np.uint8)
-  found = segmentation.segment(
+  found = clip.segment(
     encoder.maps(video),
     masks,
     np.ones(len(masks), bool),

@@ -7,8 +7,7 @@ import re
 import pytest
 
 from sigma_jax import settings
-from sigma_jax.interop import store
-from sigma_jax.settings import given
+from sigma_jax.settings import config_file, given
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -178,7 +177,7 @@ def test_no_command_that_we_show_is_refused():
   found = list(commands())
   assert len(found) > 40
   for path, config, keys in found:
-    run = store.config_file(ROOT / config)
+    run = config_file.load(ROOT / config)
     if "init" in keys:
       run = settings.Settings.from_config(run.to_dict() | {"init": "somewhere"})
     try:

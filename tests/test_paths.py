@@ -10,7 +10,7 @@ import pytest
 
 from sigma_jax import errors, paths, settings
 from sigma_jax import main as main_lib
-from sigma_jax.data import toy, toy_sequences
+from sigma_jax.data.toy import digits, sequences
 from sigma_jax.train import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -22,7 +22,7 @@ OPTIONS = {
   *("workdir", "source", "out", "case", "manifest"),
 }
 # ... by these names, which stand for a number there.
-COUNTS = {("data_bench", "--videos"), ("toy_set", "--val")}
+COUNTS = {("data_bench", "--videos"), ("folder", "--val")}
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_seeds_out_of_range_are_named(seed, tmp_path, capsys):
   with pytest.raises(ValueError, match=rf"seed must lie in 0 .*, got {seed}"):
     settings.Settings.from_config({"seed": seed})
   out = str(tmp_path / "toy")
-  for command in (toy.main, toy_sequences.main):
+  for command in (digits.main, sequences.main):
     assert command([f"--out={out}", f"--seed={seed}"]) == 2
     assert (
       "error: --seed must lie in 0 .. 4294967295" in capsys.readouterr().err

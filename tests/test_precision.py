@@ -14,7 +14,8 @@ from jax.extend import core
 
 from sigma_jax import precision
 from sigma_jax import settings as settings_lib
-from sigma_jax.evaluate import features, kmeans, knn, linear, pca
+from sigma_jax.evaluate import features, knn, linear
+from sigma_jax.evaluate.segmentation import kmeans, pca
 from sigma_jax.interop import layout
 from sigma_jax.models import attention, image_vit, sigma, targets, variants
 from sigma_jax.train import mesh as mesh_lib
@@ -198,7 +199,7 @@ def test_frozen_features_and_their_judges(tiny):
 
 def test_fine_tuned_and_pretrained_encoders(tiny):
   """What `sigma_jax.load` computes with."""
-  from sigma_jax import encoder
+  from sigma_jax.inference import encoder
   from sigma_jax.interop import store
 
   params = sigma.init_params(tiny, jax.random.key(0))

@@ -1,6 +1,6 @@
 """Counting repetitions in toy videos, by fine-tuning.
 
-python -m sigma_jax.data.toy_repetitions --out data/toy_repetitions
+python -m sigma_jax.data.toy.repetitions --out data/toy_repetitions
 python -m sigma_jax.main --config=configs/eval/count_toy.py \
     --workdir=runs/toy/count --config.init=runs/toy
 

@@ -1,6 +1,6 @@
 """Several labels a toy clip, its appearance and its motion, by fine-tuning.
 
-python -m sigma_jax.data.toy_multilabel --toy data/toy --out data/toy_multilabel
+python -m sigma_jax.data.toy.multilabel --toy data/toy --out data/toy_multilabel
 python -m sigma_jax.main --config=configs/eval/multilabel_toy.py \
     --workdir=runs/toy/multilabel --config.init=runs/toy
 

@@ -1,6 +1,6 @@
 """Segmentation of toy scenes, three digits in each: a minute on CPU.
 
-python -m sigma_jax.data.toy_sequences --out data/toy_sequences
+python -m sigma_jax.data.toy.sequences --out data/toy_sequences
 python -m sigma_jax.main --config=configs/eval/segmentation_toy.py \
     --workdir=runs/toy/segmentation --config.init=runs/toy
 

@@ -19,6 +19,7 @@ _TOLERANCE = 1e-4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the command's options."""
+  parser.add_argument("--json", action="store_true", help="one JSON object")
   parser.add_argument("--tubes", type=int, default=11264)
   parser.add_argument("--prototypes", type=int, default=3000)
   parser.add_argument("--dim", type=int, default=256, help="p, of a feature")

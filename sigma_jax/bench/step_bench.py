@@ -18,6 +18,7 @@ from sigma_jax.bench import contest, output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Declares the command's options."""
+  parser.add_argument("--json", action="store_true", help="one JSON object")
   parser.add_argument(
     "--config",
     type=paths.argument,

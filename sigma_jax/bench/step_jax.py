@@ -1,7 +1,5 @@
 """Contender: sigma_jax's training step as the loop runs it; see `contest`."""
 
-import importlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +7,7 @@ import numpy as np
 from sigma_jax import settings as settings_lib
 from sigma_jax.bench import output
 from sigma_jax.methods import method
+from sigma_jax.settings import config_file
 from sigma_jax.train import layout, optimizer, state, steps
 from sigma_jax.train import mesh as mesh_lib
 
@@ -65,18 +64,9 @@ def read_settings(options: dict) -> settings_lib.Settings:
   Args:
     options: "config" (path, perhaps `:variant`), and "changes", a dict from
       dotted keys to values.
-
-  Raises:
-    ValueError: a key or value that the settings refuse.
   """
-  path, _, variant = options["config"].partition(":")
-  spec = importlib.util.spec_from_file_location("bench_config", path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  config = module.get_config(variant) if variant else module.get_config()
-  with config.unlocked():
-    config.update_from_flattened_dict(options["changes"])
-  return settings_lib.Settings.from_config(config)
+  found = config_file.load(options["config"])
+  return config_file.changed(found, options["changes"])
 
 
 def video(settings: settings_lib.Settings) -> np.ndarray:

@@ -13,9 +13,9 @@ from einops import rearrange
 
 from sigma_jax.data import crops, sampling
 from sigma_jax.data.bad_files import TooManyBadFiles
-from sigma_jax.data.containers import DecodeError
 from sigma_jax.data.sampling import Purpose
 from sigma_jax.data.sources import Source, Video
+from sigma_jax.data.video.containers import DecodeError
 from sigma_jax.settings import Settings
 
 # Other files tried in the place of one that cannot be read.

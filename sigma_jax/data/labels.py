@@ -8,15 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.data import (
-  manifest,
-  multilabel,
-  repetitions,
-  sources,
-  splits,
-  storage,
-)
-from sigma_jax.data.windows import Windows
+from sigma_jax.data import manifest, sources, splits, storage
+from sigma_jax.data.annotations import multilabel, repetitions
+from sigma_jax.data.annotations.windows import Windows
 from sigma_jax.settings import Settings
 
 # Of training windows for counting: each repetition is seen cut differently.

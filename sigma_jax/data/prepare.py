@@ -28,13 +28,14 @@ import time
 import numpy as np
 from absl import logging
 
-from sigma_jax import errors, paths
-from sigma_jax.data import check_pool, encode, manifest, storage
-from sigma_jax.data.shards import Plan, Shards
+from sigma_jax import cli, errors, paths
+from sigma_jax.data import manifest, storage
+from sigma_jax.data.check import pool
+from sigma_jax.data.records import encode
+from sigma_jax.data.records.shards import Plan, Shards
 
 _TIMEOUT = 600.0  # seconds for one file, all of it
 _GRACE = 30.0  # past that: what its reader may take to notice
-_REPORT_EVERY = 10.0  # seconds
 
 
 def prepare(
@@ -134,16 +135,20 @@ def _encode_all(
     for row in shards.missing
   ]
   workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
-  progress = _Progress(len(rows), len(rows) - len(jobs))
+  progress = cli.Progress("files", len(rows))
+  if done := len(rows) - len(jobs):
+    progress.skip(done)
+    print(f"{done} of {len(rows)} files are done already", file=sys.stderr)
   _judge(shards, len(rows), max_bad_share)
-  results = check_pool.run(
+  results = pool.run(
     encode.encode, jobs, workers=workers, limit=_TIMEOUT + _GRACE
   )
   with contextlib.closing(results):
     for place, encoded, reason in results:
       shards.add(jobs[place].row, encoded or encode.Encoded(reason=reason))
       _judge(shards, len(rows), max_bad_share)
-      progress.step(len(shards.rejected))
+      progress.bad = len(shards.rejected)
+      progress.add()
 
 
 def _judge(shards: Shards, total: int, max_bad_share: float) -> None:
@@ -157,59 +162,20 @@ def _judge(shards: Shards, total: int, max_bad_share: float) -> None:
     )
 
 
-class _Progress:
-  """Lines on stderr: how far, how fast, how long still."""
-
-  def __init__(self, total: int, done: int):
-    self._total, self._done = total, done
-    self._start = self._said = time.monotonic()
-    self._first = done
-    if done:
-      print(f"{done} of {total} files are done already", file=sys.stderr)
-
-  def step(self, rejected: int) -> None:
-    """Counts a file."""
-    self._done += 1
-    now = time.monotonic()
-    if now - self._said < _REPORT_EVERY and self._done < self._total:
-      return
-    self._said = now
-    rate = (self._done - self._first) / (now - self._start)
-    left = datetime.timedelta(seconds=round((self._total - self._done) / rate))
-    print(
-      f"{self._done} of {self._total} files, {rate:.1f} a second, {left} left, "
-      f"{rejected} rejected",
-      file=sys.stderr,
-      flush=True,
-    )
-
-
 def main(argv: list[str] | None = None) -> int:
   """Command line; returns the exit code."""
   args = vars(_parser().parse_args(argv))
-  # TensorFlow only writes the data set's description here: no start-up lines.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  # TensorFlow only writes the data set's description here.
+  cli.hush_tensorflow()
   logging.set_verbosity(logging.ERROR)
-  try:
-    summary = prepare(args.pop("manifest"), args.pop("out"), **args)
-  except (errors.UserError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  except errors.RunStopped as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  except KeyboardInterrupt:
-    print("interrupted; the same command goes on from here", file=sys.stderr)
-    return 130
-  print(json.dumps(summary))
-  return 0
+  return cli.answer(
+    lambda: print(json.dumps(prepare(args.pop("manifest"), **args))),
+    "interrupted; the same command goes on from here",
+  )
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = cli.Parser(description=__doc__, formatter_class=cli.RAW)
   add = parser.add_argument
   add(
     "--manifest",

@@ -13,9 +13,11 @@ from typing import Protocol
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.data import decode, manifest, records, stills, storage
+from sigma_jax.data import manifest, storage
 from sigma_jax.data.layouts import files
-from sigma_jax.data.pixels import BoxOf
+from sigma_jax.data.records import records
+from sigma_jax.data.video import decode, stills
+from sigma_jax.data.video.pixels import BoxOf
 
 
 class Video(Protocol):

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from sigma_jax import errors, paths
+from sigma_jax import cli, paths
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -13,22 +13,13 @@ def main(argv: list[str] | None = None) -> int:
     Exit code: 0 done, 1 parity is not given, 2 the input has to change.
   """
   args = _parser().parse_args(argv)
-  try:
-    return args.run(args)
-  except (errors.UserError, ValueError, OSError) as error:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-    return 2
-
-
-class _Parser(argparse.ArgumentParser):
-  def error(self, message: str):
-    self.exit(2, f"error: {message}\n")
+  return cli.answer(lambda: args.run(args))
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = _Parser(prog="python -m sigma_jax.interop", description=__doc__)
+  parser = cli.Parser(prog="python -m sigma_jax.interop", description=__doc__)
   commands = parser.add_subparsers(
-    required=True, metavar="COMMAND", parser_class=_Parser
+    required=True, metavar="COMMAND", parser_class=cli.Parser
   )
   add = commands.add_parser("import", help="a checkpoint -> a workdir")
   add.add_argument(
@@ -102,8 +93,9 @@ def _export(args: argparse.Namespace) -> int:
 
 def _read(args: argparse.Namespace):
   from sigma_jax.interop import store
+  from sigma_jax.settings import config_file
 
-  config = store.config_file(args.config) if args.config else None
+  config = config_file.load(args.config) if args.config else None
   return store.read(
     args.source,
     config=config,

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-import runpy
 
 import jax
 import numpy as np
@@ -223,25 +222,6 @@ def export(
   if name == "VideoMAEModel" and model.layout.kind != "encoder":
     note("decoder, target and prototypes left out: transformers has no such")
   note(f"{name}.from_pretrained({str(out)!r})")
-
-
-def config_file(path: str | pathlib.Path) -> settings_lib.Settings:
-  """The settings of a config file, configs/<name>.py or <name>.py:argument.
-
-  Raises:
-    UserError: no such file, or it fails; one line that names it.
-  """
-  file, colon, argument = str(path).partition(":")
-  if not pathlib.Path(file).is_file():
-    raise errors.UserError(f"no such config file: {file}")
-  try:
-    found = runpy.run_path(file).get("get_config")
-    if found is None:
-      raise errors.UserError("it has no get_config()")
-    config = found(argument) if colon else found()
-    return settings_lib.Settings.from_config(config)
-  except Exception as error:  # whatever a user's own Python can raise
-    raise errors.UserError(f"config file {path}: {error}") from error
 
 
 def _read_state_dict(path, config, given, weights, note) -> Model:

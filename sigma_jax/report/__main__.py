@@ -3,13 +3,12 @@
 The page is one file without outside links. The results table is printed too.
 """
 
-import argparse
 import dataclasses
 import os
 import sys
 import time
 
-from sigma_jax import paths
+from sigma_jax import cli, paths
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
   Returns:
     Exit code: 0 written, 2 the input has to change (one line on stderr).
   """
-  parser = argparse.ArgumentParser(
+  parser = cli.Parser(
     prog="python -m sigma_jax.report", description=__doc__.splitlines()[0]
   )
   parser.add_argument(
@@ -36,15 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     "the run's data.root if not given",
   )
   args = parser.parse_args(argv)
-  # TensorFlow only reads clips here: keep its start-up lines out.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-  try:
-    print(write(args.workdir, args.val, args.root))
-  except (ValueError, OSError) as error:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
-  return 0
+  cli.hush_tensorflow()
+  return cli.answer(lambda: print(write(args.workdir, args.val, args.root)))
 
 
 def write(

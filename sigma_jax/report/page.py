@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sigma_jax import settings as settings_lib
 from sigma_jax.report import clips as clips_lib
-from sigma_jax.report import sections, tubes, views
+from sigma_jax.report import picture_sections, sections, tubes
 from sigma_jax.report.gather import Run
 
 _STYLE = pathlib.Path(__file__).with_name("page.css")
@@ -53,8 +53,10 @@ def _pictures(run: Run, data: settings_lib.Data) -> tuple[list[str], str]:
 
   Also why there are no clips, as `build` returns it.
   """
-  reason = views.no_prototypes(run)
-  count = views.CLIPS_SHOWN if reason else tubes.num_clips(run.settings)
+  reason = picture_sections.no_prototypes(run)
+  count = (
+    picture_sections.CLIPS_SHOWN if reason else tubes.num_clips(run.settings)
+  )
   settings = dataclasses.replace(run.settings, data=data)
   try:
     clips = clips_lib.load(settings, count)
@@ -62,12 +64,12 @@ def _pictures(run: Run, data: settings_lib.Data) -> tuple[list[str], str]:
     again = f"python -m sigma_jax.report {run.workdir} --val=<manifest>"
     note = sections.missing(f"No clips to show: {error}", again)
     return [sections.section("Masks and prototypes", note)], str(error)
-  out = [views.masks(run, clips)]
+  out = [picture_sections.masks(run, clips)]
   if reason:
     note = f"<p>{html.escape(reason)}</p>"
     return [*out, sections.section("Prototypes", note)], ""
   try:
-    return [*out, views.prototypes(run, clips)], ""
+    return [*out, picture_sections.prototypes(run, clips)], ""
   except (ValueError, OSError) as error:
     again = (
       "python -m sigma_jax.main --config=configs/<the run's config>.py "

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from sigma_jax import distributed, errors, settings
-from sigma_jax.evaluate import dense, features, frozen, predictions
+from sigma_jax.evaluate import features, frozen, predictions
+from sigma_jax.evaluate.segmentation import dense
 from sigma_jax.interop import store
 from sigma_jax.methods import method
 from sigma_jax.tasks import reading

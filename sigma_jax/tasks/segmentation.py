@@ -6,7 +6,7 @@ import pathlib
 import jax
 
 from sigma_jax import errors, settings
-from sigma_jax.evaluate import segmentation_run
+from sigma_jax.evaluate.segmentation import run as segmentation_run
 
 
 def run(
@@ -15,7 +15,9 @@ def run(
   profile_steps: range = range(0),
 ) -> None:
   """Segments the sequences of `data.val` by clustering features of `init`."""
-  from sigma_jax.data import annotated, mp4, sequences, storage
+  from sigma_jax.data import storage
+  from sigma_jax.data.annotations import annotated, sequences
+  from sigma_jax.data.video import mp4
 
   def stamps(files):
     return [[file, file and storage.stamp(file)] for file in files]

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from sigma_jax import distributed, errors, files, settings
-from sigma_jax.evaluate import confusion, dense, frozen, predictions, verdicts
+from sigma_jax.evaluate import confusion, frozen, predictions, verdicts
+from sigma_jax.evaluate.segmentation import dense
 from sigma_jax.interop import runs, store
 from sigma_jax.tasks import reading
 from sigma_jax.train import (

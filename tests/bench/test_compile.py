@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from sigma_jax import errors
-from sigma_jax.bench import compiled, topology
+from sigma_jax.bench.pod import compiled, topology
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = """

@@ -11,8 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from sigma_jax.bench import data_bench, data_rivals
-from sigma_jax.data import bench_cases, bench_inputs
+from sigma_jax.bench.data import cases, data_bench, inputs, rivals
 
 ROOT = pathlib.Path(__file__).parents[2]
 SMALL = (
@@ -43,8 +42,8 @@ def test_every_reader_reads_the_same_clips():
     row = rows[f"sigma_jax, {videos}"]
     assert row["clips_per_s"] >= row["median"] > 0
   absent = result["absent"] or {}
-  assert absent.keys() <= data_rivals.MODULES.keys()
-  for name in data_rivals.MODULES:
+  assert absent.keys() <= rivals.MODULES.keys()
+  for name in rivals.MODULES:
     for videos in ("GOP 12", "GOP 250"):
       assert (f"{name}, {videos}" in rows) != (name in absent)
   compared = [row["differs"] for row in rows.values() if row["differs"]]
@@ -58,8 +57,8 @@ def test_every_reader_reads_the_same_clips():
 def test_the_pipeline_is_timed_by_the_clips_it_reads(tmp_path):
   options = {"videos": 2, "clips": 2, "frames": 64, "width": 96, "height": 80}
   options |= {"gops": [12], "records": False, "spoilt": 0, "manifest": None}
-  bench_inputs.make(str(tmp_path), options)
-  case = bench_cases.Pipeline(
+  inputs.make(str(tmp_path), options)
+  case = cases.Pipeline(
     {"folder": str(tmp_path), "source": "gop12.txt", "workers": 1, "count": 8}
   )
   start = time.perf_counter()
@@ -99,8 +98,8 @@ def test_wrong_input_is_answered_in_one_line(arguments, message):
 
 
 def test_an_absent_library_is_named(monkeypatch):
-  monkeypatch.setitem(data_rivals.MODULES, "decord", "no_such_module")
+  monkeypatch.setitem(rivals.MODULES, "decord", "no_such_module")
   assert data_bench.absence("decord") == "not installed"
-  monkeypatch.setitem(data_rivals.MODULES, "decord", "no_such_module_either")
+  monkeypatch.setitem(rivals.MODULES, "decord", "no_such_module_either")
   monkeypatch.setattr(data_bench.importlib.util, "find_spec", lambda _: True)
   assert "does not load" in data_bench.absence("decord")

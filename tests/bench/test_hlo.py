@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from sigma_jax.bench import collectives, hlo, traffic
+from sigma_jax.bench.pod import collectives, hlo, traffic
 
 # As the TPU compiler prints it, shortened: a loop of 9 turns around a joined
 # all-reduce, a gather spread over three fusions, a reduce-scatter in a fusion.

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from sigma_jax import errors, settings
-from sigma_jax.data import annotated, sequences, toy_sequences
+from sigma_jax.data.annotations import annotated, sequences
+from sigma_jax.data.toy import sequences as toy_sequences
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sigma_jax import errors
-from sigma_jax.data import bench_inputs, decode
+from sigma_jax.bench.data import inputs
+from sigma_jax.data.video import decode
 
 
 def test_videos_of_a_manifest(write_video, tmp_path):
@@ -14,7 +15,7 @@ def test_videos_of_a_manifest(write_video, tmp_path):
   options = {"clips": 1, "frames": 64, "width": 64, "height": 64, "gops": [250]}
   options |= {"manifest": str(tmp_path / "list.txt"), "spoilt": 0}
   options |= {"records": False}
-  bench_inputs.make(str(tmp_path), options | {"videos": 1})
+  inputs.make(str(tmp_path), options | {"videos": 1})
   own, made = (
     decode.decode_frames(str(tmp_path / name), np.array([0, 63])).astype(int)
     for name in ("a.mp4", "gop250/0.mp4")
@@ -23,4 +24,4 @@ def test_videos_of_a_manifest(write_video, tmp_path):
   assert np.abs(own[:, :, 16:80] - made).mean() < 8
   for videos, message in ((2, "b.mp4 has 63 frames, fewer"), (3, "the 2 of")):
     with pytest.raises(errors.UserError, match=message):
-      bench_inputs.make(str(tmp_path), options | {"videos": videos})
+      inputs.make(str(tmp_path), options | {"videos": videos})

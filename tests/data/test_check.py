@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sigma_jax.data import check, check_pool, check_report, prepare
-from sigma_jax.data.check_file import Job, digest, examine
+from sigma_jax.data import prepare
+from sigma_jax.data.check import command, pool
+from sigma_jax.data.check import report as check_report
+from sigma_jax.data.check.file import Job, digest, examine
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def folder(write_video, tmp_path_factory):
 
 
 def run(capsys, *arguments):
-  code = check.main([str(argument) for argument in arguments])
+  code = command.main([str(argument) for argument in arguments])
   out, err = capsys.readouterr()
   return code, out, err
 
@@ -104,8 +106,8 @@ def test_equal_content_under_two_names_leaks(folder, capsys):
 
 def examined(listing):
   """The report of one list, made in this process."""
-  split = check._load(str(listing), "")
-  jobs = check._jobs(split, 30.0, False)
+  split = command._load(str(listing), "")
+  jobs = command._jobs(split, 30.0, False)
   found = {name: examine(job) for name, job in jobs.items()}
   digests = {name: digest(job) for name, job in jobs.items()}
   return check_report.gather([split], found, digests)
@@ -212,7 +214,7 @@ def test_prepared_records(folder, tmp_path, capsys):
 
 def test_sample_is_drawn_and_always_the_same(folder):
   path = str(folder / "train.csv")
-  reports = [check.check([path], sample=3, workers=1) for _ in range(2)]
+  reports = [command.check([path], sample=3, workers=1) for _ in range(2)]
   one, other = (report["manifests"][0] for report in reports)
   assert (one["rows"], one["files"], one["checked"]) == (11, 9, 3)
   assert one["unreadable"] == other["unreadable"]
@@ -238,7 +240,7 @@ def test_sequences(tmp_path, capsys):
       Image.new("L", (12, 8)).save(masks / f"{number}.png")
   Image.new("L", (6, 4)).save(tmp_path / "Annotations/cow/1.png")
   (tmp_path / "Annotations/cow/0.png").write_bytes(b"damaged")
-  from sigma_jax.data import sequences
+  from sigma_jax.data.annotations import sequences
 
   found = sequences.load(str(tmp_path))
   for name, one in zip(("train", "val"), found, strict=True):
@@ -283,7 +285,7 @@ def test_a_crash_and_a_hang_cost_one_process_each():
     "3 + 3",
   ]
   start = time.monotonic()
-  answers = sorted(check_pool.run(eval, jobs, workers=2, limit=2.0))
+  answers = sorted(pool.run(eval, jobs, workers=2, limit=2.0))
   assert time.monotonic() - start < 60
   assert [place for place, _, _ in answers] == [0, 1, 2, 3, 4, 5]
   assert [value for _, value, _ in answers] == [2, None, 4, None, None, 6]
@@ -294,7 +296,7 @@ def test_a_crash_and_a_hang_cost_one_process_each():
 
 
 def test_readers_fault_is_a_finding_and_not_an_end(tmp_path, monkeypatch):
-  from sigma_jax.data import stills
+  from sigma_jax.data.video import stills
 
   def fail(path):
     raise RuntimeError("two\nlines")

@@ -8,8 +8,8 @@ import weakref
 import numpy as np
 import pytest
 
-from sigma_jax.data import deadline, decode, pixels
-from sigma_jax.data.containers import DecodeError
+from sigma_jax.data.video import deadline, decode, pixels
+from sigma_jax.data.video.containers import DecodeError
 
 
 def test_a_call_returns_or_raises_as_ever():

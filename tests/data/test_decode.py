@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from sigma_jax.data import decode, pixels, transforms
-from sigma_jax.data.decode import Clip, DecodeError, decode_frames, probe
+from sigma_jax.data.video import decode, pixels, transforms
+from sigma_jax.data.video.decode import Clip, DecodeError, decode_frames, probe
 
 # suffix, then write_video's arguments
 VIDEOS = {

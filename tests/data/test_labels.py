@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from sigma_jax import errors, settings
-from sigma_jax.data import labels, multilabel, repetitions, sources, windows
+from sigma_jax.data import labels, sources
+from sigma_jax.data.annotations import multilabel, repetitions, windows
 
 
 def load_both(tmp_path, train, val, **options):

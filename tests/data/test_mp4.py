@@ -5,7 +5,7 @@ import io
 import av
 import numpy as np
 
-from sigma_jax.data import mp4
+from sigma_jax.data.video import mp4
 
 
 def frames():

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from sigma_jax import settings
-from sigma_jax.data import decode, pipeline, sources
+from sigma_jax.data import pipeline, sources
 from sigma_jax.data.bad_files import BadFiles
+from sigma_jax.data.video import decode
 
 COUNT = 200
 TIMEOUT = 5.0  # seconds a file

@@ -14,8 +14,10 @@ import PIL.Image
 import pytest
 from av.stream import Disposition
 
-from sigma_jax.data import encode, record_format, sources, stills, whole
-from sigma_jax.data.decode import Clip, DecodeError
+from sigma_jax.data import sources
+from sigma_jax.data.records import encode, record_format
+from sigma_jax.data.video import stills, whole
+from sigma_jax.data.video.decode import Clip, DecodeError
 from tests.data import random_videos
 from tests.data.odd_videos import (
   SIDE,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
 
-from sigma_jax.data.decode import Clip
-from sigma_jax.data.views import View
+from sigma_jax.data.video.decode import Clip
+from sigma_jax.data.video.orientation import View
 from tests.data import random_videos
 
 # a, b, c and d: a point (x, y) is shown at (a x + c y, b x + d y).

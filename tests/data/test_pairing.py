@@ -6,9 +6,9 @@ import pathlib
 import numpy as np
 import pytest
 
-from sigma_jax.data import avc, decode, nal_units
-from sigma_jax.data.bits import Reader, Readers
-from sigma_jax.data.decode import Clip, DecodeError
+from sigma_jax.data.video import avc, decode, nal_units
+from sigma_jax.data.video.bits import Reader, Readers
+from sigma_jax.data.video.decode import Clip, DecodeError
 from tests.data import random_videos
 from tests.data.odd_videos import numbers, write
 

@@ -14,7 +14,7 @@ import pytest
 from sigma_jax import settings as settings_lib
 from sigma_jax.data import pipeline, sources
 from sigma_jax.data.bad_files import BadFiles, TooManyBadFiles
-from sigma_jax.data.decode import Clip
+from sigma_jax.data.video.decode import Clip
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -308,6 +308,6 @@ def test_python_exits_cleanly_with_an_open_iterator(video_folder):
 def test_only_the_pipeline_imports_tensorflow():
   code = (
     "import sys; sys.modules['tensorflow'] = None\n"
-    "from sigma_jax.data import examples, bad_files, sources, decode\n"
+    "from sigma_jax.data import examples, bad_files, sources\n"
   )
   subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=ROOT)

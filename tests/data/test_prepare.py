@@ -14,15 +14,9 @@ import pytest
 import tensorflow as tf
 
 from sigma_jax import errors
-from sigma_jax.data import (
-  encode,
-  manifest,
-  prepare,
-  record_format,
-  shards,
-  sources,
-)
-from sigma_jax.data.encode import Encoded
+from sigma_jax.data import manifest, prepare, sources
+from sigma_jax.data.records import encode, record_format, shards
+from sigma_jax.data.records.encode import Encoded
 
 ROOT = pathlib.Path(__file__).parents[2]
 READ_PLAINLY = """
@@ -101,7 +95,7 @@ def test_the_summary_counts_everything(done, listing):
     "shards": 18,
     "rejected": 3,
   }
-  assert "18 of 18 files" in process.stderr and "3 rejected" in process.stderr
+  assert "18/18 files" in process.stderr and "3 unreadable" in process.stderr
   assert "Traceback" not in process.stderr and "WARNING" not in process.stderr
 
 

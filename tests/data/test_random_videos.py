@@ -12,8 +12,8 @@ import av
 import numpy as np
 import pytest
 
-from sigma_jax.data import encode, jpeg, record_format
-from sigma_jax.data.decode import Clip, DecodeError
+from sigma_jax.data.records import encode, jpeg, record_format
+from sigma_jax.data.video.decode import Clip, DecodeError
 from tests.data import random_videos
 
 SUITE = 30  # in groups of five

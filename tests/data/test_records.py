@@ -14,16 +14,15 @@ from array_record.python import array_record_module
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
-from sigma_jax.data import (
+from sigma_jax.data import examples, sources
+from sigma_jax.data.records import (
   array_record_file,
-  examples,
   jpeg,
   record_format,
-  sources,
   tf_example,
-  transforms,
 )
-from sigma_jax.data.containers import DecodeError
+from sigma_jax.data.video import transforms
+from sigma_jax.data.video.containers import DecodeError
 
 ROOT = pathlib.Path(__file__).parents[2]
 SIZES = [(48, 64), (256, 340), (36, 44), (33, 47), (16, 16), (100, 200)]

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from sigma_jax import errors
-from sigma_jax.data import containers, manifest, sources, stills
-from sigma_jax.data.containers import DecodeError
-from sigma_jax.data.decode import Clip, decode_frames
+from sigma_jax.data import manifest, sources
+from sigma_jax.data.video import containers, stills
+from sigma_jax.data.video.containers import DecodeError
+from sigma_jax.data.video.decode import Clip, decode_frames
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from sigma_jax.data import sources, stills
-from sigma_jax.data.containers import DecodeError
+from sigma_jax.data import sources
+from sigma_jax.data.video import stills
+from sigma_jax.data.video.containers import DecodeError
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 
 from sigma_jax import settings as settings_lib
 from sigma_jax.data import pipeline, sources
-from sigma_jax.data.record_format import Index
-from sigma_jax.data.repetitions import Repetitions
-from sigma_jax.data.windows import Windows
+from sigma_jax.data.annotations.repetitions import Repetitions
+from sigma_jax.data.annotations.windows import Windows
+from sigma_jax.data.records.record_format import Index
 
 UNEVEN = np.cumsum([2, 9, 4, 1, 30, 3] * 5)  # hundredths of a second
 

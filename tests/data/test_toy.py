@@ -6,37 +6,30 @@ import numpy as np
 import pytest
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.data import (
-  manifest,
-  mp4,
-  multilabel,
-  pipeline,
-  repetitions,
-  sources,
-  toy,
-  toy_multilabel,
-  toy_repetitions,
-  toy_set,
-  windows,
-)
+from sigma_jax.data import manifest, pipeline, sources
+from sigma_jax.data.annotations import multilabel, repetitions, windows
+from sigma_jax.data.toy import digits, folder
+from sigma_jax.data.toy import multilabel as toy_multilabel
+from sigma_jax.data.toy import repetitions as toy_repetitions
+from sigma_jax.data.video import mp4
 
 
-@pytest.mark.parametrize("split", toy_set.SPLITS)
+@pytest.mark.parametrize("split", folder.SPLITS)
 def test_files_are_a_function_of_the_seed(toy_clips, split):
   """Another process wrote the folder."""
   files = sources.load(str(toy_clips / f"{split}.csv")).files
   assert len(files) in (40, 12)
   for number, file in enumerate(files):
-    clip, _ = toy.draw_clip(0, split, number)
+    clip, _ = digits.draw_clip(0, split, number)
     with open(file, "rb") as stored:
-      assert stored.read() == mp4.encode(clip.frames, toy_set.FPS)
+      assert stored.read() == mp4.encode(clip.frames, folder.FPS)
 
 
 def test_a_folder_is_made_once(toy_clips, capsys):
   counts = ["--train=40", "--val=12", "--workers=1"]
-  assert toy.main(["--out", str(toy_clips), *counts]) == 0
+  assert digits.main(["--out", str(toy_clips), *counts]) == 0
   assert "complete already" in capsys.readouterr().out
-  assert toy.main(["--out", str(toy_clips), *counts, "--seed=1"]) == 2
+  assert digits.main(["--out", str(toy_clips), *counts, "--seed=1"]) == 2
   assert "another toy set" in capsys.readouterr().err
   assert toy_repetitions.main(["--out", str(toy_clips), *counts]) == 2
 
@@ -65,7 +58,7 @@ def test_repetitions_are_in_the_folder(repeated):
       assert frames.shape == clip.frames.shape
       assert np.abs(frames.astype(int) - clip.frames).mean() < 6
       with open(source.files[number], "rb") as stored:
-        assert stored.read() == mp4.encode(clip.frames, toy_set.FPS)
+        assert stored.read() == mp4.encode(clip.frames, folder.FPS)
     found = windows.Windows(source, rows, 4, 4)
     np.testing.assert_array_equal(
       np.bincount(found.videos, found.counts), source.labels

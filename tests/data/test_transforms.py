@@ -7,7 +7,8 @@ import pytest
 from av.video.reformatter import VideoReformatter
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.data import examples, prepare, sources, transforms
+from sigma_jax.data import examples, prepare, sources
+from sigma_jax.data.video import transforms
 
 
 def test_a_box_of_the_right_size_is_copied_exactly():

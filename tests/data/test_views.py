@@ -8,7 +8,7 @@ import pytest
 
 from sigma_jax import settings as settings_lib
 from sigma_jax.data import pipeline, sources
-from sigma_jax.data.decode import Clip
+from sigma_jax.data.video.decode import Clip
 
 SIDE = 36  # of the videos' short side: crops of whole squares stay unscaled
 

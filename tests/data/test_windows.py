@@ -8,10 +8,11 @@ import pytest
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
-from sigma_jax.data import pipeline, repetitions, sources
-from sigma_jax.data.containers import DecodeError
-from sigma_jax.data.repetitions import Repetitions
-from sigma_jax.data.windows import Windows
+from sigma_jax.data import pipeline, sources
+from sigma_jax.data.annotations import repetitions
+from sigma_jax.data.annotations.repetitions import Repetitions
+from sigma_jax.data.annotations.windows import Windows
+from sigma_jax.data.video.containers import DecodeError
 
 
 class Lengths:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sigma_jax import encoder as encoder_lib
 from sigma_jax import errors
-from sigma_jax.evaluate import dense
+from sigma_jax.evaluate.segmentation import dense
+from sigma_jax.inference import encoder as encoder_lib
 from sigma_jax.interop import teacher
 from sigma_jax.models import sigma, variants, vit
 from sigma_jax.train import checkpoint

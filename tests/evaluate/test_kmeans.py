@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import cluster
 
-from sigma_jax.evaluate import kmeans
+from sigma_jax.evaluate.segmentation import kmeans
 
 KEY = jax.random.key(0)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sigma_jax.evaluate import matching
+from sigma_jax.evaluate.segmentation import matching
 
 
 def mean_iou(counts, match, **options):

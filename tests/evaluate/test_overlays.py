@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from sigma_jax.evaluate import overlays
+from sigma_jax.evaluate.segmentation import overlays
 
 GREY = np.full((3, 20, 15, 3), 100, np.uint8)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn import decomposition, preprocessing
 
-from sigma_jax.evaluate import pca
+from sigma_jax.evaluate.segmentation import pca
 
 
 def correlated(n, d):

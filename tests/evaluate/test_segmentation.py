@@ -7,7 +7,7 @@ import pytest
 from sklearn import cluster, decomposition, preprocessing
 
 from sigma_jax import settings
-from sigma_jax.evaluate import matching, segmentation
+from sigma_jax.evaluate.segmentation import clip, matching
 
 OPTIONS = settings.Segmentation(components=4, clusters=6)
 
@@ -15,7 +15,7 @@ OPTIONS = settings.Segmentation(components=4, clusters=6)
 def score(protocol, clusters, masks, k, scored=None):
   clusters, masks = np.uint8([clusters]), np.uint8([masks])
   scored = np.array([True]) if scored is None else scored
-  return segmentation.score(protocol, clusters, masks, scored, k)
+  return clip.score(protocol, clusters, masks, scored, k)
 
 
 def test_ids_need_not_be_consecutive():
@@ -47,9 +47,7 @@ def test_a_clip_without_background():
 def test_only_frames_that_count_are_scored():
   masks = np.uint8([[[0, 4]], [[9, 9]]])
   clusters = np.uint8([[[1, 0]], [[1, 1]]])
-  found = segmentation.score(
-    "clustering", clusters, masks, np.array([True, False]), 2
-  )
+  found = clip.score("clustering", clusters, masks, np.array([True, False]), 2)
   assert found.iou == {0: 1.0, 4: 1.0}
   assert found.labels.tolist() == [[[0, 4]], [[0, 0]]]
 
@@ -66,8 +64,8 @@ def a_clip(noise):
 
 def test_objects_of_distinct_features_are_found():
   maps, masks = a_clip(noise=0.05)
-  found = segmentation.segment(maps, masks, np.ones(4, bool), OPTIONS, seed=0)
-  assert list(found) == list(segmentation.PROTOCOLS)
+  found = clip.segment(maps, masks, np.ones(4, bool), OPTIONS, seed=0)
+  assert list(found) == list(clip.PROTOCOLS)
   for segments in found.values():
     assert segments.iou == {0: 1.0, 1: 1.0, 5: 1.0}
     np.testing.assert_array_equal(segments.labels, masks)
@@ -95,7 +93,7 @@ def test_the_same_steps_by_scikit_learn():
   masks = np.zeros((2, size, size), np.uint8)
   masks[:, : size // 2, : size // 2] = 1
   masks[:, size // 2 :] = 2
-  ours = segmentation.segment(maps, masks, np.ones(2, bool), OPTIONS, seed=0)
+  ours = clip.segment(maps, masks, np.ones(2, bool), OPTIONS, seed=0)
   counts = matching.overlaps(
     ours["clustering"].clusters, theirs.labels_.reshape(masks.shape), k, k
   )
@@ -106,7 +104,7 @@ def test_the_seed_decides():
   maps, masks = a_clip(noise=3.0)
   options = settings.Segmentation(components=4, clusters=6, restarts=1)
   first, again, other = (
-    segmentation.segment(maps, masks, np.ones(4, bool), options, seed)[
+    clip.segment(maps, masks, np.ones(4, bool), options, seed)[
       "overclustering"
     ].clusters
     for seed in (0, 0, 1)
@@ -118,5 +116,5 @@ def test_the_seed_decides():
 def test_a_clip_of_one_label():
   maps, _ = a_clip(noise=0.1)
   masks = np.full((4, 8, 8), 3, np.uint8)
-  found = segmentation.segment(maps, masks, np.ones(4, bool), OPTIONS, seed=0)
+  found = clip.segment(maps, masks, np.ones(4, bool), OPTIONS, seed=0)
   assert [s.iou for s in found.values()] == [{3: 1.0}, {3: 1.0}]

@@ -12,8 +12,11 @@ import pytest
 from PIL import Image
 
 from sigma_jax import errors
-from sigma_jax.data import annotated, toy_sequences
-from sigma_jax.evaluate import dense, published, segmentation_run
+from sigma_jax.data.annotations import annotated
+from sigma_jax.data.toy import sequences
+from sigma_jax.evaluate import published
+from sigma_jax.evaluate.segmentation import dense
+from sigma_jax.evaluate.segmentation import run as segmentation_run
 from sigma_jax.models import sigma
 from sigma_jax.tasks import segmentation
 from sigma_jax.train import checkpoint
@@ -22,7 +25,7 @@ from sigma_jax.train import checkpoint
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
   out = tmp_path_factory.mktemp("sequences")
-  toy_sequences.write(out, 3)
+  sequences.write(out, 3)
   return out
 
 
@@ -229,7 +232,7 @@ def test_a_folder_that_is_none_is_one_line(tmp_path, made):
       "--config=configs/eval/segmentation_davis.py",
       *(f"--workdir={tmp_path / 'work'}", f"--config.data.val={root}"),
     ],
-    cwd=dense.__file__.removesuffix("sigma_jax/evaluate/dense.py"),
+    cwd=dense.__file__.removesuffix("sigma_jax/evaluate/segmentation/dense.py"),
     capture_output=True,
     text=True,
     timeout=120,

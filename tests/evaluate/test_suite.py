@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from sigma_jax import errors, tasks
-from sigma_jax.evaluate import published, suite_plan, suite_table
+from sigma_jax.evaluate import published
 from sigma_jax.evaluate.__main__ import main
 from sigma_jax.models import sigma
+from sigma_jax.suite import plan, table
 from sigma_jax.train import checkpoint
 
 CONFIG = """
@@ -289,14 +290,14 @@ def test_the_baseline_is_asked_for(init, config):
   paths = [config("a_probe", "probe"), config("b", "supervised")]
   for baseline, names in ((False, ["a_probe", "b"]),
                           (True, ["a_probe", "b", "b_random"])):  # fmt: skip
-    runs, _ = suite_plan.plan(paths, str(init), {}, baseline)
+    runs, _ = plan.plan(paths, str(init), {}, baseline)
     assert [run.name for run in runs] == names
     assert runs[0].config.probe.random_baseline is baseline
 
 
 def test_an_argument_goes_to_the_config(init, config):
   path = config("a", "supervised")
-  runs, _ = suite_plan.plan([path, f"{path}:motion"], str(init), {}, False)
+  runs, _ = plan.plan([path, f"{path}:motion"], str(init), {}, False)
   assert [run.name for run in runs] == ["a", "a_motion"]
   assert [r.config.supervised.label_set for r in runs] == ["", "motion"]
 
@@ -311,13 +312,13 @@ def test_options_are_read_as_what_they_are(init, config):
     "data.flip": "true",
   }
   path = config("a", "supervised")
-  ((run,), _) = suite_plan.plan([path], str(init), changes, False)
+  ((run,), _) = plan.plan([path], str(init), changes, False)
   found = run.config
   assert (found.data.root, found.train.steps, found.data.flip) == ("7", 7, True)
   assert found.supervised.rates == (1.0, 0.5)
   assert found.optimizer.base_lr == 1e-3
   changes = {"train.epochs": "2"}
-  ((run,), _) = suite_plan.plan([path], str(init), changes, False)
+  ((run,), _) = plan.plan([path], str(init), changes, False)
   assert (run.config.train.epochs, run.config.train.steps) == (2.0, 0)
 
 
@@ -370,9 +371,9 @@ def test_without_data_there_is_nothing_to_run(suite, config, capsys):
 
 
 def add(rows, stem, task_row, name=""):
-  run = suite_plan.Run(name or stem, stem, "pretrained", None, "")
+  run = plan.Run(name or stem, stem, "pretrained", None, "")
   row = {"encoder": "pretrained", "protocol": "finetune", "low": 0, "high": 1}
-  suite_table.add(rows, run, [row | task_row], 1.0)
+  table.add(rows, run, [row | task_row], 1.0)
   return rows[-1]
 
 
@@ -388,7 +389,7 @@ def add(rows, stem, task_row, name=""):
   ],
 )
 def test_data_sets_are_named_as_published(stem, label_set, wanted):
-  assert suite_table.dataset(stem, label_set) == wanted
+  assert table.dataset(stem, label_set) == wanted
 
 
 def test_the_mean_of_severe_comes_with_the_eighth_task():

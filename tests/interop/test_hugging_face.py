@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sigma_jax import encoder as encoder_lib
 from sigma_jax import errors, masking
 from sigma_jax import settings as settings_lib
-from sigma_jax.data import transforms
+from sigma_jax.data.video import transforms
+from sigma_jax.inference import encoder as encoder_lib
 from sigma_jax.interop import __main__ as cli
 from sigma_jax.interop import hugging_face, published, store
 from sigma_jax.interop import layout as layout_lib

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import sigma_jax
-from sigma_jax import encoder as encoder_lib
 from sigma_jax import errors
+from sigma_jax.inference import encoder as encoder_lib
 from sigma_jax.interop import __main__ as cli
 from sigma_jax.interop import golden_case, hugging_face, store, torch_writer
 from sigma_jax.interop import layout as layout_lib

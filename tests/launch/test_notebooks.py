@@ -14,7 +14,7 @@ import pytest
 
 import sigma_jax
 from sigma_jax import tasks
-from sigma_jax.data import toy
+from sigma_jax.data.toy import digits
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "launch").glob("*.ipynb"))
@@ -121,7 +121,7 @@ def test_features_without_a_checkpoint_trains_one(tmp_path, monkeypatch):
   def load(path):
     raise Stop(path)
 
-  monkeypatch.setattr(toy, "write", lambda out, spec: done.update(clips=out))
+  monkeypatch.setattr(digits, "write", lambda out, spec: done.update(clips=out))
   monkeypatch.setattr(tasks, "run", lambda *job: done.update(job=job))
   monkeypatch.setattr(sigma_jax, "load", load)
   checkpoint, clips = str(tmp_path / "run"), str(tmp_path / "clips")

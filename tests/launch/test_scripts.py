@@ -447,7 +447,7 @@ def test_test_script_passes_arguments_to_pytest_last(checkout):
     ("data/toy/train.tfrecord", True),
     ("runs/toy/report.html", True),
     ("notebooks/.ipynb_checkpoints/a.ipynb", True),
-    ("sigma_jax/data/toy.py", False),
+    ("sigma_jax/data/toy/digits.py", False),
     ("sigma_jax/report/__main__.py", False),
   ],
 )

@@ -110,7 +110,7 @@ def test_clips_of_prepared_records_are_shown(
   with pytest.MonkeyPatch.context() as patch:
     # In this process: starting others takes seconds.
     patch.setattr(
-      prepare.check_pool,
+      prepare.pool,
       "run",
       lambda work, jobs, **_: (
         (place, work(job), "") for place, job in enumerate(jobs)

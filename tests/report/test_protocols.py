@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sigma_jax.report import protocols
+from sigma_jax.suite import page as protocols
 
 
 def row(encoder, value, half=0.05, **more):

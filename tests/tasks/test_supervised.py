@@ -12,7 +12,7 @@ import pytest
 import sigma_jax
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
-from sigma_jax.data import toy_multilabel, toy_repetitions
+from sigma_jax.data.toy import multilabel, repetitions
 from sigma_jax.evaluate import predictions, verdicts
 from sigma_jax.models import sigma
 from sigma_jax.tasks import reading, supervised
@@ -243,7 +243,7 @@ def test_repetitions_are_counted_over_windows(
   base, change, tmp_path_factory, tmp_path
 ):
   folder = tmp_path_factory.mktemp("counts") / "set"
-  toy_repetitions.main(
+  repetitions.main(
     ["--out", str(folder), "--train=6", "--val=3", "--workers=1"]
   )
   config = change(
@@ -285,7 +285,7 @@ def test_several_labels_and_the_greatest_view(
   base, change, toy_clips, tmp_path_factory, tmp_path
 ):
   folder = tmp_path_factory.mktemp("several") / "set"
-  toy_multilabel.main(["--toy", str(toy_clips), "--out", str(folder)])
+  multilabel.main(["--toy", str(toy_clips), "--out", str(folder)])
   config = change(
     base,
     data__train=str(folder / "train.csv"),

@@ -9,12 +9,9 @@ a file. `DATASET --help` says which files are expected, docs/datasets where they
 come from. Exit code: 0 done (rows may be missing), 2 the input has to change.
 """
 
-import argparse
-import importlib
 import sys
 
-from sigma_jax import errors
-from sigma_jax.data.layouts import arguments
+from sigma_jax import cli
 
 # Command: its module.
 DATASETS = {
@@ -37,39 +34,18 @@ DATASETS = {
 
 def main(argv: list[str] | None = None) -> int:
   """Runs one command; returns the exit code."""
-  args = _parser().parse_args(argv)
-  try:
-    args.run(args)
-  except (errors.UserError, ValueError, OSError) as error:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-    return 2
-  return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-  raw = argparse.RawDescriptionHelpFormatter
-  parser = arguments.Parser(
-    prog="python -m sigma_jax.data.layouts",
-    description=__doc__,
-    formatter_class=raw,
+  modules = {
+    name: (f"sigma_jax.data.layouts.{module}", "")
+    for name, module in DATASETS.items()
+  }
+  parser = cli.commands(
+    "python -m sigma_jax.data.layouts",
+    __doc__,
+    modules,
+    formatter_class=cli.RAW,
   )
-  commands = parser.add_subparsers(
-    required=True,
-    metavar="DATASET",
-    dest="command",
-    parser_class=arguments.Parser,
-  )
-  for name, module_name in DATASETS.items():
-    module = importlib.import_module(f"sigma_jax.data.layouts.{module_name}")
-    command = commands.add_parser(
-      name,
-      help=module.__doc__.splitlines()[0],
-      description=module.__doc__,
-      formatter_class=raw,
-    )
-    module.add_arguments(command)
-    command.set_defaults(run=module.run)
-  return parser
+  args = parser.parse_args(argv)
+  return cli.answer(lambda: args.run(args))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,6 @@ import argparse
 from sigma_jax import paths
 
 
-class Parser(argparse.ArgumentParser):
-  """Answers a mistake in one line."""
-
-  def error(self, message: str):
-    self.exit(2, f"error: {message}\n")
-
-
 def add_out(parser: argparse.ArgumentParser) -> None:
   """Adds --out."""
   parser.add_argument(

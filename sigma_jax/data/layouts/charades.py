@@ -5,14 +5,14 @@ Annotations: Charades_v1_train.csv and Charades_v1_test.csv, whose column
 lines `c000 Holding some clothes`. Videos: `ID.mp4`. The official test part
 becomes val.csv. A manifest's labels are rows of train_labels.npz and
 val_labels.npz, which hold the classes: read them with
-sigma_jax.data.multilabel.load.
+sigma_jax.data.annotations.multilabel.load.
 """
 
 import csv
 import pathlib
 
 from sigma_jax import errors
-from sigma_jax.data import multilabel
+from sigma_jax.data.annotations import multilabel
 from sigma_jax.data.layouts import arguments, files, manifests
 
 

@@ -2,7 +2,8 @@
 
 --root holds JPEGImages/480p/SEQUENCE/00000.jpg,
 Annotations/480p/SEQUENCE/00000.png and ImageSets/YEAR/train.txt and val.txt.
-OUT/train.jsonl and OUT/val.jsonl are read with sigma_jax.data.sequences.load.
+OUT/train.jsonl and OUT/val.jsonl are read with
+sigma_jax.data.annotations.sequences.load.
 """
 
 import os

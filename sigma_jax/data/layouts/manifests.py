@@ -1,7 +1,6 @@
 """Rows of official annotations -> manifests, classes and what is missing."""
 
 import argparse
-import contextlib
 import dataclasses
 import itertools
 import json
@@ -10,7 +9,7 @@ import pathlib
 import sys
 from collections.abc import Iterable
 
-from sigma_jax import errors
+from sigma_jax import errors, files
 from sigma_jax.data import list_lines, manifest
 from sigma_jax.data.layouts.files import Index
 
@@ -206,14 +205,7 @@ def write_missing(
 
 def put(path: pathlib.Path, text: str) -> None:
   """Writes a text file that is there whole or not at all."""
-  partial = path.with_name(path.name + ".tmp")
-  try:
-    partial.write_text(text, encoding="utf-8", errors="surrogateescape")
-    partial.replace(path)
-  except BaseException:
-    with contextlib.suppress(OSError):
-      partial.unlink(missing_ok=True)
-    raise
+  files.write_whole(path, text.encode(errors="surrogateescape"))
 
 
 def note(line: str) -> None:

@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from sigma_jax import errors
-from sigma_jax.data import sequences
+from sigma_jax.data.annotations import sequences
 from sigma_jax.data.layouts import manifests
 
 

@@ -5,8 +5,9 @@ Annotations: the folders train and val of v_NAME.mat, whose struct `label` has
 repetitions), `start_frame` and `end_frame`; or, of any other source, train.csv
 and val.csv with lines `NAME count`. Videos: those of UCF101. A manifest's
 labels are counts; train_repetitions.jsonl and val_repetitions.jsonl hold the
-frames as well: read them with sigma_jax.data.repetitions.load. Videos with
-fewer than two repetitions are left out, as in the published code, and listed.
+frames as well: read them with sigma_jax.data.annotations.repetitions.load.
+Videos with fewer than two repetitions are left out, as in the published code,
+and listed.
 """
 
 import pathlib
@@ -14,7 +15,8 @@ import pathlib
 import scipy.io
 
 from sigma_jax import errors
-from sigma_jax.data import manifest, repetitions
+from sigma_jax.data import manifest
+from sigma_jax.data.annotations import repetitions
 from sigma_jax.data.layouts import arguments, files, manifests
 
 _FIELDS = ("temporal_bound", "start_frame", "end_frame")

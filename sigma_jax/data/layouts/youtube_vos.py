@@ -2,7 +2,8 @@
 
 --root holds train/ and, if it was downloaded, valid/, each with
 JPEGImages/SEQUENCE/00000.jpg, Annotations/SEQUENCE/00000.png and meta.json.
-OUT/train.jsonl and OUT/valid.jsonl are read with sigma_jax.data.sequences.load.
+OUT/train.jsonl and OUT/valid.jsonl are read with
+sigma_jax.data.annotations.sequences.load.
 """
 
 import os

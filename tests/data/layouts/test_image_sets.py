@@ -8,7 +8,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from sigma_jax.data import manifest, sequences, sources
+from sigma_jax.data import manifest, sources
+from sigma_jax.data.annotations import sequences
 
 
 def table(path, root=""):

@@ -7,7 +7,7 @@ import shlex
 import pytest
 import tensorflow_datasets as tfds
 
-from sigma_jax.data import check
+from sigma_jax.data.check import command as check
 from sigma_jax.data.layouts import __main__ as layouts
 
 ROOT = pathlib.Path(__file__).parents[3]

@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from sigma_jax.data import manifest, multilabel, repetitions, sources
+from sigma_jax.data import manifest, sources
+from sigma_jax.data.annotations import multilabel, repetitions
 from sigma_jax.data.layouts import manifests, subsets
 
 

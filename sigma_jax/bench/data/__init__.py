@@ -1,0 +1,1 @@
+"""Clips a second, of files and of prepared records."""

@@ -1,0 +1,1 @@
+"""What is known of videos beside one class: labels, counts, masks."""

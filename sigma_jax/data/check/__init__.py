@@ -1,0 +1,1 @@
+"""`python -m sigma_jax.data.check`: what is wrong with some manifests."""

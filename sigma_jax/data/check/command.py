@@ -1,0 +1,190 @@
+"""Reads every file of some manifests and tells what is wrong with them.
+
+python -m sigma_jax.data.check data/k400/train.csv data/k400/val.csv
+
+For each manifest (or folder of prepared records, or list of sequences, .jsonl):
+rows, codecs, picture sizes, frames, durations, classes, files that cannot be
+read and why, rows and files that stand twice, files with several labels;
+between manifests the files that are in both, by path or by content (size and
+hash); and the time to read a clip. A video is one however its path is written
+(./a.mp4, links), and labels may be class names or missing.
+
+Every file is opened, a clip of 16 frames and the last frame are decoded; --full
+decodes all. It runs in processes of its own: a file that crashes or hangs its
+reader is a finding, and the check goes on. The report goes to stdout, progress
+to stderr.
+
+Exit code: 0 nothing is wrong; 1 files cannot be read, have several labels, or
+are in two of the manifests; 2 the input has to change.
+"""
+
+import argparse
+import collections
+import json
+import os
+import sys
+import time
+
+import numpy as np
+
+from sigma_jax import cli, errors, paths
+from sigma_jax.data import sources
+from sigma_jax.data.annotations import sequences
+from sigma_jax.data.check import pool, report
+from sigma_jax.data.check.file import Job, digest, examine
+from sigma_jax.data.records import records
+
+# Past a file's own timeout: what its reader may take to notice it.
+_GRACE = 10.0
+_HASH_LIMIT = 600.0  # seconds for one file's fingerprint
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Command line; returns the exit code."""
+  args = _parser().parse_args(argv)
+  return cli.answer(lambda: _answer(args))
+
+
+def _answer(args: argparse.Namespace) -> int:
+  found = check(
+    args.manifest,
+    root=args.root,
+    workers=args.workers,
+    timeout=args.timeout,
+    full=args.full,
+    sample=args.sample,
+  )
+  print(json.dumps(found) if args.json else report.text(found))
+  return 1 if found["problems"] else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = cli.Parser(
+    prog="python -m sigma_jax.data.check",
+    description=__doc__,
+    formatter_class=cli.RAW,
+  )
+  parser.add_argument("manifest", type=paths.argument, nargs="+")
+  parser.add_argument(
+    "--root",
+    type=paths.argument,
+    default="",
+    help="of relative paths; data.root",
+  )
+  parser.add_argument("--json", action="store_true", help="one JSON object")
+  parser.add_argument("--full", action="store_true", help="decode every frame")
+  parser.add_argument(
+    "--sample", type=int, default=0, help="only so many files, drawn at random"
+  )
+  parser.add_argument("--workers", type=int, default=0, help="0: one a core")
+  parser.add_argument(
+    "--timeout", type=float, default=60.0, help="seconds for one file"
+  )
+  return parser
+
+
+def check(
+  paths: list[str],
+  *,
+  root: str = "",
+  workers: int = 0,
+  timeout: float = 60.0,
+  full: bool = False,
+  sample: int = 0,
+) -> dict:
+  """Checks manifests; see `report.gather` for what it returns.
+
+  Args:
+    paths: manifests, folders of prepared records, lists of sequences.
+    root: folder that relative paths of manifests are taken from; empty: the
+      manifest's.
+    workers: processes; 0: one a core.
+    timeout: seconds for one file.
+    full: whether every frame is decoded.
+    sample: files to read, drawn at random, always the same; 0: all. Rows are
+      counted and paths compared for all of them.
+
+  Raises:
+    FileNotFoundError, UserError: a manifest is not there, or is none.
+    ValueError: an option is out of range.
+  """
+  if workers < 0 or sample < 0 or timeout <= 0:
+    raise ValueError("--workers, --sample and --timeout must not be negative")
+  if len(set(map(os.path.realpath, paths))) < len(paths):
+    raise errors.UserError("a manifest is given twice")
+  splits = [_load(path, root) for path in paths]
+  jobs = {}
+  for split in splits:
+    jobs |= _jobs(split, timeout, full)
+  names = list(jobs)
+  if sample and sample < len(names):
+    drawn = np.random.default_rng(0).choice(len(names), sample, replace=False)
+    names = [names[place] for place in sorted(drawn)]
+  workers = min(workers or len(os.sched_getaffinity(0)), len(names))
+  found = {}
+  progress = cli.Progress("files", len(names))
+  for place, finding, reason in pool.run(
+    examine,
+    [jobs[name] for name in names],
+    workers=workers,
+    limit=timeout + _GRACE,
+  ):
+    finding = report.Finding(reason) if reason else finding
+    found[names[place]] = finding
+    progress.bad += bool(finding.reason)
+    progress.add()
+  return report.gather(splits, found, _digests(found, jobs, workers))
+
+
+def _load(path: str, root: str) -> report.Split:
+  if path.endswith(".jsonl"):
+    videos = sequences.load(path)
+    masks = {
+      mask: frame
+      for one in videos
+      for mask, frame in zip(one.masks, one.frames, strict=True)
+      if mask is not None
+    }
+    frames = tuple(frame for one in videos for frame in one.frames)
+    return report.Split(path, frames, None, masks)
+  rows = sources.load(path, root, classes=False)
+  names, labels = (), rows.labels
+  if isinstance(rows, records.Records):
+    names = tuple(f"{f} (row {r} of {path})" for r, f in enumerate(rows.files))
+  elif rows.classes:
+    labels = np.array(rows.classes, object)[labels]
+  return report.Split(path, rows.files, labels, {}, names)
+
+
+def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:
+  """What is to be read, by name."""
+  if split.records:
+    return {
+      name: Job(split.path, timeout, full, row=row)
+      for row, name in enumerate(split.records)
+    }
+  return {
+    file: Job(file, timeout, full, file in split.masks)
+    for file in (*split.files, *split.masks)
+  }
+
+
+def _digests(found, jobs: dict[str, Job], workers: int) -> dict[str, str]:
+  """Fingerprints of what is readable and looks like another one."""
+  groups = collections.defaultdict(list)
+  for name, finding in found.items():
+    if not finding.reason and not jobs[name].is_mask:
+      groups[finding.alike].append(name)
+  names = [n for group in groups.values() if len(group) > 1 for n in group]
+  digests = {}
+  progress = cli.Progress("fingerprints", len(names))
+  for place, value, _ in pool.run(
+    digest,
+    [jobs[name] for name in names],
+    workers=min(workers, len(names)),
+    limit=_HASH_LIMIT,
+  ):
+    if value is not None:
+      digests[names[place]] = value
+    progress.add()
+  return digests

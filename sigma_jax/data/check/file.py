@@ -1,0 +1,179 @@
+"""What one file of a data set holds, or why it cannot be read."""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import time
+
+import numpy as np
+import PIL.Image
+
+from sigma_jax import errors
+from sigma_jax.data.annotations import sequences
+from sigma_jax.data.records import records
+from sigma_jax.data.video import decode, stills
+from sigma_jax.data.video.containers import DecodeError
+
+# The clip that is timed: the usual one of pre-training.
+CLIP_FRAMES, CLIP_STRIDE = 16, 4
+_CHUNK_BYTES = 1 << 28  # of frames held at once when all are read
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """One file to examine, or one video of prepared records.
+
+  Attributes:
+    path: the file, or the folder.
+    timeout: seconds for reading it.
+    full: whether every frame is decoded, or only a clip and the last frame.
+    is_mask: whether it is a segmentation mask.
+    row: of the folder; -1: it is a file.
+  """
+
+  path: str
+  timeout: float
+  full: bool = False
+  is_mask: bool = False
+  row: int = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+  """What was found.
+
+  Attributes:
+    reason: why it cannot be read; empty: it can.
+    num_bytes: size of the file.
+    alike: what files of equal content have in common.
+    codec: such as h264, JPEG or mask.
+    width: pixels.
+    height: pixels.
+    fps: frames a second; 0 where the file does not say, or is an image.
+    num_frames: 1 for images.
+    seconds: taken to open the file and decode one clip (an image: once).
+  """
+
+  reason: str = ""
+  num_bytes: int = 0
+  alike: int | str = 0
+  codec: str = ""
+  width: int = 0
+  height: int = 0
+  fps: float = 0.0
+  num_frames: int = 0
+  seconds: float = 0.0
+
+
+def examine(job: Job) -> Finding:
+  """Reads a file; never raises."""
+  try:
+    if job.row >= 0:
+      return _record(job)
+    image = _mask if job.is_mask else _still
+    found = image(job.path) or _video(job)
+    size = os.path.getsize(job.path)
+  except DecodeError as error:
+    return Finding(error.reason)
+  except errors.UserError as error:
+    return Finding(str(error))
+  except Exception as error:  # any other is the reader's fault, not the user's
+    text = " ".join(str(error).split())
+    return Finding(f"its reader failed: {type(error).__name__}: {text}")
+  return dataclasses.replace(found, num_bytes=size, alike=size)
+
+
+def digest(job: Job) -> str | None:
+  """Fingerprint of a file's or record's content; None if it cannot be read."""
+  try:
+    if job.row >= 0:
+      with _records(job.path).open(job.row, job.timeout) as video:
+        return video.fingerprint()
+    with open(job.path, "rb") as file:
+      return hashlib.file_digest(file, "blake2b").hexdigest()
+  except (OSError, DecodeError):
+    return None
+
+
+# A process reads the index of each folder once.
+_records = functools.cache(records.Records)
+
+
+def _record(job: Job) -> Finding:
+  start = time.perf_counter()
+  with _records(job.path).open(job.row, job.timeout) as video:
+    seconds, (height, width) = _read(video, job.full, start)
+    count = video.num_frames
+    last = float(video.times(np.array([count - 1]))[0])
+    return Finding(
+      num_bytes=video.num_bytes,
+      alike=video.fingerprint(count - 1),
+      codec="JPEG",
+      width=width,
+      height=height,
+      fps=(count - 1) / last if last else 0.0,
+      num_frames=count,
+      seconds=seconds,
+    )
+
+
+def _read(video, full: bool, start: float) -> tuple[float, tuple[int, int]]:
+  """Reads a clip and the last frame, or all.
+
+  Returns:
+    Seconds from `start` until the clip was there; height and width.
+  """
+  count = video.num_frames
+  span = (CLIP_FRAMES - 1) * CLIP_STRIDE + 1
+  places = max(count - span, 0) // 2 + CLIP_STRIDE * np.arange(CLIP_FRAMES)
+  clip = video.read(np.minimum(places, count - 1))
+  seconds = time.perf_counter() - start
+  if full:
+    chunk = max(_CHUNK_BYTES // clip[0].nbytes, 1)
+    for first in range(0, count, chunk):
+      video.read(np.arange(first, min(first + chunk, count)))
+  else:
+    video.read(np.asarray([count - 1]))
+  return seconds, clip.shape[1:3]
+
+
+def _video(job: Job) -> Finding:
+  start = time.perf_counter()
+  with decode.Clip(job.path, job.timeout) as clip:
+    info = clip.info
+    seconds, _ = _read(clip, job.full, start)
+    damage = clip.damage() if job.full else ""
+  return Finding(
+    reason=damage,
+    codec=info.codec,
+    width=info.width,
+    height=info.height,
+    fps=info.fps,
+    num_frames=info.num_frames,
+    seconds=seconds,
+  )
+
+
+def _still(path: str) -> Finding | None:
+  """None: it is a video."""
+  start = time.perf_counter()
+  still = stills.opened(path)
+  if still is None:
+    return None
+  height, width = still.read(np.zeros(1, np.int64)).shape[1:3]
+  seconds = time.perf_counter() - start
+  with PIL.Image.open(path) as image:
+    codec = image.format
+  return Finding(
+    codec=codec, width=width, height=height, num_frames=1, seconds=seconds
+  )
+
+
+def _mask(path: str) -> Finding:
+  start = time.perf_counter()
+  height, width = sequences.read_mask(path).shape
+  seconds = time.perf_counter() - start
+  return Finding(
+    codec="mask", width=width, height=height, num_frames=1, seconds=seconds
+  )

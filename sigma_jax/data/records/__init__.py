@@ -1,0 +1,1 @@
+"""Prepared records: frames as JPEG, in shards that read fast."""

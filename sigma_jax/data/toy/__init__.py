@@ -1,0 +1,1 @@
+"""Toy sets, drawn on the spot: `python -m sigma_jax.data.toy` and others."""

@@ -1,0 +1,1 @@
+"""Video and image files: what is in them, and frames out of them."""

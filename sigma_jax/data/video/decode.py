@@ -1,0 +1,346 @@
+"""Frames of one video file, exact to the frame and in bounded time.
+
+Frame i is frame i of a full sequential decode. Where the packets' headers tell
+which of them holds it (`packets`), decoding goes from a key frame to the last
+frame wanted of its group, and on to the next group that is needed. Where they
+do not, the file is decoded once to count its frames (`index`), and each clip
+from the start to its last frame.
+"""
+
+import dataclasses
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import av
+import numpy as np
+
+from sigma_jax.data.video import containers, deadline, decoder, index
+from sigma_jax.data.video.containers import DecodeError, one_error
+from sigma_jax.data.video.orientation import View
+from sigma_jax.data.video.packets import Packets
+from sigma_jax.data.video.pixels import BoxOf, Pixels, arranged, check_size
+
+# Seconds that a call into FFmpeg may go on past a file's timeout. The slowest
+# one seen took 2 (8K frames).
+_GRACE = 20.0
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoInfo:
+  """What a file holds.
+
+  Attributes:
+    num_frames: frames that a sequential decode gives.
+    width: of the first frame as stored, pixels; frames come turned as metadata
+      ask.
+    height: as stored, pixels.
+    fps: frames a second, from the first to the last of them; 0 where the file
+      does not say.
+    codec: FFmpeg's name, such as h264.
+  """
+
+  num_frames: int
+  width: int
+  height: int
+  fps: float
+  codec: str
+
+
+class Clip:
+  """One opened file: `with Clip(path, timeout) as clip: clip.read(...)`.
+
+  Not for use by two threads at once.
+
+  Attributes:
+    info: VideoInfo.
+    num_frames: frames that may be asked for.
+  """
+
+  def __init__(self, path: str, timeout: float):
+    """Opens a file and finds its frames.
+
+    Args:
+      path: the file, local or gs://.
+      timeout: seconds allowed from here to the end of the last read.
+
+    Raises:
+      DecodeError: missing, empty, no video, truncated, absurd, too slow.
+      UserError: there is no way to read such paths.
+    """
+    self.path = path
+    self._timeout = timeout
+    self._deadline = time.monotonic() + timeout
+    self._packets, self._container, self._spare = None, None, None
+    self._index, self._view = None, None
+    try:
+      self._bounded(self._open)
+    except DecodeError:
+      self.close()
+      raise
+
+  def __enter__(self) -> "Clip":
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()
+
+  def close(self) -> None:
+    """Frees the file and its memory; twice does no harm."""
+    self._packets, self._stream, self._context = None, None, None
+    for container in (self._container, self._spare):
+      if container is not None:
+        container.close()
+    self._container = self._spare = None
+
+  def read(
+    self,
+    indices: np.ndarray,
+    box_of: BoxOf | Sequence[BoxOf] | None = None,
+    size: int = 0,
+    antialias: bool = True,
+  ) -> np.ndarray:
+    """Decodes frames: as `sources.Video.read`.
+
+    Args:
+      indices: integers [n], from 0, in any order, repeats allowed.
+      box_of: width, height -> x, y, width, height; or several of these; None:
+        the whole frame.
+      size: side of the square that a box is scaled to, pixels.
+      antialias: of `settings.Data`.
+
+    Returns:
+      uint8 [n, h, w, 3], [n, size, size, 3] or [boxes, n, size, size, 3], RGB,
+      upright, in the order of `indices`.
+
+    Raises:
+      DecodeError: any of these frames cannot be had in time.
+      ValueError: indices are empty, negative or not integers.
+    """
+    indices = np.asarray(indices)
+    if indices.ndim != 1 or not indices.size or indices.dtype.kind not in "iu":
+      raise ValueError(f"frame indices must be integers [n], got {indices!r}")
+    if indices.min() < 0:
+      raise ValueError(f"frame indices start at 0, got {indices.min()}")
+    if indices.max() >= self.num_frames:
+      raise DecodeError(
+        self.path, f"frame {indices.max()} wanted of {self.num_frames}"
+      )
+    places, order = np.unique(indices, return_inverse=True)
+    pixels = Pixels(len(places), box_of, size, antialias, self._view_of)
+    self._bounded(lambda: self._read(places.tolist(), pixels))
+    return arranged(pixels.frames, order, box_of)
+
+  def times(self, indices: np.ndarray) -> np.ndarray:
+    """As `sources.Video.times`: what the file's packets carry."""
+    if self._index is None:
+      return self._packets.seconds()[indices]
+    return self._index.times[indices]
+
+  def frames(self) -> Iterator[tuple[av.VideoFrame, View]]:
+    """All frames in turn, as decoded, and how they are to be shown.
+
+    Raises:
+      DecodeError: one of them cannot be had in time.
+    """
+    with one_error(self.path, "damaged: its frames cannot be decoded"):
+      if self._index is None:
+        keys = self._packets.frames(self.num_frames - 1).tolist()
+        decoded = ((frame.pts, frame) for frame in self._from_start())
+      else:
+        keys, decoded = range(self.num_frames), enumerate(self._from_start())
+      for place, key in enumerate(keys):
+        frame = next((f for found, f in decoded if found == key), None)
+        if frame is None:
+          raise self._no_frame(place)
+        yield frame, self._view_of(frame)
+
+  def _bounded(self, call: Callable[[], None]) -> None:
+    """Makes a call; leaves it behind if it does not notice the deadline."""
+    left = max(self._deadline - time.monotonic(), 0)
+    try:
+      deadline.within(left + _GRACE, call)
+    except deadline.Overdue as error:
+      # The call may still use them: closing is its business now.
+      self._packets = self._stream = self._context = None
+      self._container = self._spare = None
+      raise DecodeError(
+        self.path,
+        f"stalled: no answer within {_GRACE:g} s of the timeout of "
+        f"{self._timeout:g} s, from the disk or from the decoder",
+      ) from error
+
+  def _open(self) -> None:
+    file = containers.readable(self.path)
+    with one_error(
+      self.path, "not a readable video: damaged, cut short or no video at all"
+    ):
+      self._inspect(file)
+
+  def _inspect(self, file: str | io.BytesIO) -> None:
+    self._file = file
+    self._container = container = containers.opened(file, self._timeout)
+    self._stream = stream = containers.video_stream(self.path, container)
+    self._context = context = decoder.prepared(stream)
+    self._fresh = True  # no packet has gone through the decoder
+    self._codec = context.codec.canonical_name
+    self._held = context.reorder_depth
+    check_size(self.path, context.width, context.height)
+    self._stated = context.width, context.height
+    key = index.key_of(self.path, file)
+    known = index.recall(key)
+    self._packets = packets = Packets(
+      self.path, file, container, stream, self._check_time, known
+    )
+    if packets.num_frames is None:
+      known = known if isinstance(known, index.Index) else self._make_index()
+      self._index = known
+      self._view, times = self._index.view, self._index.times
+      self._stated = self._view.width, self._view.height
+      self.num_frames, fps = len(times), packets.stated_rate()
+      if times[-1] > 0:
+        fps = (len(times) - 1) / float(times[-1])
+    else:
+      self.num_frames, fps = packets.num_frames, packets.rate()
+    index.keep(key, self._index or packets.pairing)
+    self.info = VideoInfo(self.num_frames, *self._stated, fps, self._codec)
+
+  def damage(self) -> str:
+    """What a decode of the whole file meets behind its first frame.
+
+    Decoders pass over damage or conceal it, and so do `read` and players.
+
+    Returns:
+      One line, or "" where there is nothing.
+    """
+    seen = marked = at_start = 0
+    for frame in self._from_start():
+      at_start = at_start if seen else self._refused
+      seen += 1
+      marked += frame.is_corrupt
+    lost = self._refused - at_start
+    if not lost and not marked:
+      return ""
+    return (
+      f"damaged: {lost} of its packets do not decode, and the decoder marks "
+      f"{marked} of its {seen} frames as damaged"
+    )
+
+  def _make_index(self) -> index.Index:
+    """Decodes everything, keeping nothing but when each frame is shown."""
+    numbers, view, at_start = [], None, 0
+    for frame in self._from_start():
+      if view is None:
+        view, at_start = View.of(frame), self._refused
+      numbers.append(-1 if frame.pts is None else frame.pts)
+    if view is None:
+      raise DecodeError(self.path, "no frame of it decodes")
+    check_size(self.path, view.width, view.height)
+    # Those at the start lack a key frame before them: nothing is damaged.
+    if self._refused - at_start > len(numbers):
+      raise DecodeError(
+        self.path, f"damaged: {self._refused} of its packets do not decode"
+      )
+    return index.Index(self._packets.seconds(np.array(numbers)), view)
+
+  def _read(self, places: list[int], pixels: Pixels) -> None:
+    """Fills in the frames at increasing places."""
+    with one_error(self.path, "damaged: its frames cannot be decoded"):
+      self._find(places, pixels)
+
+  def _find(self, places: list[int], pixels: Pixels) -> None:
+    if self._index is None:
+      keys = self._packets.frames(places[-1])[places].tolist()
+      for packets in self._packets.stretches(set(keys)):
+        pixels.pick(self._of(packets, set(keys)), keys)
+      if pixels.lacking(keys):
+        # Some streams' key frames do not stand alone: from the very start.
+        pixels.pick(((f.pts, f) for f in self._from_start()), keys)
+    else:
+      keys = places
+      pixels.pick(enumerate(self._from_start()), keys)
+    lacking = pixels.lacking(keys)
+    if lacking:
+      raise self._no_frame(places[keys.index(lacking[0])])
+
+  def _no_frame(self, place: int) -> DecodeError:
+    return DecodeError(
+      self.path, f"frame {place} of {self.num_frames} does not decode"
+    )
+
+  def _view_of(self, frame: av.VideoFrame) -> View:
+    """How all frames are shown: as the first one, not as any of the others."""
+    if self._view is None:
+      size = frame.width, frame.height
+      self._view = View.of(frame)
+      if self._packets.oriented or size != self._stated:
+        with containers.opened(self._file, self._timeout) as container:
+          stream = container.streams[self._stream.index]
+          first = next(self._decoded(decoder.prepared(stream)), frame)
+          self._view = View.of(first)
+      check_size(self.path, self._view.width, self._view.height)
+    return self._view
+
+  def _of(
+    self, packets: list[av.Packet], wanted: set[int]
+  ) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Frames of a stretch of packets, and which packet each is of.
+
+    H.264 frames that no other frame needs are left out unless wanted: half the
+    work for the usual clip. What is decoded is decoded in full: leaving out the
+    loop filter would change the frames that are predicted from it.
+    """
+    context = self._stream.codec_context
+    if context.is_open:
+      context.flush_buffers()
+    self._fresh, context.reorder_depth = False, self._held
+    for packet in [*packets, None]:
+      if packet is not None:
+        self._check_time()
+      if packet is not None and self._codec == "h264":
+        needed = packet.pts in wanted
+        context.skip_frame = "DEFAULT" if needed else "NONREF"
+      for frame in decoder.frames_of(context, packet) or ():
+        yield frame.pts, frame
+
+  def _from_start(self) -> Iterator[av.VideoFrame]:
+    """All frames in the decoder's order.
+
+    By a decoder that has seen nothing yet: what it has learnt of a stream
+    changes which frames it gives of the beginning.
+    """
+    context = self._context
+    if not self._fresh:
+      if self._spare is not None:
+        self._spare.close()
+      self._spare = containers.opened(self._file, self._timeout)
+      context = decoder.prepared(self._spare.streams[self._stream.index])
+    self._fresh = False
+    return self._decoded(context)
+
+  def _decoded(self, context) -> Iterator[av.VideoFrame]:
+    """All frames; counts what the decoder refuses on the way."""
+    self._refused = 0
+    for packet in [*self._packets.all(), None]:
+      self._check_time()
+      frames = decoder.frames_of(context, packet)
+      self._refused += frames is None
+      yield from frames or ()
+
+  def _check_time(self) -> None:
+    if time.monotonic() > self._deadline:
+      raise DecodeError(self.path, f"timeout after {self._timeout:g} s")
+
+
+def probe(path: str, timeout: float = 30.0) -> VideoInfo:
+  """What a file holds; raises DecodeError as Clip does (timeout: seconds)."""
+  with Clip(path, timeout) as clip:
+    return clip.info
+
+
+def decode_frames(
+  path: str, indices: np.ndarray, timeout: float = 30.0
+) -> np.ndarray:
+  """Opens a file for one `Clip.read`: uint8 [n, h, w, 3], errors as there."""
+  with Clip(path, timeout) as clip:
+    return clip.read(indices)

@@ -1,0 +1,1 @@
+"""Unsupervised segmentation by what a frozen encoder sees at each place."""

@@ -1,0 +1,1 @@
+"""What a library user imports: an encoder, features of many videos."""
