@@ -22,6 +22,7 @@ def get_config():
   config.model.positions = "sine_3d"
   config.model.key_bias = True
   config.model.init = "vjepa"
+  config.model.pool_normed = True
   config.model.tubelet = 2
   config.model.patch = 8
   config.model.encoder_dim = 96

@@ -74,7 +74,10 @@ def extract(
 def _pooler(settings: settings_lib.Settings, mesh, layer: int):
   def make():
     return vit.Encoder(
-      settings.model, settings.grid, final_norm=False, rngs=nnx.Rngs(0)
+      settings.model,
+      settings.grid,
+      final_norm=settings.model.pool_normed,
+      rngs=nnx.Rngs(0),
     )
 
   graph = nnx.split(nnx.eval_shape(make))[0]

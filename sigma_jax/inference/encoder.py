@@ -71,7 +71,8 @@ class VideoEncoder:
 
     Returns:
       Pre-trained models: tokens after the encoder's last LayerNorm, and the
-      mean over tubes of the tokens before it, which the frozen probes use.
+      mean over tubes of the tokens before it (of V-JEPA's, after it, see
+      `settings.Model.pool_normed`), which the frozen probes use.
       Fine-tuned models: the last block's tokens, and the normalised mean that
       the classifier reads.
 
@@ -154,7 +155,9 @@ class VideoEncoder:
       return Encoding(tokens, classifier.norm(jnp.mean(tokens, axis=1)))
     encoder = layout_lib.assemble(params["encoder"], vit.Encoder, model, grid)
     tokens = encoder(tubes, final_norm=False)
-    return Encoding(encoder.norm(tokens), jnp.mean(tokens, axis=1))
+    normed = encoder.norm(tokens)
+    pooled = normed if model.pool_normed else tokens
+    return Encoding(normed, jnp.mean(pooled, axis=1))
 
   def _assignment(self, params: dict, frozen: dict, video) -> Assignment:
     model = self.settings.model

@@ -20,7 +20,8 @@ class Case(NamedTuple):
 
   Attributes:
     name: of the files, without suffix.
-    kind: pretrain, finetune, sinkhorn or schedule.
+    kind: pretrain, finetune, sinkhorn or schedule; or "jepa ...", of
+      `parity_jepa.RUN`.
     options: the JSON, or {}.
     arrays: of the npz.
     weights: float32 by published name; {} for sinkhorn and schedule.
@@ -60,6 +61,10 @@ def load(path: str | pathlib.Path) -> Case:
   arrays = _read_arrays(base.with_name(data))
   options = _read_options(source) if source.is_file() else {}
   name = base.name
+  from sigma_jax.interop import parity_jepa  # which makes its weights here
+
+  if kind := parity_jepa.kind(options, arrays):
+    return Case(name, f"jepa {kind}", options, arrays, {}, {}, None)
   if "lr" in arrays:
     return Case(name, "schedule", options, arrays, {}, {}, None)
   if "scores" in arrays and "video" not in arrays:

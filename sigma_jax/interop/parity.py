@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.interop import golden_case, parity_model
+from sigma_jax.interop import golden_case, parity_jepa, parity_model
 from sigma_jax.losses import sinkhorn
 from sigma_jax.train import optimizer
 
@@ -84,7 +84,7 @@ def compare(case: golden_case.Case) -> Result:
     "finetune": _finetune,
     "sinkhorn": _sinkhorn,
     "schedule": _schedule,
-  }[case.kind]
+  }.get(case.kind, _jepa)
   cpu = jax.devices("cpu")[0]
   with jax.default_device(cpu), jax.default_matmul_precision("highest"):
     rows, gradients = run(case)
@@ -120,12 +120,7 @@ def _pretrain(case: golden_case.Case):
     ours = parity_model.pretrain(case, labels)
   rows = _rows(case, ours.forward) + rows
   gradients = _gradients(case, ours.gradients)
-  for i, part in enumerate(("norm", "values")):
-    if gradients:
-      worst = max(gradients, key=lambda name: _nan_last(gradients[name][i]))
-      error = gradients[worst][i]
-      rows.append(Row(f"gradient_{part}", error, GRADIENT, f"worst: {worst}"))
-  return rows, gradients
+  return rows + _worst("gradient", gradients, GRADIENT), gradients
 
 
 def _nan_last(error: float) -> float:
@@ -147,10 +142,41 @@ def _labels(case, side: str, plan: np.ndarray, ours: np.ndarray):
   return Row(f"labels_{side}", count, 0, note), theirs.astype(np.int32)
 
 
-def _gradients(case, ours: dict[str, np.ndarray]):
+def _jepa(case: golden_case.Case):
+  """V-JEPA's cases: see `parity_jepa`."""
+  try:
+    ours = parity_jepa.RUN[case.kind.removeprefix("jepa ")](
+      case.options, case.arrays
+    )
+  except (KeyError, StopIteration) as error:
+    raise errors.UserError(f"case {case.name}: {error} is missing") from error
+  rows = [Row(name, count, 0) for name, count in ours.exact.items()]
+  for name, (mine, theirs) in ours.forward.items():
+    rows.append(Row(name, relative(mine, theirs), FORWARD))
+  gradients = _gradients(case, ours.gradients)
+  rows += _worst("gradient", gradients, GRADIENT)
+  after = case.options.get("step", {}).get("after", {})
+  rows += _worst("step", _gradients(case, ours.after, after), GRADIENT)
+  return rows, gradients
+
+
+def _worst(what: str, found: dict, tolerance: float) -> list[Row]:
+  """The largest error of norms and of leading values."""
+  rows = []
+  for i, part in enumerate(("norm", "values")):
+    if found:
+      worst = max(found, key=lambda name: _nan_last(found[name][i]))
+      error = found[worst][i]
+      rows.append(Row(f"{what}_{part}", error, tolerance, f"worst: {worst}"))
+  return rows
+
+
+def _gradients(case, ours: dict[str, np.ndarray], given: dict | None = None):
   """(norm, leading values) errors by published name; null: must be zero."""
   found = {}
-  for name, theirs in case.options.get("grads", {}).items():
+  if given is None:
+    given = case.options.get("grads", {})
+  for name, theirs in given.items():
     if name not in ours:
       raise errors.UserError(f"case {case.name}: gradient of unknown {name!r}")
     gradient = ours[name].astype(np.float64)

@@ -3,8 +3,6 @@
 A case's kind is told by what it holds; docs/PARITY.md says what is compared.
 """
 
-import json
-import pathlib
 from typing import NamedTuple
 
 import jax
@@ -14,13 +12,15 @@ import optax
 
 from sigma_jax import block_masks
 from sigma_jax import settings as settings_lib
-from sigma_jax.interop import vjepa_names
+from sigma_jax.interop import golden_case, vjepa_names
+from sigma_jax.interop import layout as layout_lib
 from sigma_jax.losses import latent
 from sigma_jax.methods import method, vjepa
-from sigma_jax.models import heads, modules, positions, vit
+from sigma_jax.models import heads, layers, modules, positions, vit
 from sigma_jax.train import optimizer
 
 Arrays = dict[str, np.ndarray]
+_PROBE_EPSILON = 1e-5  # of all LayerNorms of the published probes
 
 
 class Found(NamedTuple):
@@ -57,13 +57,6 @@ def kind(options: dict, arrays: Arrays) -> str:
   ):
     return "schedules"
   return ""
-
-
-def read(path: pathlib.Path) -> tuple[dict, Arrays]:
-  """A case's JSON and arrays."""
-  options = json.loads(path.with_suffix(".json").read_text())
-  with np.load(path.with_suffix(".npz")) as stored:
-    return options, dict(stored)
 
 
 def _blocks(generator: dict) -> block_masks.Blocks:
@@ -174,26 +167,25 @@ def parts(options: dict, arrays: Arrays) -> Found:
 
 def probe(options: dict, arrays: Arrays) -> Found:
   """An attentive probe's logits, loss and gradients."""
-  from sigma_jax.interop import golden_case
-
   names = options["state_dict"]
   start = next(n for n in names if "query_tokens" in n).split("pooler.")[0]
-  tensors = {
+  weights = {
     name.removeprefix(start): golden_case.weight(name, shape)
     for name, shape in names.items()
   }
   sizes = options["options"].get("probe", options["options"])
   prefix = "probe_" if "probe_tokens" in arrays else ""
-  head = heads.VJepaProbe.of(tensors, sizes["heads"])
 
-  def loss(params, tokens, labels):
-    logits = head.logits(params, tokens)
-    error = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  def loss(tensors):
+    tokens = jnp.asarray(arrays[f"{prefix}tokens"])
+    logits = _probed(tensors, tokens, sizes["heads"])
+    error = optax.softmax_cross_entropy_with_integer_labels(
+      logits, arrays[f"{prefix}labels"]
+    )
     return jnp.mean(error), logits
 
-  inputs = (arrays[f"{prefix}tokens"], arrays[f"{prefix}labels"])
-  gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
-  (value, logits), grads = gradient(head.params, *inputs)
+  gradient = jax.value_and_grad(loss, has_aux=True)
+  (value, logits), grads = gradient(weights)
   forward = {
     f"{prefix}logits": (logits, arrays[f"{prefix}logits"]),
     f"{prefix}loss": (value, arrays[f"{prefix}loss"]),
@@ -201,6 +193,57 @@ def probe(options: dict, arrays: Arrays) -> Found:
   return Found(
     forward, gradients={start + k: np.asarray(v) for k, v in grads.items()}
   )
+
+
+def _probed(tensors: dict, tokens: jax.Array, num_heads: int) -> jax.Array:
+  """Logits of a published probe, by the modules that train."""
+  dim, block = tokens.shape[-1], "pooler.cross_attention_block."
+
+  def maps(name):
+    return {
+      "kernel": tensors[f"{name}.weight"].T,
+      "bias": tensors[f"{name}.bias"],
+    }
+
+  def norm(name):
+    return {
+      "scale": tensors[f"{name}.weight"],
+      "bias": tensors[f"{name}.bias"],
+    }
+
+  depth = sum(n.endswith("attn.qkv.weight") for n in tensors)
+  for place in range(depth):
+    at = f"pooler.blocks.{place}."
+    qkv = jnp.split(tensors[f"{at}attn.qkv.bias"], 3)
+    attention = dict(zip(("q_bias", "k_bias", "v_bias"), qkv, strict=True))
+    attention |= {
+      "qkv": {"kernel": tensors[f"{at}attn.qkv.weight"].T},
+      "proj": maps(f"{at}attn.proj"),
+    }
+    mlp = {name: maps(f"{at}mlp.{name}") for name in ("fc1", "fc2")}
+    params = {"attn": attention, "mlp": mlp}
+    params |= {name: norm(f"{at}{name}") for name in ("norm1", "norm2")}
+    tokens = layout_lib.assemble(
+      params,
+      layers.Block,
+      dim,
+      num_heads,
+      mlp_ratio=len(mlp["fc1"]["bias"]) // dim,
+      norm_epsilon=_PROBE_EPSILON,
+      key_bias=True,
+      dtype=jnp.float32,
+    )(tokens)
+  pool = {
+    "query_tokens": tensors["pooler.query_tokens"][0],
+    "q": maps(f"{block}xattn.q"),
+    "kv": maps(f"{block}xattn.kv"),
+    "mlp": {name: maps(f"{block}mlp.{name}") for name in ("fc1", "fc2")},
+  } | {name: norm(block + name) for name in ("norm1", "norm2")}
+  ratio = len(pool["mlp"]["fc1"]["bias"]) // dim
+  pooled = layout_lib.assemble(
+    pool, heads.AttentivePool, dim, num_heads, mlp_ratio=ratio
+  )(tokens)
+  return pooled @ tensors["linear.weight"].T + tensors["linear.bias"]
 
 
 def schedules(options: dict, arrays: Arrays) -> Found:
@@ -276,8 +319,6 @@ class _Pretrain:
   """One case with our networks in it."""
 
   def __init__(self, options: dict, arrays: Arrays):
-    from sigma_jax.interop import golden_case
-
     given = options["options"]
     self.options, self.arrays = options, arrays
     self.rotary = "pos_embed" not in arrays
@@ -387,7 +428,10 @@ class _Pretrain:
       forward["rotate_out"] = self._rotated(), arrays["rotate_out"]
     for place, group in enumerate(self.groups):
       found = self.features(self.trained, place)
-      forward[f"target_all{group}"] = found["slow"], arrays[f"target_all{group}"]
+      forward[f"target_all{group}"] = (
+        found["slow"],
+        arrays[f"target_all{group}"],
+      )
       forward[f"target_normed{group}"] = (
         latent.normalize(found["slow"]),
         arrays[f"target_normed{group}"],
@@ -444,9 +488,17 @@ class _Pretrain:
     updates, _ = tx.update(grads, tx.init(params), params)
     params = optax.apply_updates(params, updates)
     slow = method.moved(self.slow, params["encoder"], given["momentum"])
-    target = vjepa_names.to_published(
-      "encoder", slow, self.tubelet, self.patch
-    )
+    target = vjepa_names.to_published("encoder", slow, self.tubelet, self.patch)
     return self.published(params) | {
       f"target_encoder.{name}": value for name, value in target.items()
     }
+
+
+RUN = {
+  "masks": masks,
+  "mask_options": mask_options,
+  "parts": parts,
+  "probe": probe,
+  "schedules": schedules,
+  "pretrain": pretrain,
+}

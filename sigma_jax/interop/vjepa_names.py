@@ -114,8 +114,8 @@ def to_params(part: str, tensors: Tensors) -> dict:
   blocks = [_block(take, f"{_BLOCKS[part]}.{i}") for i in range(depth)]
   if missing or left:
     raise errors.UserError(
-      f"not a {part} of V-JEPA as known: missing {sorted(missing)[:5]}, unknown "
-      f"{sorted(left)[:5]}"
+      f"not a {part} of V-JEPA as known: missing {sorted(missing)[:5]}, "
+      f"unknown {sorted(left)[:5]}"
     )
   params["stack"] = {"blocks": _stacked(blocks)}
   return params

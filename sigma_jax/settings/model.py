@@ -39,6 +39,9 @@ class Model:
   positions: str = "sine"
   key_bias: bool = False  # a bias on attention's keys too; V-JEPA's have it
   norm_epsilon: float = 1e-6
+  # Which tokens frozen evaluations average: those before the encoder's last
+  # LayerNorm, as of VideoMAE and SIGMA, or (true) those after it, V-JEPA's.
+  pool_normed: bool = False
   # Fresh weights: published, as SIGMA's code draws them; xavier, every linear
   # map xavier-uniform with zero biases; vjepa, normal of deviation 0.02;
   # vjepa2, that with the ends of block i's branches divided by sqrt(2 i): see
