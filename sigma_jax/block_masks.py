@@ -100,7 +100,9 @@ def hidden(places: Any, size: Any, grid: Grid, keep: float = 1.0) -> jax.Array:
   Returns:
     bool [n], n the product of the grid.
   """
-  slot, row, column = jnp.indices(grid)
+  slot, row, column = jnp.indices(grid, jnp.float32)
+  places = jnp.asarray(places, jnp.float32)
+  size = [jnp.asarray(side, jnp.float32) for side in size]
   last = max(1, int(grid[0] * keep))
 
   def covered(place):
@@ -108,7 +110,7 @@ def hidden(places: Any, size: Any, grid: Grid, keep: float = 1.0) -> jax.Array:
     inside &= (row >= place[0]) & (row < place[0] + size[1])
     return inside & (column >= place[1]) & (column < place[1] + size[2])
 
-  found = jnp.any(jax.vmap(covered)(jnp.asarray(places)), axis=0)
+  found = jnp.any(jax.vmap(covered)(places), axis=0)
   return (found | (slot >= last)).reshape(-1)
 
 

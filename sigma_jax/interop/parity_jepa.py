@@ -49,7 +49,8 @@ def kind(options: dict, arrays: Arrays) -> str:
     return "masks"
   if any(name.startswith("sincos_") for name in arrays):
     return "parts"
-  names = options.get("state_dict", {})
+  names = options.get("state_dict")
+  names = names if isinstance(names, dict) else {}
   if any(".pooler.query_tokens" in name for name in names):
     return "probe"
   if any(name.endswith("_momentum") for name in arrays) and any(

@@ -96,6 +96,8 @@ class VJepa(method.Method):
 
   def _momentum(self, step):
     options = self.options
+    if self.length is None:  # a step on its own, as benchmarks take it
+      return options.momentum
     length = self.settings.optimizer.stretch * self.length.steps
     return momentum(options.momentum, options.momentum_end, length)(step)
 
