@@ -25,6 +25,12 @@ from sigma_jax.train import workdir as workdir_lib
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def no_programs_kept(monkeypatch):
+  """tests/test_compile_cache.py has what JAX does there."""
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+
+
 @contextlib.contextmanager
 def full(limit):
   """No file of this process becomes larger than so many bytes."""
