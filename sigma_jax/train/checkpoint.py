@@ -15,7 +15,13 @@ from orbax.checkpoint import checkpoint_managers as policies
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.methods import method as method_lib
-from sigma_jax.train import checksums, metrics, stored, write_faults
+from sigma_jax.train import (
+  checksums,
+  metrics,
+  old_layouts,
+  stored,
+  write_faults,
+)
 from sigma_jax.train import state as state_lib
 from sigma_jax.train import storage_faults as faults
 from sigma_jax.train import workdir as workdir_lib
@@ -76,15 +82,26 @@ class Checkpointer:
     """The state of `step`, placed as `abstract`'s shardings say.
 
     Raises:
+      UserError: it is of another model (names what differs).
       Damaged: what is there is not what was saved.
       RunStopped: it cannot be read for another reason.
     """
     what, folder = f"checkpoint of step {step}", self._folder / str(step)
     parts = state_lib.stored(abstract)
+    listed = faults.patiently(str(folder), lambda: stored.metadata(folder))
+    if old := old_layouts.has_clipping(listed):
+      parts = old_layouts.with_clipping(parts)
+    stored.refuse_another_model(folder, listed, parts)
     found = faults.patiently(what, lambda: stored.arrays(folder, parts))
     sums = faults.patiently(what, lambda: stored.sums(folder))
     if sums is not None:
       faults.patiently(what, lambda: checksums.check(found, sums))
+    if old:
+      found = old_layouts.without_clipping(found)
+      metrics.say(
+        f"{what} is of an older version, which kept an empty state for "
+        "clipping: it is read, and later ones are stored without"
+      )
     return found if parts is abstract else abstract._replace(**found)
 
   def restore_newest(
@@ -109,9 +126,6 @@ class Checkpointer:
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
       try:
-        stored.refuse_another_model(
-          self._folder / str(step), state_lib.stored(abstract)
-        )
         return step, self.restore(step, abstract)
       except faults.Damaged as error:
         metrics.say(
