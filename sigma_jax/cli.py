@@ -2,12 +2,13 @@
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable
 
-from sigma_jax import errors
+from sigma_jax import errors, full_disk
 
 RAW = argparse.RawDescriptionHelpFormatter  # help as the docstring is written
 
@@ -58,8 +59,8 @@ def answer(
     interrupted: said after Ctrl-C.
 
   Returns:
-    The work's; 1 it stopped itself; 2 the input has to change; 130 Ctrl-C; 143
-    stopped by SIGTERM.
+    The work's; 1 it stopped itself, or a disk is full; 2 the input has to
+    change; 130 Ctrl-C; 143 stopped by SIGTERM.
   """
   try:
     return work() or 0
@@ -68,14 +69,18 @@ def answer(
     return error.code
   except errors.RunStopped as error:
     return fail(error, 1)
-  except (ValueError, OSError) as error:  # UserError is a ValueError
-    return fail(error, 2)
+  except Exception as error:
+    if not isinstance(error, errors.UserError) and full_disk.reason(error):
+      return fail(full_disk.line(error), 1)
+    if isinstance(error, (ValueError, OSError)):  # as UserError is
+      return fail(error, 2)
+    raise
   except KeyboardInterrupt:
     print(interrupted, file=sys.stderr, flush=True)
     return 130
 
 
-def fail(error: Exception, code: int) -> int:
+def fail(error: Exception | str, code: int) -> int:
   """Says in one line what is wrong; returns the code."""
   print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
   return code
@@ -85,6 +90,8 @@ def hush_tensorflow() -> None:
   """It only feeds data here: its start-up lines are kept out. Before import."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  # It imports this along, which warns of a home folder without room.
+  logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
 class Progress:

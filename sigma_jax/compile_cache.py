@@ -3,7 +3,17 @@
 import os
 import pathlib
 import platform
+import re
+import sys
+import warnings
 import zlib
+
+# What JAX warns of a program, and names it.
+_TROUBLE = re.compile(
+  r"Error (?P<verb>reading|writing) persistent compilation cache entry for "
+  r"'(?P<program>[^']*)': (?P<reason>.*)",
+  re.DOTALL,
+)
 
 
 def use() -> None:
@@ -12,13 +22,14 @@ def use() -> None:
   JAX_COMPILATION_CACHE_DIR is JAX's own variable for another folder, gs://
   among them; empty, it switches the cache off. Otherwise it is
   $XDG_CACHE_HOME/sigma_jax, or ~/.cache/sigma_jax. A folder that cannot be
-  written costs a warning of JAX, not the run.
+  written costs a warning, not the run.
   """
   if "JAX_COMPILATION_CACHE_DIR" in os.environ:
     return
   import jax
 
   jax.config.update("jax_compilation_cache_dir", str(folder()))
+  _mend(folder())
 
 
 def folder() -> pathlib.Path:
@@ -39,3 +50,35 @@ def _features() -> str:
   except OSError:
     return platform.processor()
   return next((x for x in lines if x.startswith(("flags", "Features"))), "")
+
+
+def _mend(cache: pathlib.Path) -> None:
+  """Removes halves of programs as JAX meets them, and says so in one line.
+
+  A full disk and a kill leave them. JAX writes no entry where there is one, so
+  it would warn of the half, and compile, at every start.
+  """
+  before = warnings.showwarning
+  if getattr(before, "mends", None) == cache:
+    return
+  told = set()
+
+  def show(message, *args, **kwargs):
+    found = _TROUBLE.match(str(message))
+    if not found:
+      before(message, *args, **kwargs)
+      return
+    for entry in cache.glob(f"{found['program']}-*"):
+      entry.unlink(missing_ok=True)
+    if found["verb"] not in told:
+      reason = " ".join(found["reason"].split())
+      print(
+        f"warning: {found['verb']} compiled programs in {cache} fails "
+        f"({reason}): they are compiled again",
+        file=sys.stderr,
+        flush=True,
+      )
+    told.add(found["verb"])
+
+  show.mends = cache
+  warnings.showwarning = show

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from etils import epath
 
-from sigma_jax import errors
+from sigma_jax import errors, full_disk
 
 Content = str | bytes | Callable[[BinaryIO], None]
 
@@ -37,7 +37,7 @@ def write_whole(file: str | os.PathLike, content: Content) -> None:
   file = epath.Path(file)
   partial = file if is_remote(file) else file.with_name(file.name + ".tmp")
   try:
-    with partial.open("wb") as out:
+    with full_disk.naming(file), partial.open("wb") as out:
       if callable(content):
         content(out)
       else:

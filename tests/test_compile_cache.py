@@ -16,17 +16,20 @@ print(jax.config.jax_compilation_cache_dir or "off")
 """
 
 
-def run(**variables):
+def run(kilobytes="unlimited", **variables):
+  """What the script prints, its one line of warning first."""
   env = {**os.environ, "JAX_PLATFORMS": "cpu", **variables}
+  limit = f'ulimit -f {kilobytes}; exec "$@"'
   done = subprocess.run(
-    [sys.executable, "-c", SCRIPT],
+    ["bash", "-c", limit, "bash", sys.executable, "-c", SCRIPT],
     env=env,
     capture_output=True,
     text=True,
     check=True,
     timeout=60,
   )
-  return done.stdout.strip()
+  assert done.stderr.count("\n") <= 1, done.stderr
+  return (done.stderr + done.stdout).strip()
 
 
 def test_programs_are_kept_in_the_users_cache(tmp_path):
@@ -51,3 +54,20 @@ def test_processors_do_not_share_programs(monkeypatch):
   monkeypatch.setattr(compile_cache, "_features", lambda: "flags : avx")
   assert compile_cache.folder() != mine
   assert compile_cache.folder().parent == mine.parent
+
+
+def test_half_a_program_is_not_kept(tmp_path):
+  """JAX writes none where there is one, and would warn at every start."""
+  where = {"XDG_CACHE_HOME": str(tmp_path)}
+  assert "warning" not in run(**where)
+  (program,) = tmp_path.rglob("jit__lambda*-cache")
+  whole = program.read_bytes()
+  program.write_bytes(whole[:100])  # as a kill leaves it
+  assert run(**where).startswith("warning: reading compiled programs in ")
+  assert len(program.read_bytes()) > 100
+  assert "warning" not in run(**where)
+  program.unlink()
+  found = run(1, **where)
+  assert found.startswith("warning: writing compiled programs in ")
+  assert "File too large): they are compiled again\n" in found
+  assert not program.exists()

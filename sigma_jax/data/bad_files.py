@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sigma_jax import errors
+from sigma_jax import errors, full_disk
 from sigma_jax.data import bad_share, storage
 
 COUNTS = "bad_files.json"  # of the run so far, as of a checkpoint
@@ -203,7 +203,10 @@ class BadFiles:
       storage.write(self.path, before + line.encode())
       return
     # One short append a line, so that several hosts can share the file.
-    with open(self.path, "a", encoding="utf-8") as file:
+    with (
+      full_disk.naming(self.path),
+      open(self.path, "a", encoding="utf-8") as file,
+    ):
       file.write(line)
 
   def _warn(self, path: str, reason: str) -> None:

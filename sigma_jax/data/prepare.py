@@ -19,7 +19,6 @@ the input has to change; 130 interrupted.
 import argparse
 import contextlib
 import dataclasses
-import datetime
 import json
 import os
 import sys

@@ -15,6 +15,7 @@ from sigma_jax.train import workdir as workdir_lib
 # What an imported workdir has beside a run's files: where it comes from.
 IMPORTED = "imported.json"
 _CHECKPOINTS = "checkpoints"
+_HALF = ".orbax-checkpoint-tmp"  # in the name of one that is being written
 # How files of PyTorch begin: zip archives, and the older pickles.
 _TORCH = (b"PK\x03\x04", b"\x80")
 
@@ -46,13 +47,15 @@ def check_workdir(
     raise errors.UserError(f"{folder} is a file; choose a new folder")
   if folder.exists() and _same(folder, source):
     raise errors.UserError(f"{folder} is what is read; choose a new folder")
-  checkpoints = folder / _CHECKPOINTS
-  if checkpoints.is_dir() and any(checkpoints.iterdir()):
+  checkpoints, broke_off = folder / _CHECKPOINTS, (folder / IMPORTED).exists()
+  if checkpoints.is_dir() and any(
+    not (broke_off and _HALF in path.name) for path in checkpoints.iterdir()
+  ):
     raise errors.UserError(
       f"{folder} already holds checkpoints; choose a new folder"
     )
   config = folder / workdir_lib.CONFIG
-  if config.exists() and not (is_run(folder) and (folder / IMPORTED).exists()):
+  if config.exists() and not (is_run(folder) and broke_off):
     kind = "transformers folder" if not is_run(folder) else "run"
     raise errors.UserError(
       f"{config} is there already, of a {kind}; choose a new folder"

@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from sigma_jax import errors, files, settings
+from sigma_jax import errors, files, full_disk, settings
 from sigma_jax.interop import (
   foreign,
   published,
@@ -92,8 +92,13 @@ def write(
   folder.mkdir(parents=True, exist_ok=True)
   config = _config(layout, num_frames, size, class_names)
   partial = folder / (WEIGHTS + ".tmp")
-  save_file(tensors, partial, metadata={"format": "pt"})
-  partial.replace(folder / WEIGHTS)
+  try:
+    with full_disk.naming(folder / WEIGHTS):
+      save_file(tensors, partial, metadata={"format": "pt"})
+    partial.replace(folder / WEIGHTS)
+  except BaseException:
+    partial.unlink(missing_ok=True)
+    raise
   _write_json(folder / PREPROCESSOR, _preprocessor(size))
   _write_json(folder / CONFIG, config)
   return config["architectures"][0]

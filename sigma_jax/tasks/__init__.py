@@ -9,7 +9,7 @@ import pathlib
 import jax
 
 from sigma_jax import compile_cache, errors, files, settings
-from sigma_jax.train import lock, metrics
+from sigma_jax.train import lock, metrics, write_faults
 
 
 def run(
@@ -25,13 +25,13 @@ def run(
 
   Raises:
     UserError, FileNotFoundError: the input has to change.
-    RunStopped: the run ended itself.
+    RunStopped: the run ended itself, or the disk is full.
   """
   compile_cache.use()
   if jax.process_index() == 0:
     _check_writable(workdir)
   task = importlib.import_module(f"sigma_jax.tasks.{config.task}")
-  with lock.hold(workdir, metrics.say):
+  with write_faults.of_run(workdir), lock.hold(workdir, metrics.say):
     task.run(config, workdir, profile_steps)
 
 

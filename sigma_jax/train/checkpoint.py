@@ -6,7 +6,6 @@ a run killed at any instant resumes from the newest complete one.
 
 import contextlib
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,7 +15,13 @@ from orbax.checkpoint import checkpoint_managers as policies
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.methods import method as method_lib
-from sigma_jax.train import checksums, metrics, stored
+from sigma_jax.train import (
+  checksums,
+  metrics,
+  old_layouts,
+  stored,
+  write_faults,
+)
 from sigma_jax.train import state as state_lib
 from sigma_jax.train import storage_faults as faults
 from sigma_jax.train import workdir as workdir_lib
@@ -38,7 +43,9 @@ class Checkpointer:
     self._folder = workdir_lib.checkpoints(workdir)
     # Before the manager does: it takes any trouble for the end.
     faults.patiently(str(self._folder), lambda: stored.entries(self._folder))
-    with _as_stop(f"{self._folder} cannot be made or read"):
+    write_faults.mute()
+    problem = "checkpoints cannot be kept in {}"
+    with write_faults.of_checkpoints(self._folder, problem):
       self._manager = ocp.CheckpointManager(
         self._folder,
         item_names=("default", "checksums"),
@@ -75,15 +82,26 @@ class Checkpointer:
     """The state of `step`, placed as `abstract`'s shardings say.
 
     Raises:
+      UserError: it is of another model (names what differs).
       Damaged: what is there is not what was saved.
       RunStopped: it cannot be read for another reason.
     """
     what, folder = f"checkpoint of step {step}", self._folder / str(step)
     parts = state_lib.stored(abstract)
+    listed = faults.patiently(str(folder), lambda: stored.metadata(folder))
+    if old := old_layouts.has_clipping(listed):
+      parts = old_layouts.with_clipping(parts)
+    stored.refuse_another_model(folder, listed, parts)
     found = faults.patiently(what, lambda: stored.arrays(folder, parts))
     sums = faults.patiently(what, lambda: stored.sums(folder))
     if sums is not None:
       faults.patiently(what, lambda: checksums.check(found, sums))
+    if old:
+      found = old_layouts.without_clipping(found)
+      metrics.say(
+        f"{what} is of an older version, which kept an empty state for "
+        "clipping: it is read, and later ones are stored without"
+      )
     return found if parts is abstract else abstract._replace(**found)
 
   def restore_newest(
@@ -108,9 +126,6 @@ class Checkpointer:
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
       try:
-        stored.refuse_another_model(
-          self._folder / str(step), state_lib.stored(abstract)
-        )
         return step, self.restore(step, abstract)
       except faults.Damaged as error:
         metrics.say(
@@ -130,6 +145,11 @@ class Checkpointer:
       )
     return None
 
+  def check(self) -> None:
+    """Raises as `wait` does, but waits for nothing that is under way."""
+    if not self._manager.is_saving_in_progress():
+      self.wait()
+
   def wait(self) -> None:
     """Waits for what is being saved; RunStopped if it cannot be written."""
     with self._writing():
@@ -140,21 +160,11 @@ class Checkpointer:
     try:
       self.wait()
     finally:
-      self._manager.close()
+      with self._writing():  # it waits too, and may meet another error
+        self._manager.close()
 
   def _writing(self):
-    """Turns what Orbax meets while it writes into RunStopped."""
-
-    def problem():
-      # Asked of the disk: the manager counts what it is still writing.
-      steps = ocp.path.step.checkpoint_steps(self._folder)
-      return (
-        f"a checkpoint cannot be written to {self._folder}; newest complete "
-        f"one: {f'step {max(steps)}' if steps else 'none'}; make room or "
-        "choose another --workdir, the same command resumes"
-      )
-
-    return _as_stop(problem)
+    return write_faults.of_checkpoints(self._folder)
 
   def _set_aside(self, step: int) -> None:
     """Moves a damaged checkpoint; all processes wait until it has gone."""
@@ -175,17 +185,6 @@ class Checkpointer:
         f"checkpoint {self._folder / str(step)} has vanished: {error}"
       ) from error
     self._manager.reload()
-
-
-@contextlib.contextmanager
-def _as_stop(problem: str | Callable[[], str]):
-  try:
-    yield
-  except errors.RunStopped:
-    raise
-  except Exception as error:
-    text = problem if isinstance(problem, str) else problem()
-    raise errors.RunStopped(f"{text} ({faults.line(error)})") from error
 
 
 def restore_params(
@@ -325,6 +324,5 @@ def write_params(
   if folder.exists() and ocp.path.step.checkpoint_steps(folder):
     raise errors.UserError(f"{workdir} already holds checkpoints")
   workdir_lib.write_config(workdir, settings)
-  saver = Checkpointer(workdir, settings.train)
-  saver.save(step, {"params": params})
-  saver.close()
+  with contextlib.closing(Checkpointer(workdir, settings.train)) as saver:
+    saver.save(step, {"params": params})

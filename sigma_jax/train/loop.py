@@ -3,6 +3,7 @@
 Methods differ by their step function and their config, never by their loop.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -198,6 +199,7 @@ def run(
         if account is not None:
           account(step, save_now or stop_now)
       if log_now:
+        checkpoints.check()
         for text in watch.check(step, last) if watch else ():
           metrics.say(f"warning: step {step}: collapse: {text}")
         writer.write(step, last | progress.line(step, last, batches.waited))
@@ -207,10 +209,10 @@ def run(
         checkpoints.wait()
         raise preemption.stop(f" after step {step}, which is saved")
   finally:
-    profile.close()
-    batches.close()
-    writer.close()
-    checkpoints.close()
+    # Each of them, whatever another meets: the checkpoints are closed last.
+    with contextlib.ExitStack() as closing:
+      for part in (checkpoints, writer, batches, profile):
+        closing.callback(part.close)
   return layout.stack(train_state), last
 
 

@@ -1,5 +1,6 @@
 """Where a run's numbers go: a JSONL file, TensorBoard, a progress line."""
 
+import contextlib
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from sigma_jax import files
+from sigma_jax import files, full_disk
 from sigma_jax.train import workdir as workdir_lib
 
 JSONL = "metrics.jsonl"
@@ -28,30 +29,37 @@ class Writer:
   def __init__(self, workdir: str | os.PathLike, start_step: int = 0):
     self._board = None
     self._file = None
+    self._path = workdir_lib.path(workdir) / JSONL
+    self._curves = workdir_lib.path(workdir) / "tensorboard"
     if jax.process_index() != 0:
       return
-    path = workdir_lib.path(workdir) / JSONL
+    path = self._path
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(_split(path, start_step))
     self._file = _Whole(path, text) if files.is_remote(path) else path.open("a")
-    self._board = _tensorboard(workdir_lib.path(workdir))
+    self._board = _tensorboard(self._curves)
 
   def write(self, step: int, scalars: dict[str, float]) -> None:
     """One line of the file, one point of every curve."""
     if self._file is None:
       return
     row = {"step": step, **{k: _rounded(v) for k, v in scalars.items()}}
-    self._file.write(json.dumps(row) + "\n")
-    self._file.flush()
+    with full_disk.naming(self._path):
+      self._file.write(json.dumps(row) + "\n")
+      self._file.flush()
     if self._board is not None:
-      self._board.write_scalars(step, scalars)
+      with full_disk.naming(self._curves):
+        self._board.write_scalars(step, scalars)
 
   def close(self) -> None:
     """Flushes and closes both."""
-    if self._file is not None:
-      self._file.close()
-    if self._board is not None:
-      self._board.close()
+    with contextlib.ExitStack() as stack:
+      if self._board is not None:
+        stack.enter_context(full_disk.naming(self._curves))
+        stack.callback(self._board.close)
+      if self._file is not None:
+        stack.enter_context(full_disk.naming(self._path))
+        stack.callback(self._file.close)
 
 
 def _split(path, start_step: int) -> list[str]:
@@ -201,11 +209,11 @@ def _duration(seconds: float) -> str:
   return f"{minutes}m{seconds % 60:02d}s"
 
 
-def _tensorboard(workdir: os.PathLike):
+def _tensorboard(folder: os.PathLike):
   """clu's TensorBoard writer, or None where TensorFlow is not installed."""
   try:
     from clu import metric_writers
   except ImportError as error:
     logging.warning("no TensorBoard files are written: %s", error)
     return None
-  return metric_writers.SummaryWriter(str(workdir / "tensorboard"))
+  return metric_writers.SummaryWriter(str(folder))

@@ -13,7 +13,6 @@ import orbax.checkpoint as ocp
 
 from sigma_jax import errors
 from sigma_jax.train import checksums
-from sigma_jax.train import storage_faults as faults
 
 
 def entries(folder) -> list[str]:
@@ -45,10 +44,15 @@ def sums(folder) -> dict[str, int] | None:
   return json.loads((folder / "checksums" / "metadata").read_text())
 
 
-def refuse_another_model(folder, abstract: Any) -> None:
+def refuse_another_model(folder, listed: Any, abstract: Any) -> None:
   """Raises UserError naming arrays that are missing, surplus or of another
-  shape; Damaged where the checkpoint's own list of arrays cannot be read."""
-  listed = faults.patiently(f"{folder}", lambda: metadata(folder))
+  shape.
+
+  Args:
+    folder: of the checkpoint.
+    listed: its own list of its arrays, from `metadata`.
+    abstract: what it should hold.
+  """
   there, here = _shapes(listed), _shapes(abstract)
   differing = [
     f"{name} ({there.get(name, 'missing')} there, {here.get(name, 'missing')} "

@@ -116,8 +116,20 @@ def test_in_a_bucket_a_killed_run_blocks_nothing(bucket):
   assert len(said) == 1
 
 
-def test_in_a_bucket_one_of_two_that_start_together_goes_on(bucket):
+def test_in_a_bucket_one_of_two_that_start_together_goes_on(
+  bucket, monkeypatch
+):
   results = []
+  written, both_wrote, write = set(), threading.Barrier(2), lock._write
+
+  def together(file, me):
+    """Neither looks whose name is there before both have written theirs."""
+    write(file, me)
+    if me["run"] not in written:
+      written.add(me["run"])
+      both_wrote.wait()
+
+  monkeypatch.setattr(lock, "_write", together)
 
   def run():
     try:

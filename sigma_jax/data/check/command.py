@@ -22,8 +22,6 @@ import argparse
 import collections
 import json
 import os
-import sys
-import time
 
 import numpy as np
 

@@ -5,11 +5,12 @@
 manifests name them; the official test part becomes val.csv.
 """
 
+import functools
 import pathlib
 
 from PIL import Image
 
-from sigma_jax import errors, paths
+from sigma_jax import errors, files, paths
 from sigma_jax.data.layouts import arguments, manifests
 from sigma_jax.data.layouts.manifests import Placed
 
@@ -57,6 +58,7 @@ def _export(examples, out: str, split: str) -> list[Placed]:
   rows = []
   for number, example in enumerate(examples):
     path = folder / f"{number:05d}.png"
-    Image.fromarray(example["image"]).save(path)
+    image = Image.fromarray(example["image"])
+    files.write_whole(path, functools.partial(image.save, format="PNG"))
     rows.append(Placed(path.stem, int(example["label"]), str(path)))
   return rows

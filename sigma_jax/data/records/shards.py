@@ -10,7 +10,7 @@ import tempfile
 
 import numpy as np
 
-from sigma_jax import errors
+from sigma_jax import errors, full_disk
 from sigma_jax.data import storage
 from sigma_jax.data.manifest import Manifest
 from sigma_jax.data.records import array_record_file, tfds_metadata
@@ -142,9 +142,11 @@ class Shards:
 
   def close(self) -> None:
     """Lists what was rejected so far and waits for a shard being written."""
-    if not self.complete:
-      self._write_rejected()
-    self._writer.shutdown()
+    try:
+      if not self.complete:
+        self._write_rejected()
+    finally:
+      self._writer.shutdown()
 
   def summary(self) -> dict:
     """Of a complete folder."""
@@ -190,7 +192,8 @@ class Shards:
       dir=self._out if local else None, prefix=".part-"
     ) as folder:
       part = os.path.join(folder, name)
-      places = array_record_file.write(part, records)
+      with full_disk.naming(os.path.join(self._out, name)):
+        places = array_record_file.write(part, records)
       size = os.path.getsize(part)
       storage.put(part, os.path.join(self._out, name))
     index = Index(

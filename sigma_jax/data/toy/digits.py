@@ -17,7 +17,6 @@ import dataclasses
 import functools
 import json
 import pathlib
-import sys
 
 import numpy as np
 from PIL import Image
@@ -107,7 +106,7 @@ def _make(out: pathlib.Path, seed: int, split: str, number: int) -> tuple[int]:
   strip = clip.ids.astype(bool).reshape(-1, clip.ids.shape[-1])
   path = out / (folder.name("masks", split, number) + ".png")
   path.parent.mkdir(parents=True, exist_ok=True)
-  Image.fromarray(strip).save(path)
+  files.write_whole(path, lambda f: Image.fromarray(strip).save(f, "PNG"))
   return (label,)
 
 

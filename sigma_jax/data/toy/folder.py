@@ -100,7 +100,7 @@ def put_video(
   """Writes a clip's video; frames as for mp4.encode."""
   path = out / (name("videos", split, number) + ".mp4")
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_bytes(mp4.encode(frames, FPS))
+  files.write_whole(path, mp4.encode(frames, FPS))
 
 
 def generator(seed: int, split: str, number: int) -> np.random.Generator:

@@ -11,12 +11,13 @@ tell apart.
 """
 
 import argparse
+import functools
 import pathlib
 import sys
 
 from PIL import Image
 
-from sigma_jax import cli, freeze, paths
+from sigma_jax import cli, files, freeze, paths
 from sigma_jax.data.toy import digits, folder, render
 
 OBJECTS = 3
@@ -57,12 +58,17 @@ def write(out: str | pathlib.Path, count: int, seed: int = 0) -> None:
     for time, (frame, mask) in enumerate(
       zip(clip.frames, clip.ids, strict=True)
     ):
-      Image.fromarray(frame).save(
-        frames / f"{time:05d}.jpg", quality=95, subsampling=0
+      files.write_whole(
+        frames / f"{time:05d}.jpg",
+        functools.partial(
+          Image.fromarray(frame).save, format="JPEG", quality=95, subsampling=0
+        ),
       )
       ids = Image.fromarray(mask).convert("P")
       ids.putpalette(_PALETTE)
-      ids.save(masks / f"{time:05d}.png")
+      files.write_whole(
+        masks / f"{time:05d}.png", functools.partial(ids.save, format="PNG")
+      )
 
 
 def main(argv: list[str] | None = None) -> int:
