@@ -15,11 +15,11 @@ import sys
 import jax
 import pytest
 
-from sigma_jax import features, files, full_disk
+from sigma_jax import errors, features, files, full_disk
 from sigma_jax.interop import __main__ as interop
 from sigma_jax.interop import store
 from sigma_jax.models import sigma
-from sigma_jax.train import checkpoint, metrics
+from sigma_jax.train import checkpoint, metrics, stored, write_faults
 from sigma_jax.train import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -209,6 +209,28 @@ def test_an_import_is_done_again(trained, tmp_path, capsys):
   one_line(text, f"written to {into}/checkpoints (", "one: none")
   assert interop.main(argv) == 0
   assert workdir_lib.read_config(into).model.encoder_dim == 32
+
+
+def test_a_checkpoint_that_moves_while_the_folder_is_listed(
+  trained, monkeypatch
+):
+  """Orbax looks twice at each: a thread of its own may have renamed it."""
+  look, looks = stored.ocp.path.step.checkpoint_steps, []
+
+  def meanwhile(folder):
+    looks.append(folder)
+    if len(looks) < 3:
+      raise ValueError(f"Path {folder}/0 does not exist.")
+    return look(folder)
+
+  monkeypatch.setattr(stored.ocp.path.step, "checkpoint_steps", meanwhile)
+  folder = workdir_lib.checkpoints(trained)
+  with (
+    pytest.raises(errors.RunStopped, match="complete one: step 0; make room"),
+    write_faults.of_checkpoints(folder),
+  ):
+    raise OSError(errno.ENOSPC, "No space left on device")
+  assert len(looks) == 3
 
 
 def test_records(toy_clips, tmp_path):

@@ -209,7 +209,7 @@ def restore_params(
   settings = workdir_lib.read_config(workdir)
   steps = faults.patiently(
     str(workdir),
-    lambda: ocp.path.step.checkpoint_steps(workdir_lib.checkpoints(workdir)),
+    lambda: stored.steps(workdir_lib.checkpoints(workdir)),
   )
   if not steps:
     raise errors.UserError(
@@ -321,7 +321,7 @@ def write_params(
     UserError: the workdir has checkpoints.
   """
   folder = workdir_lib.checkpoints(workdir)
-  if folder.exists() and ocp.path.step.checkpoint_steps(folder):
+  if stored.steps(folder):
     raise errors.UserError(f"{workdir} already holds checkpoints")
   workdir_lib.write_config(workdir, settings)
   with contextlib.closing(Checkpointer(workdir, settings.train)) as saver:

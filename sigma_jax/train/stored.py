@@ -23,6 +23,18 @@ def entries(folder) -> list[str]:
     return []
 
 
+def steps(folder) -> list[int]:
+  """Steps of the complete checkpoints in a folder; [] where there is none.
+
+  Asked of the disk, which a run may be writing to at this moment.
+  """
+  for _ in range(4):
+    # One may be renamed or removed between Orbax's two looks at it.
+    with contextlib.suppress(FileNotFoundError, ValueError):
+      return sorted(ocp.path.step.checkpoint_steps(folder))
+  return sorted(ocp.path.step.checkpoint_steps(folder))
+
+
 def arrays(folder, abstract: Any) -> Any:
   """Its arrays, placed as `abstract`'s shardings say."""
   with contextlib.closing(ocp.StandardCheckpointHandler()) as reader:

@@ -12,10 +12,9 @@ import traceback
 import warnings
 from collections.abc import Iterator
 
-from orbax import checkpoint as ocp
-
 from sigma_jax import errors, full_disk
 from sigma_jax.train import storage_faults as faults
+from sigma_jax.train import stored
 from sigma_jax.train import workdir as workdir_lib
 
 # Where Orbax logs an exception that it also raises to its caller.
@@ -70,8 +69,8 @@ def of_run(workdir: str | os.PathLike) -> Iterator[None]:
 
 def _newest(folder) -> str:
   """Asked of the disk: a manager counts what it is still writing."""
-  with contextlib.suppress(OSError):
-    if steps := ocp.path.step.checkpoint_steps(folder):
+  with contextlib.suppress(OSError, ValueError):
+    if steps := stored.steps(folder):
       return f"step {max(steps)}"
   return ""
 

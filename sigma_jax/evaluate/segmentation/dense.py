@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from orbax import checkpoint as ocp
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
@@ -17,7 +16,7 @@ from sigma_jax.interop import layout as layout_lib
 from sigma_jax.interop import store, teacher
 from sigma_jax.methods import method
 from sigma_jax.models import image_vit, variants, vit
-from sigma_jax.train import checksums
+from sigma_jax.train import checksums, stored
 from sigma_jax.train import workdir as workdir_lib
 
 PRETRAINED, RANDOM = "pretrained", "random"
@@ -59,7 +58,7 @@ def step_of(init: str) -> int | None:
   folder = workdir_lib.checkpoints(init)
   if not init or not folder.is_dir():
     return None
-  return max(ocp.path.step.checkpoint_steps(folder), default=None)
+  return max(stored.steps(folder), default=None)
 
 
 def _video_models(config: settings_lib.Settings) -> dict[str, Encoder]:
