@@ -48,10 +48,11 @@ def extract(
     same on every process, whatever their number.
   """
   pool = _pooler(settings, mesh, layer)
-  encoders = {
-    name: {part: value for part, value in params.items() if part != "norm"}
-    for name, params in encoders.items()
-  }
+  if not settings.model.pool_normed:
+    encoders = {
+      name: {part: value for part, value in params.items() if part != "norm"}
+      for name, params in encoders.items()
+    }
   encoders = jax.device_put(encoders, mesh_lib.replicated(mesh))
   features: dict[str, list] = {name: [] for name in encoders}
   rows = []
