@@ -60,6 +60,50 @@ def pretrain(size: str, target: str) -> ml_collections.ConfigDict:
   return config
 
 
+def vjepa(size: str) -> ml_collections.ConfigDict:
+  """V-JEPA's recipe of ViT-L at 224 pixels, for a model of `size`.
+
+  From its configs and code, https://github.com/facebookresearch/jepa at
+  51c59d5. There the 16 frames are spread over 64 by int(linspace), up to four
+  frames apart from ours, and the data are three sets mixed.
+
+  Args:
+    size: vits, vitb, vitl or vith.
+  """
+  config = settings.default_config("vjepa")
+  config.data.num_frames = 16
+  config.data.stride = 4
+  config.data.size = 224
+  config.data.crop = "random_resized"
+  config.data.min_area = 0.3
+
+  width, depth, heads, *_ = _SIZES[size]
+  config.model.dtype = "bfloat16"
+  config.model.positions = "sine_3d"
+  config.model.key_bias = True
+  config.model.init = "vjepa"
+  config.model.pool_normed = True
+  config.model.encoder_dim = width
+  config.model.encoder_depth = depth
+  config.model.encoder_heads = heads
+  config.model.decoder_dim = 384
+  config.model.decoder_depth = 12
+  config.model.decoder_heads = heads
+
+  config.train.batch_size = 3072
+  config.optimizer.schedule = "stretched"
+  config.optimizer.start_lr = 2e-4
+  config.optimizer.base_lr = 6.25e-4
+  config.optimizer.min_lr = 1e-6
+  config.optimizer.b2 = 0.999
+  config.optimizer.weight_decay = 0.04
+  config.optimizer.weight_decay_end = 0.4
+  config.optimizer.clip_norm = 10.0
+  config.optimizer.clip_by = "part"
+  config.optimizer.clip_after_warmup = True
+  return config
+
+
 def _set_target(config: ml_collections.ConfigDict, target: str) -> None:
   if target == "mlp":
     config.target.kind = "mlp"

@@ -8,7 +8,9 @@ import pytest
 
 from sigma_jax import recipes
 from sigma_jax import settings as settings_lib
+from sigma_jax.methods import method
 from sigma_jax.models import sigma
+from sigma_jax.train import optimizer
 
 # Of SIGMA's scripts_finetune at 9876f09 and the defaults of its
 # run_class_finetuning.py; HMDB51's and Diving48's epochs and batch are ours.
@@ -111,6 +113,46 @@ def test_encoders_have_the_published_sizes(name, millions):
   params = sigma.abstract(load(name)).params["encoder"]
   count = sum(leaf.size for leaf in jax.tree.leaves(params))
   assert abs(count / 1e6 - millions) < 0.01 * millions + 1
+
+
+def test_v_jepa_is_trained_as_published():
+  """Numbers printed by facebookresearch/jepa at 51c59d5."""
+  run, kinetics = load("k400_vitl_vjepa"), 240_436
+  length = method.Length(
+    steps=run.train.steps, epoch=kinetics / run.train.batch_size
+  )
+  ours = method.of(run, length)
+  sizes = {
+    part: sum(leaf.size for leaf in jax.tree.leaves(tree)) / 1e6
+    for part, tree in ours.abstract.params.items()
+  }
+  assert sizes == pytest.approx({"encoder": 303.9, "predictor": 22.1}, abs=0.05)
+  warmup = optimizer.warmup_steps(run.optimizer, length.epoch)
+  rate, decay = optimizer.schedules(
+    run.optimizer, run.train.batch_size, length.steps, warmup
+  )
+  at = [0, 11_999, 89_999]
+  assert [float(rate(k)) for k in at] == pytest.approx(
+    [2.0004e-4, 6.25e-4, 7.50e-5], rel=1e-3
+  )
+  assert [float(decay(k)) for k in at] == pytest.approx(
+    [0.04, 0.05, 0.3656], rel=1e-3
+  )
+  momentum = ours.follows()["encoder"].momentum
+  assert [float(momentum(k)) for k in at] == pytest.approx(
+    [0.998, 0.99821, 0.9996], abs=1e-5
+  )
+
+
+def test_v_jepas_vit_b_sees_as_many_clips_as_sigmas():
+  ours, sigma_s = load("k400_vitb_vjepa"), load("k400_vitb")
+  assert ours.train.epochs == sigma_s.train.epochs
+  assert ours.data.train == sigma_s.data.train
+  for name in ("encoder_dim", "encoder_depth", "encoder_heads"):
+    assert getattr(ours.model, name) == getattr(sigma_s.model, name)
+  # The warm-up's share of the run is that of the published one.
+  share = ours.optimizer.warmup_epochs / ours.train.epochs
+  assert share == pytest.approx(12 / 90)
 
 
 @pytest.mark.parametrize("trains", ["all", "head"])
