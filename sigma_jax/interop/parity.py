@@ -296,6 +296,11 @@ def _markdown(results: list[Result], paths: list[str]) -> str:
     "error is max |ours - theirs| / max |theirs| of a quantity; "
     f"`gradient_*` are the worst of all parameters; tolerances are {FORWARD:g} "
     f"forward, {GRADIENT:g} for gradients, and no label may differ.",
+    "",
+    "Of SIGMA's cases, losses, hard labels and gradients are those of the "
+    "tiled loss, which is what trains; its tiles and its custom gradient are "
+    "compared here, not the plain writing. A case with the weights of an image "
+    "teacher is computed with our own image ViT.",
   ]
   for result in results:
     verdict = "agrees" if result.passed else "differs"

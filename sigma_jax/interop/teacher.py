@@ -6,6 +6,8 @@ models (`encoder.layer.0.attention.attention.query.weight`). The latter is
 renamed to the former, and the former placed in our tree.
 """
 
+import dataclasses
+import math
 import pathlib
 import re
 
@@ -24,7 +26,7 @@ from sigma_jax.models.variants import IMAGE_MODELS, ImageModel
 _UNUSED = re.compile(r"mask_token|rope_embed\.periods|.*\.attn\.qkv\.bias_mask")
 
 _HUGGING_FACE = ("embeddings.", "encoder.layer.", "layer", "model.layer.")
-_BLOCK = r"^(?:encoder\.|model\.)?layer\.(\d+)\."
+_BLOCK = r"^(?:encoder\.|model\.)?layers?\.(\d+)\."
 # Hugging Face's names -> the releases'; query, key and value are joined after.
 _RENAMES = [
   (r"^embeddings\.patch_embeddings\.(?:projection\.)?", "patch_embed.proj."),
@@ -138,6 +140,31 @@ def convert(
   # Of these alone: what the features do not depend on may be anything.
   tensor_files.check_finite(arrays.items(), "its tensors")
   return _tree(arrays, model, dtype)
+
+
+def tiny(arrays: dict[str, np.ndarray], variant: str, heads: int) -> ImageModel:
+  """A variant in the size of these weights, as cases for tests have it.
+
+  Args:
+    arrays: by published or Hugging Face names.
+    variant: a key of `IMAGE_MODELS`.
+    heads: of its attention, which no shape tells.
+
+  Raises:
+    ValueError: no such variant, or its first entries are missing.
+  """
+  if variant not in IMAGE_MODELS:
+    raise ValueError(f"there is no teacher {variant!r}")
+  blocks = [re.search(r"(?:blocks|layers?)\.(\d+)\.", name) for name in arrays]
+  depth = 1 + max((int(found[1]) for found in blocks if found), default=0)
+  model = dataclasses.replace(IMAGE_MODELS[variant], depth=depth, heads=heads)
+  arrays = _published_names(arrays, model)
+  for name in ("patch_embed.proj.weight", *["pos_embed"] * bool(model.grid)):
+    if name not in arrays:
+      raise ValueError(f"missing {name}")
+  dim, _, patch, _ = arrays["patch_embed.proj.weight"].shape
+  grid = math.isqrt(arrays["pos_embed"].shape[1] - 1) if model.grid else 0
+  return dataclasses.replace(model, dim=dim, patch=patch, grid=grid)
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:

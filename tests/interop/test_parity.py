@@ -1,10 +1,12 @@
 """The parity command: golden cases, cases of other shapes, bad ones."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from sigma_jax.interop import __main__ as cli
 from sigma_jax.interop import golden_case, parity, parity_model
@@ -77,6 +79,13 @@ def test_golden_cases(golden_dir, name, capsys):
     assert {q for q in found if "/" not in q} == wanted
 
 
+def test_the_page_of_parity_has_every_case(golden_dir):
+  """docs/PARITY.md is written by the command: `interop parity --markdown`."""
+  page = (golden_dir.parents[1] / "docs" / "PARITY.md").read_text()
+  cases = {path.stem for path in golden_dir.rglob("*.npz")}
+  assert cases == set(re.findall(r"^## (\S+): agrees$", page, re.MULTILINE))
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_cases_of_other_shapes(reference, tmp_path, variant):
   o = OPTIONS | VARIANTS[variant]
@@ -84,6 +93,53 @@ def test_cases_of_other_shapes(reference, tmp_path, variant):
   result = parity.compare(golden_case.load(tmp_path / "case"))
   assert result.passed, result.rows
   assert len(result.rows) == (14 if o["num_prototypes"] else 4)
+
+
+def test_a_teacher_given_by_its_weights_is_our_own_image_vit(
+  reference, tmp_path
+):
+  """DINO as the transformers library has it, on frames 0, 2, ... of clips."""
+  transformers = pytest.importorskip("transformers")
+  o = OPTIONS | VARIANTS["dino"] | {"img": 32}
+  width = o["decoder"]["out"] = 12
+  config = transformers.ViTConfig(
+    hidden_size=width,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    intermediate_size=4 * width,
+    image_size=o["img"],
+    patch_size=o["patch"],
+    layer_norm_eps=1e-6,
+  )
+  vit = transformers.ViTModel(config, add_pooling_layer=False).eval()
+  sizes = {name: list(x.shape) for name, x in vit.state_dict().items()}
+  vit.load_state_dict(
+    {
+      name: torch.tensor(golden_case.weight(name, s))
+      for name, s in sizes.items()
+    }
+  )
+
+  def teach(video):
+    frames = torch.tensor(video[:, :: o["tubelet"]]).flatten(0, 1)
+    frames = (frames.float() / 255.0 - reference.MEAN) / reference.STD
+    with torch.no_grad():
+      found = vit(frames.permute(0, 3, 1, 2)).last_hidden_state[:, 1:]
+    return found.reshape(len(video), -1, width).numpy()
+
+  o["teacher"] = {"variant": "dino_vits16", "heads": 3, "state_dict": sizes}
+  reference.write_pretrain(tmp_path / "case", o, mask=_mask(o), teach=teach)
+  result = parity.compare(golden_case.load(tmp_path / "case"))
+  assert result.passed, result.rows
+  assert "teacher_features" in {row.quantity for row in result.rows}
+  # What is given is not what is used.
+  with np.load(tmp_path / "case.npz") as stored:
+    arrays = dict(stored)
+  arrays["teacher_features"] += np.float32(0.1)
+  np.savez(tmp_path / "case.npz", **arrays)
+  result = parity.compare(golden_case.load(tmp_path / "case"))
+  wrong = [row.quantity for row in result.rows if not row.passed]
+  assert wrong == ["teacher_features"]
 
 
 def test_finetuning_of_another_shape(reference, tmp_path):

@@ -200,14 +200,19 @@ def losses(w, o, video, target):
   return out | {"loss_hard": hard, "loss_soft": soft}
 
 
-def write_pretrain(path, o, *, mask, seed=0):
-  """Writes path.json and path.npz as golden/README.md says."""
+def write_pretrain(path, o, *, mask, seed=0, teach=None):
+  """Writes path.json and path.npz as golden/README.md says.
+
+  teach: uint8 [b, t, h, w, 3] -> teacher features [b, n, p]; None: at random.
+  """
   random = np.random.default_rng(seed)
   shape = (o["batch"], o["frames"], o["img"], o["img"], 3)
   arrays = {"video": random.integers(0, 256, shape, np.uint8), "mask": mask}
   if o["target"].startswith("dino"):
     teacher = random.standard_normal((*mask.shape, o["decoder"]["out"]))
     arrays["teacher_features"] = teacher.astype(np.float32)
+    if teach is not None:
+      arrays["teacher_features"] = teach(arrays["video"])
   sizes = pretrain_sizes(o)
   w = tensors(sizes)
   given = arrays.get("teacher_features")
