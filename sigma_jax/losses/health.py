@@ -21,6 +21,22 @@ def feature_std(features: jax.Array) -> jax.Array:
   return jnp.mean(jnp.std(x, axis=(0, 1)))
 
 
+def clip_std(features: jax.Array) -> jax.Array:
+  """Deviation over clips of their mean token, averaged over dimensions.
+
+  Tokens that tell nothing but their own place vary inside a clip, and not from
+  clip to clip: `feature_std` does not see that collapse, this does.
+
+  Args:
+    features: float [b, n, d].
+
+  Returns:
+    float32 scalar.
+  """
+  x = jnp.mean(features.astype(jnp.float32), axis=1)
+  return jnp.mean(jnp.std(x, axis=0))
+
+
 def prototype_usage(labels: jax.Array, num_prototypes: int) -> dict:
   """How evenly hard labels spread over the prototypes.
 

@@ -168,8 +168,8 @@ class VJepa(method.Method):
     metrics = {f"distance_{k}": each for k, each in enumerate(distances)}
     metrics |= {
       "predicted_std": jnp.mean(deviation),
-      "target_std": health.feature_std(features["slow"]),
-      "context_std": health.feature_std(features["encoded"][0]),
+      "target_std": health.clip_std(features["slow"]),
+      "context_std": health.clip_std(features["encoded"][0]),
     }
     metrics["loss"] = loss
     if options.regularizer:
@@ -211,7 +211,7 @@ class VJepa(method.Method):
         chart("Loss", "mean distance", {"loss": ""}, floor=None),
         chart(
           "Feature deviation",
-          "std over tubes",
+          "std over clips",
           {"context_std": "online", "target_std": "slow"},
         ),
         chart("Prediction deviation", "std in a clip", {"predicted_std": ""}),
