@@ -80,8 +80,6 @@ def write(
   Returns:
     Name of the transformers class that the folder holds.
   """
-  from safetensors.numpy import save_file
-
   if layout.kind not in _ARCHITECTURES:
     layout = published.Layout(layout.model)
     params = {"encoder": params["encoder"]}
@@ -89,8 +87,18 @@ def write(
     published.from_params(params, layout), layout
   )
   folder = pathlib.Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
   config = _config(layout, num_frames, size, class_names)
+  folder.mkdir(parents=True, exist_ok=True)
+  _write_json(folder / PREPROCESSOR, _preprocessor(size))
+  write_folder(folder, tensors, config)
+  return config["architectures"][0]
+
+
+def write_folder(folder: pathlib.Path, tensors: dict, config: dict) -> None:
+  """Writes model.safetensors and then config.json, which makes it a model's."""
+  from safetensors.numpy import save_file
+
+  folder.mkdir(parents=True, exist_ok=True)
   partial = folder / (WEIGHTS + ".tmp")
   try:
     with full_disk.naming(folder / WEIGHTS):
@@ -99,9 +107,7 @@ def write(
   except BaseException:
     partial.unlink(missing_ok=True)
     raise
-  _write_json(folder / PREPROCESSOR, _preprocessor(size))
   _write_json(folder / CONFIG, config)
-  return config["architectures"][0]
 
 
 def read(

@@ -173,8 +173,8 @@ def infer(
   if len(embed) != 5 or 0 in embed:
     some = ", ".join(sorted(sizes)[:4])
     raise errors.UserError(
-      "not a SIGMA or VideoMAE state dict: no patch_embed.proj.weight of shape "
-      f"[d, 3, frames, rows, columns]; it has {some}, ..."
+      "not a SIGMA, VideoMAE or V-JEPA state dict: no patch_embed.proj.weight "
+      f"of shape [d, 3, frames, rows, columns]; it has {some}, ..."
     )
   dim = embed[0]
   fields = {

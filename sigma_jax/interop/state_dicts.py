@@ -18,6 +18,8 @@ Path = tuple[str, ...]
 # of ours that was tested with it.
 CHOICES = ("", "last", "average")
 
+# V-JEPA's names of the slow encoder, which is judged, and of the trained one.
+_SLOW, _ONLINE = "target_encoder", "encoder"
 # Keys of state dicts, the likeliest first: of VideoMAE and SIGMA, DeepSpeed,
 # Lightning, PySlowFast, and what else is common.
 _KEYS = (
@@ -72,9 +74,11 @@ def find(
   if not found:
     some = ", ".join(str(key)[:80] for key in list(content)[:5])
     raise errors.UserError(f"no state dict in it: {some} hold no tensors")
+  seeing = _with_tubes(found)
+  beside = [name for name in found if name not in seeing]
   models = {
     (path, root): "/".join(filter(None, (*path, root)))
-    for path, inner in found.items()
+    for path, inner in seeing.items()
     for root in _roots(name for name in inner if isinstance(name, str))
   }
   path, root = _choose(models, weights)
@@ -89,10 +93,23 @@ def find(
     if isinstance(name, str) and is_tensor(value)
   }
   plain = [str(name)[:80] for name in inner if name not in kept]
+  if path and path[-1] in (_SLOW, _ONLINE):
+    # How many there are tells V-JEPA from V-JEPA 2.
+    kept |= _mask_tokens(found[name] for name in beside)
   if plain:
     more = f" and {len(plain) - 5} more" if len(plain) > 5 else ""
     note(f"left out of it, no tensors: {', '.join(plain[:5])}{more}")
   return {name: kept[name] for name in _below(root, kept, note)}
+
+
+def _mask_tokens(networks: Iterable[dict]) -> dict[str, Any]:
+  """Of predictors; no encoder has any of that name."""
+  return {
+    name: value
+    for inner in networks
+    for name, value in inner.items()
+    if isinstance(name, str) and re.search(r"(^|\.)mask_tokens\.\d+$", name)
+  }
 
 
 def _candidates(content: dict, is_tensor) -> dict[Path, dict]:
@@ -120,6 +137,16 @@ def _candidates(content: dict, is_tensor) -> dict[Path, dict]:
   if any("." in name for name in top) or (top and not found):
     found = {(): content, **found}
   return found
+
+
+def _with_tubes(found: dict[Path, dict]) -> dict[Path, dict]:
+  """Without networks that see no pixels, such as predictors, beside one."""
+  seeing = {
+    path: inner
+    for path, inner in found.items()
+    if any(isinstance(n, str) and _ROOT.fullmatch(n) for n in inner)
+  }
+  return seeing or found
 
 
 def _has_weights(key: str, inner: dict, is_tensor) -> bool:
@@ -161,7 +188,13 @@ def _of_kind(names: dict[Any, str], weights: str) -> list:
   trained = [key for key in names if key not in averaged]
   wanted = averaged if weights == "average" else trained
   if averaged and not weights:
-    wanted = [key for key in trained if not _PUPIL.search(names[key])]
+    slow = {names[key] for key in averaged}
+    wanted = [
+      key
+      for key in trained
+      if not _PUPIL.search(names[key])
+      and names[key].replace(_ONLINE, _SLOW, 1) not in slow
+    ]
   if not wanted and weights:
     there = ", ".join(name or "one without a name" for name in names.values())
     kind = "trained" if weights == "last" else "averaged"

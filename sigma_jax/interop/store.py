@@ -20,10 +20,13 @@ from sigma_jax.interop import (
   torch_pickle,
   torch_writer,
   unstated,
+  vjepa,
+  vjepa_hugging_face,
+  vjepa_names,
 )
 from sigma_jax.interop import layout as layout_lib
 from sigma_jax.interop.model import Model, Note, say
-from sigma_jax.models import sigma
+from sigma_jax.models import positions, sigma
 from sigma_jax.train import checkpoint
 from sigma_jax.train import workdir as workdir_lib
 
@@ -200,6 +203,8 @@ def export(
       "but a run's own can say so, and the formula's rows would be others"
     )
   files.check_local(out, "the exported checkpoint")
+  if model.settings.model.key_bias:
+    return _export_vjepa(model, out, kind, note)
   if kind == "pth":
     tensors = published.from_params(model.params, model.layout)
     facts = unstated.of_model(model.settings, model.layout, model.class_names)
@@ -224,6 +229,32 @@ def export(
   note(f"{name}.from_pretrained({str(out)!r})")
 
 
+def _export_vjepa(model: Model, out, kind: str, note: Note) -> None:
+  """An encoder of V-JEPA or V-JEPA 2, as their own files hold it."""
+  run = model.settings
+  if set(model.params) != {"encoder"}:
+    raise errors.UserError(
+      "a model with biases on attention's keys (model.key_bias) is written as "
+      f"an encoder of V-JEPA alone, and this one is of kind {model.layout.kind}"
+    )
+  tensors = vjepa_names.to_published(
+    "encoder", model.params["encoder"], run.model.tubelet, run.model.patch
+  )
+  if kind == "hf":
+    name = vjepa_hugging_face.write(out, tensors, run)
+    note(f"{name}.from_pretrained({str(out)!r})")
+    return
+  if run.model.positions != "rotary":
+    table = positions.table(
+      run.model.positions, run.model.encoder_dim, run.grid
+    )
+    tensors["pos_embed"] = np.array(table[None])
+  facts = unstated.of_model(run, model.layout)
+  pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
+  torch_writer.save(out, tensors, vjepa.KEY, {unstated.KEY: facts.to_json()})
+  note(f"{len(tensors)} tensors of an encoder in {out}, under {vjepa.KEY!r}")
+
+
 def _read_state_dict(path, config, given, weights, note) -> Model:
   """A model of which only names and shapes of tensors are known for certain."""
   tensors = tensor_files.read(path, note, weights)
@@ -233,6 +264,8 @@ def _read_state_dict(path, config, given, weights, note) -> Model:
   if path.suffix not in (".safetensors", ".json"):
     facts = unstated.from_json(torch_pickle.text(path, unstated.KEY), path)
   facts = unstated.combine(facts, given, config, path)
+  if vjepa.is_encoder(tensors):
+    return _of_vjepa(tensors, facts, config, note)
   layout = layout_lib.infer(
     tensors,
     encoder_heads=facts.encoder_heads,
@@ -250,9 +283,27 @@ def _read_state_dict(path, config, given, weights, note) -> Model:
   return Model(layout, params, settings, class_names=names)
 
 
+def _of_vjepa(tensors, facts, config, note) -> Model:
+  """An encoder of V-JEPA or V-JEPA 2, by its published names."""
+  layout, params, geometry, line = vjepa.read(
+    tensors,
+    heads=facts.encoder_heads,
+    num_frames=facts.num_frames,
+    size=facts.size,
+    norm_epsilon=facts.norm_epsilon,
+    kind=config.model.positions if config else "",
+  )
+  note(line)
+  return Model(layout, params, _settings(layout, config, geometry))
+
+
 def _read_transformers(source, config, given, weights, note) -> Model:
   if weights == "average":
     raise errors.UserError(f"{source} holds one set of weights, no average")
+  if vjepa_hugging_face.is_folder(source):
+    tensors, facts = vjepa_hugging_face.read(source, note)
+    facts = unstated.combine(facts, given, config, source)
+    return _of_vjepa(tensors, facts, config, note)
   params, layout, geometry = hugging_face.read(source, note)
   stated = unstated.Facts(
     encoder_heads=layout.model.encoder_heads,
@@ -286,6 +337,7 @@ def _settings(layout, config, geometry) -> settings_lib.Settings:
     given = published.Layout(layout.model)
     fields = ("tubelet", "patch", "mlp_ratio", "norm_epsilon")
     fields += ("encoder_dim", "encoder_depth", "encoder_heads")
+    fields += ("positions", "key_bias", "encoder_mlp_dim", "pool_normed")
   else:
     wanted, given = layout_lib.of_settings(config), layout
     free = ("dtype", "remat", "table_grid")
