@@ -129,7 +129,7 @@ def test_a_missing_tensor_is_named(layouts, missing):
 
 
 def test_not_a_video_model():
-  with pytest.raises(errors.UserError, match="not a SIGMA or VideoMAE"):
+  with pytest.raises(errors.UserError, match="not a SIGMA, VideoMAE or V-JEPA"):
     layout_lib.infer({"conv1.weight": np.zeros((4, 3, 7, 7))})
 
 
