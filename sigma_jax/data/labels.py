@@ -47,6 +47,8 @@ class Labelled:
 def load_both(settings: Settings) -> tuple[Labelled, Labelled]:
   """Opens `data.train` and `data.val`, for training and testing.
 
+  Of a head that is tested as it is, `supervised.head`, both are `data.val`.
+
   Whatever the test needs of the files of targets is looked at here, before the
   training.
 
@@ -56,6 +58,9 @@ def load_both(settings: Settings) -> tuple[Labelled, Labelled]:
       share none with the test rows, or the metric is not defined on those. One
       line.
   """
+  if settings.supervised.head:
+    val = _load(settings, "val")
+    return val, val
   train, val = _load(settings, "train"), _load(settings, "val")
   splits.check_disjoint(train.source, val.source)
   if settings.supervised.targets == "classes":

@@ -35,6 +35,7 @@ _PUPIL = re.compile(r"(?:^|[._/])student(?=$|[._/])")
 # Keys under which tensors are no weights of a model.
 _OTHERS = re.compile(r"optim|sched|scaler|callbacks|loops|param_shapes|^hooks$")
 _MAX_DEPTH = 4
+_MOST_LISTED = 100  # of a list of models
 # What wrappers add to names: DistributedDataParallel, torch.compile, FSDP,
 # activation checkpointing, DeepSpeed. These stand anywhere in a name.
 _WRAPPERS = (
@@ -126,10 +127,8 @@ def _candidates(content: dict, is_tensor) -> dict[Path, dict]:
         found[path] = inner
       below += [
         ((*path, key), value)
-        for key, value in inner.items()
-        if isinstance(key, str)
-        and isinstance(value, dict)
-        and not _OTHERS.search(key)
+        for key, value in _named(inner)
+        if isinstance(value, dict) and not _OTHERS.search(key)
       ]
     level = below
   top = [n for n, v in content.items() if isinstance(n, str) and is_tensor(v)]
@@ -147,6 +146,16 @@ def _with_tubes(found: dict[Path, dict]) -> dict[Path, dict]:
     if any(isinstance(n, str) and _ROOT.fullmatch(n) for n in inner)
   }
   return seeing or found
+
+
+def _named(inner: dict):
+  """(key, value), those of lists each by its place, such as classifiers[0]."""
+  for key, value in inner.items():
+    if isinstance(key, str) and isinstance(value, list):
+      for place, item in enumerate(value[:_MOST_LISTED]):
+        yield f"{key}[{place}]", item
+    elif isinstance(key, str):
+      yield key, value
 
 
 def _has_weights(key: str, inner: dict, is_tensor) -> bool:

@@ -19,6 +19,7 @@ computed, are left out.
 
 import math
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -111,14 +112,25 @@ def to_params(part: str, tensors: Tensors) -> dict:
     names.sort(key=lambda name: int(name.split(".")[1]))
     tokens = [left.pop(name).reshape(-1) for name in names]
     params["mask_tokens"] = np.stack(tokens or [take("mask_tokens.0")[0]])
-  blocks = [_block(take, f"{_BLOCKS[part]}.{i}") for i in range(depth)]
+  stacked = blocks(take, _BLOCKS[part], depth)
   if missing or left:
     raise errors.UserError(
       f"not a {part} of V-JEPA as known: missing {sorted(missing)[:5]}, "
       f"unknown {sorted(left)[:5]}"
     )
-  params["stack"] = {"blocks": _stacked(blocks)}
+  params["stack"] = {"blocks": stacked}
   return params
+
+
+def blocks(take: Callable[[str], np.ndarray], prefix: str, depth: int) -> dict:
+  """Parameters of so many blocks, of `layers.Stack`.
+
+  Args:
+    take: gives the tensor of a name, such as blocks.3.attn.qkv.weight.
+    prefix: of the names, before the block's number.
+    depth: how many.
+  """
+  return _stacked([_block(take, f"{prefix}.{i}") for i in range(depth)])
 
 
 def _block(take, prefix: str) -> dict:

@@ -18,12 +18,21 @@ class AttentivePool(nnx.Module):
   51c59d5: the query attends to the normalised tokens, what it finds is added to
   it as it is (the code's output projection is not applied), an MLP follows.
   Weights are normal of deviation 0.02, the MLP's last ones divided by sqrt(2),
-  biases zero; LayerNorm's epsilon is 1e-5.
+  biases zero; LayerNorm's epsilon is 1e-5. V-JEPA 2's has blocks of
+  self-attention in front, over all tokens.
   """
 
-  def __init__(self, dim: int, heads: int, *, mlp_ratio, rngs: nnx.Rngs):
-    """Widths as of a block of the encoder."""
-    self.heads = heads
+  def __init__(
+    self,
+    dim: int,
+    heads: int,
+    *,
+    mlp_ratio: int,
+    blocks: int = 0,
+    rngs: nnx.Rngs,
+  ):
+    """Widths as of a block of the encoder; blocks: of self-attention."""
+    self.heads, self.num_blocks = heads, blocks
     draw, last = (
       jax.nn.initializers.normal(_PROBE_STD / scale) for scale in (1, 2**0.5)
     )
@@ -36,9 +45,25 @@ class AttentivePool(nnx.Module):
     self.mlp = layers.Mlp(
       dim, mlp_ratio * dim, inits=(draw, last), dtype=jnp.float32, rngs=rngs
     )
+    if blocks:
+      self.stack = layers.Stack(
+        blocks,
+        remat="light",
+        divided=True,
+        rngs=rngs,
+        dim=dim,
+        heads=heads,
+        mlp_ratio=mlp_ratio,
+        norm_epsilon=_PROBE_EPSILON,
+        key_bias=True,
+        kernel_init=draw,
+        dtype=jnp.float32,
+      )
 
   def __call__(self, tokens: jax.Array) -> jax.Array:
     """tokens: float32 [b, n, d] -> [b, d]."""
+    if self.num_blocks:
+      tokens = self.stack(tokens)
     query = self.query_tokens[...]
     x = query + _attend(self, query, tokens)
     return x + self.mlp(self.norm2(x))
@@ -92,6 +117,8 @@ class Head(nnx.Module):
     *,
     pooling: str = "mean",
     scale: float = 1.0,
+    pool_blocks: int = 0,
+    pool_heads: int = 0,
     rngs: nnx.Rngs,
   ):
     """A head of fresh weights.
@@ -102,6 +129,7 @@ class Head(nnx.Module):
       pooling: mean, attentive or attention, see `settings.Supervised`.
       scale: of the linear map's initial weights, normal of deviation 0.02; of
         attentive pooling, whose map PyTorch's default initialises, of those.
+      pool_blocks, pool_heads: of attentive pooling, see `settings.Supervised`.
       rngs: of the weights.
     """
     dim, epsilon = model.encoder_dim, model.norm_epsilon
@@ -109,7 +137,9 @@ class Head(nnx.Module):
     self.pooling = pooling
     init = {"kernel_init": jax.nn.initializers.truncated_normal(0.02 * scale)}
     if pooling == "attentive":
-      self.pool = AttentivePool(dim, model.encoder_heads, **sizes)
+      self.pool = AttentivePool(
+        dim, pool_heads or model.encoder_heads, blocks=pool_blocks, **sizes
+      )
       init = initial.torch_default(dim, scale)
     else:
       if pooling == "attention":

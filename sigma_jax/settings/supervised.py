@@ -19,6 +19,13 @@ class Supervised:
   # linear map. attention: such a block with an output projection, and a
   # LayerNorm behind it, as ours was at first.
   pooling: str = "mean"
+  # Of attentive pooling: blocks of self-attention in front of the query, three
+  # in V-JEPA 2's probes, and heads, 16 there; 0: the encoder's.
+  pool_blocks: int = 0
+  pool_heads: int = 0
+  # A released attentive probe of V-JEPA or V-JEPA 2: nothing is trained, and
+  # data.val is tested with it. Its file, or transformers' folder.
+  head: str = ""
   # classes: one a video, by the manifest. multilabel: several. count: how
   # often an action repeats.
   targets: str = "classes"
@@ -51,6 +58,25 @@ class Supervised:
     freeze.choice(
       "supervised.targets", self.targets, ("classes", "multilabel", "count")
     )
+    if self.pooling != "attentive" and (
+      self.pool_blocks or self.pool_heads or self.head
+    ):
+      raise ValueError(
+        "supervised.pool_blocks, pool_heads and head are of "
+        f"supervised.pooling='attentive', and it is {self.pooling!r}"
+      )
+    if self.pool_blocks < 0 or self.pool_heads < 0:
+      raise ValueError(
+        "supervised.pool_blocks and pool_heads must not be negative, got "
+        f"{self.pool_blocks} and {self.pool_heads}"
+      )
+    if self.head and (
+      self.trains != "head" or len(self.rates) > 1 or self.targets != "classes"
+    ):
+      raise ValueError(
+        "supervised.head is tested as it is: set supervised.trains='head', "
+        "supervised.targets='classes' and one value in supervised.rates"
+      )
     freeze.positive("supervised", self, "test_batch_size", "bootstrap")
     freeze.positive("supervised", self, "layer_decay", "head_scale")
     if not self.rates or min(self.rates) <= 0:

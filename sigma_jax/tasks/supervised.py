@@ -6,12 +6,13 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sigma_jax import distributed, errors, files, settings
 from sigma_jax.evaluate import confusion, frozen, predictions, verdicts
 from sigma_jax.evaluate.segmentation import dense
-from sigma_jax.interop import runs, store
+from sigma_jax.interop import probes, runs, store
 from sigma_jax.tasks import reading
 from sigma_jax.train import (
   checksums,
@@ -48,6 +49,7 @@ def run(
   from sigma_jax.data import labels
 
   config, model = _encoder(config)
+  config, probe = _released(config)
   # What only the test needs is looked at now, and not after the training.
   train, val = distributed.agreed(
     lambda: labels.load_both(config),
@@ -58,7 +60,13 @@ def run(
   )
   reading.check(config, val.source, samples=1, views=_views(config))
   judged = _claim(config, model, train, workdir)
-  task = supervised.Task(config, train.num_outputs)
+  outputs = probe.num_classes if probe else train.num_outputs
+  if train.num_outputs > outputs:
+    raise errors.UserError(
+      f"{config.data.val} has labels up to {train.num_outputs - 1}, and "
+      f"supervised.head {config.supervised.head!r} tells {outputs} apart"
+    )
+  task = supervised.Task(config, outputs)
   held = None
   if len(config.supervised.rates) > 1:
     kept, chosen = labels.held_out(
@@ -68,7 +76,10 @@ def run(
   reading.warn_unseen(config.data.val, train.values, val.values, val.names)
   if config.supervised.targets == "classes" and not config.data.label_sets:
     reading.warn_gaps(config.data.train, train.values)
-  params, frozen_params = _train(task, model, train, workdir, profile_steps)
+  if probe:
+    params, frozen_params = _as_released(task, model, probe)
+  else:
+    params, frozen_params = _train(task, model, train, workdir, profile_steps)
   runs.write_class_names(workdir, train.names)
   judge = functools.partial(_judge, task, params, frozen_params, workdir)
   head, by_rate = 0, None
@@ -86,7 +97,7 @@ def run(
     "label_set": config.supervised.label_set or "label",
     "targets": config.supervised.targets,
     "metric": verdicts.METRIC[config.supervised.targets],
-    "num_train": len(np.unique(train.videos)),
+    "num_train": 0 if probe else len(np.unique(train.videos)),
     "rate": config.supervised.rates[head],
     **rows[head],
   }
@@ -153,6 +164,40 @@ def _claim(config, model, train, workdir) -> dict[str, Any]:
     },
   )
   return {"init": config.init, "step": model.step, "identity": init.content}
+
+
+def _released(config) -> tuple[settings.Settings, probes.Probe | None]:
+  """The config with the sizes of `supervised.head`, and that probe, if any."""
+  options = config.supervised
+  if not options.head:
+    return config, None
+  probe = probes.read(options.head)
+  if probe.dim != config.model.encoder_dim:
+    raise errors.UserError(
+      f"supervised.head {options.head!r} reads tokens of width {probe.dim}, "
+      f"the encoder's are {config.model.encoder_dim}"
+    )
+  options = dataclasses.replace(
+    options,
+    pool_blocks=probe.num_blocks,
+    pool_heads=options.pool_heads or probe.num_heads,
+  )
+  return dataclasses.replace(config, supervised=options), probe
+
+
+def _as_released(task, model, probe) -> tuple[dict, dict]:
+  """As `_train`, of a probe that others have trained."""
+  fresh = jax.eval_shape(task.fresh, jax.random.key(0))
+  shapes = {name: part for name, part in fresh.items() if name != "encoder"}
+  found = jax.tree.map(np.shape, probe.params)
+  if found != jax.tree.map(np.shape, shapes):
+    raise errors.UserError(
+      f"supervised.head {task.settings.supervised.head!r} does not fit an "
+      "attentive probe whose MLP is four times as wide as its tokens"
+    )
+  params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], probe.params)
+  encoder = starting_encoder(model.params, fresh["encoder"])
+  return params, {"encoder": encoder}
 
 
 def _train(task, model, train, workdir, profile_steps) -> tuple[dict, dict]:
@@ -280,7 +325,8 @@ def _views(config) -> tuple[int, int]:
 def _protocol(options: settings.Supervised) -> str:
   if options.trains == "all":
     return "finetune"
-  return _PROBES[options.pooling]
+  released = ", released head" if options.head else ""
+  return _PROBES[options.pooling] + released
 
 
 def _write(config, workdir, judged, row, by_rate, rows) -> None:

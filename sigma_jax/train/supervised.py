@@ -45,6 +45,8 @@ class Task(NamedTuple):
       self.num_outputs,
       pooling=options.pooling,
       scale=options.head_scale,
+      pool_blocks=options.pool_blocks,
+      pool_heads=options.pool_heads,
       rngs=rngs,
     )
 
