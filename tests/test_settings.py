@@ -7,6 +7,8 @@ import pytest
 
 from sigma_jax import settings
 
+HEAD = "supervised.head"
+
 
 def build(**changes):
   """Settings from the default config with dotted keys replaced."""
@@ -171,6 +173,13 @@ def test_fingerprint_changes_with_any_option():
     else:
       new = value + "x"
     config = {key: new}
+    if key in ("supervised.pool_blocks", "supervised.pool_heads", HEAD):
+      # Of the attentive probe alone, which changes the print too.
+      probe = {"supervised.pooling": "attentive", "supervised.trains": "head"}
+      assert (
+        build(**probe).fingerprint() != build(**probe, **config).fingerprint()
+      )
+      config |= probe
     if key == "supervised.targets":
       # Counting needs files; that they are named changes the print too.
       files = {"supervised.train_targets": "a", "supervised.val_targets": "b"}

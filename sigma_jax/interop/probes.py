@@ -123,13 +123,14 @@ def to_params(tensors: Tensors) -> tuple[dict, int]:
     left.pop(f"{block}xattn.proj.{name}", None)
   found = [re.match(r"pooler\.blocks\.(\d{1,3})\.", name) for name in left]
   depth = 1 + max((int(match[1]) for match in found if match), default=-1)
-  if depth:
-    pool["stack"] = {"blocks": vjepa_names.blocks(take, "pooler.blocks", depth)}
+  blocks = vjepa_names.blocks(take, "pooler.blocks", depth)
   if missing or left:
     raise errors.UserError(
       "not an attentive probe of V-JEPA or V-JEPA 2 as known: missing "
       f"{sorted(missing)[:5]}, unknown {sorted(left)[:5]}"
     )
+  if blocks:
+    pool["stack"] = {"blocks": vjepa_names.stacked(blocks)}
   return params, depth
 
 

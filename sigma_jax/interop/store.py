@@ -10,6 +10,7 @@ import numpy as np
 from sigma_jax import errors, files
 from sigma_jax import settings as settings_lib
 from sigma_jax.interop import (
+  agreement,
   deepspeed,
   destinations,
   hugging_face,
@@ -279,7 +280,7 @@ def _read_state_dict(path, config, given, weights, note) -> Model:
   params = published.to_params(tensors, layout)
   names = facts.class_names
   names = names if len(names) == layout.num_classes else ()
-  settings = _settings(layout, config, geometry)
+  settings = agreement.settings(layout, config, geometry)
   return Model(layout, params, settings, class_names=names)
 
 
@@ -294,7 +295,7 @@ def _of_vjepa(tensors, facts, config, note) -> Model:
     kind=config.model.positions if config else "",
   )
   note(line)
-  return Model(layout, params, _settings(layout, config, geometry))
+  return Model(layout, params, agreement.settings(layout, config, geometry))
 
 
 def _read_transformers(source, config, given, weights, note) -> Model:
@@ -315,7 +316,7 @@ def _read_transformers(source, config, given, weights, note) -> Model:
   names = ()
   if layout.num_classes:
     names = hugging_face.class_names(source, layout.num_classes, note)
-  settings = _settings(layout, config, geometry)
+  settings = agreement.settings(layout, config, geometry)
   return Model(layout, params, settings, class_names=names)
 
 
@@ -327,35 +328,3 @@ def _head(model: Model) -> dict[str, np.ndarray]:
     "kernel": head["kernel"],
     "bias": head["bias"],
   }
-
-
-def _settings(layout, config, geometry) -> settings_lib.Settings:
-  if config is None:
-    return layout_lib.to_settings(layout, **geometry)
-  if layout.kind in ("encoder", "finetune"):
-    wanted = published.Layout(config.model)
-    given = published.Layout(layout.model)
-    fields = ("tubelet", "patch", "mlp_ratio", "norm_epsilon")
-    fields += ("encoder_dim", "encoder_depth", "encoder_heads")
-    fields += ("positions", "key_bias", "encoder_mlp_dim", "pool_normed")
-  else:
-    wanted, given = layout_lib.of_settings(config), layout
-    free = ("dtype", "remat", "table_grid")
-    fields = [f for f in vars(config.model) if f not in free]
-  differing = [
-    f"model.{name} ({getattr(given.model, name)} in the checkpoint, "
-    f"{getattr(wanted.model, name)} in the config)"
-    for name in fields
-    if getattr(given.model, name) != getattr(wanted.model, name)
-  ]
-  for name in ("target_dim", "num_prototypes", "hidden", "normalized"):
-    if getattr(given, name) != getattr(wanted, name):
-      differing.append(
-        f"{name} ({getattr(given, name)} in the checkpoint, "
-        f"{getattr(wanted, name)} in the config)"
-      )
-  if differing:
-    raise errors.UserError(
-      f"the config is of another model: {', '.join(differing)}"
-    )
-  return config

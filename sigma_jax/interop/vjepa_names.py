@@ -112,25 +112,27 @@ def to_params(part: str, tensors: Tensors) -> dict:
     names.sort(key=lambda name: int(name.split(".")[1]))
     tokens = [left.pop(name).reshape(-1) for name in names]
     params["mask_tokens"] = np.stack(tokens or [take("mask_tokens.0")[0]])
-  stacked = blocks(take, _BLOCKS[part], depth)
+  every = blocks(take, _BLOCKS[part], depth)
   if missing or left:
     raise errors.UserError(
       f"not a {part} of V-JEPA as known: missing {sorted(missing)[:5]}, "
       f"unknown {sorted(left)[:5]}"
     )
-  params["stack"] = {"blocks": stacked}
+  params["stack"] = {"blocks": stacked(every)}
   return params
 
 
-def blocks(take: Callable[[str], np.ndarray], prefix: str, depth: int) -> dict:
-  """Parameters of so many blocks, of `layers.Stack`.
+def blocks(
+  take: Callable[[str], np.ndarray], prefix: str, depth: int
+) -> list[dict]:
+  """Parameters of so many blocks, each as `layers.Block` has them.
 
   Args:
     take: gives the tensor of a name, such as blocks.3.attn.qkv.weight.
     prefix: of the names, before the block's number.
     depth: how many.
   """
-  return _stacked([_block(take, f"{prefix}.{i}") for i in range(depth)])
+  return [_block(take, f"{prefix}.{i}") for i in range(depth)]
 
 
 def _block(take, prefix: str) -> dict:
@@ -160,10 +162,11 @@ def _of_block(part: str, block: int, path: tuple) -> str:
   return ".".join([*names, _LEAVES.get(path[-1], path[-1])])
 
 
-def _stacked(blocks: list) -> dict:
+def stacked(blocks: list) -> dict:
+  """Blocks of equal shapes, with a leading depth axis: `layers.Stack`'s."""
   first = blocks[0]
   if isinstance(first, dict):
-    return {key: _stacked([block[key] for block in blocks]) for key in first}
+    return {key: stacked([block[key] for block in blocks]) for key in first}
   return np.stack(blocks)
 
 

@@ -1,19 +1,17 @@
 """The task "supervised": fine-tuning and probes that are trained by steps."""
 
-import dataclasses
 import functools
 import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sigma_jax import distributed, errors, files, settings
 from sigma_jax.evaluate import confusion, frozen, predictions, verdicts
 from sigma_jax.evaluate.segmentation import dense
-from sigma_jax.interop import probes, runs, store
-from sigma_jax.tasks import reading
+from sigma_jax.interop import runs
+from sigma_jax.tasks import reading, starting
 from sigma_jax.train import (
   checksums,
   identity,
@@ -48,8 +46,8 @@ def run(
   """
   from sigma_jax.data import labels
 
-  config, model = _encoder(config)
-  config, probe = _released(config)
+  config, model = starting.with_model(config)
+  config, probe = starting.released(config)
   # What only the test needs is looked at now, and not after the training.
   train, val = distributed.agreed(
     lambda: labels.load_both(config),
@@ -77,7 +75,7 @@ def run(
   if config.supervised.targets == "classes" and not config.data.label_sets:
     reading.warn_gaps(config.data.train, train.values)
   if probe:
-    params, frozen_params = _as_released(task, model, probe)
+    params, frozen_params = starting.as_released(task, model, probe)
   else:
     params, frozen_params = _train(task, model, train, workdir, profile_steps)
   runs.write_class_names(workdir, train.names)
@@ -112,31 +110,6 @@ def run(
   print(table(row), flush=True)
 
 
-def _encoder(config) -> tuple[settings.Settings, store.Model]:
-  """The config with `init`'s model, and that model; a random one without."""
-  if config.init:
-    model = store.read(config.init)
-    if "encoder" not in model.params:
-      raise errors.UserError(f"init {config.init!r} holds no encoder")
-    model = store.with_table(model, config.model.table_grid)
-    trained = dataclasses.replace(
-      model.settings.model, dtype=config.model.dtype, remat=config.model.remat
-    )
-    # Replacing checks again whether clips divide into its tubes.
-    try:
-      config = dataclasses.replace(config, model=trained).like(model.settings)
-    except ValueError as error:
-      raise errors.UserError(f"init {config.init!r}: {error}") from error
-    return config, model
-  for name in ("num_frames", "stride", "size"):
-    if not getattr(config.data, name):
-      raise errors.UserError(
-        f"data.{name} is 0, which takes that of init's run: set "
-        f"--config.init=, or --config.data.{name}="
-      )
-  return config, store.Model(None, {}, config)
-
-
 def _claim(config, model, train, workdir) -> dict[str, Any]:
   """Refuses to go on with a training of something else.
 
@@ -166,46 +139,12 @@ def _claim(config, model, train, workdir) -> dict[str, Any]:
   return {"init": config.init, "step": model.step, "identity": init.content}
 
 
-def _released(config) -> tuple[settings.Settings, probes.Probe | None]:
-  """The config with the sizes of `supervised.head`, and that probe, if any."""
-  options = config.supervised
-  if not options.head:
-    return config, None
-  probe = probes.read(options.head)
-  if probe.dim != config.model.encoder_dim:
-    raise errors.UserError(
-      f"supervised.head {options.head!r} reads tokens of width {probe.dim}, "
-      f"the encoder's are {config.model.encoder_dim}"
-    )
-  options = dataclasses.replace(
-    options,
-    pool_blocks=probe.num_blocks,
-    pool_heads=options.pool_heads or probe.num_heads,
-  )
-  return dataclasses.replace(config, supervised=options), probe
-
-
-def _as_released(task, model, probe) -> tuple[dict, dict]:
-  """As `_train`, of a probe that others have trained."""
-  fresh = jax.eval_shape(task.fresh, jax.random.key(0))
-  shapes = {name: part for name, part in fresh.items() if name != "encoder"}
-  found = jax.tree.map(np.shape, probe.params)
-  if found != jax.tree.map(np.shape, shapes):
-    raise errors.UserError(
-      f"supervised.head {task.settings.supervised.head!r} does not fit an "
-      "attentive probe whose MLP is four times as wide as its tokens"
-    )
-  params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], probe.params)
-  encoder = starting_encoder(model.params, fresh["encoder"])
-  return params, {"encoder": encoder}
-
-
 def _train(task, model, train, workdir, profile_steps) -> tuple[dict, dict]:
   """Trained parameters, averaged where that is wanted, and frozen ones."""
   config = task.settings
   fresh = jax.jit(lambda key: task.fresh(key))(jax.random.key(config.seed))
   fresh = jax.device_get(fresh)
-  encoder = starting_encoder(model.params, fresh["encoder"])
+  encoder = starting.encoder(model.params, fresh["encoder"])
   initial, frozen_params = None, {}
   if task.frozen_encoder:
     frozen_params = {"encoder": encoder}
@@ -225,20 +164,6 @@ def _train(task, model, train, workdir, profile_steps) -> tuple[dict, dict]:
     profile_steps=profile_steps,
   )
   return optimizer.averaged(state.opt_state) or state.params, frozen_params
-
-
-def starting_encoder(given: dict, fresh: dict) -> dict:
-  """The encoder that heads stand on.
-
-  Most read tokens before the encoder's last norm, the attentive one after it;
-  a fine-tuned `init` has none and gets one of no effect.
-
-  Args:
-    given: parameters of `init`; {} without one.
-    fresh: of a random encoder with the parts that are wanted.
-  """
-  there = given.get("encoder", {})
-  return {name: there.get(name, part) for name, part in fresh.items()}
 
 
 class _WithTargets:

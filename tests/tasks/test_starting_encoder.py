@@ -10,7 +10,7 @@ import sigma_jax
 from sigma_jax import errors
 from sigma_jax.interop import store
 from sigma_jax.models import sigma
-from sigma_jax.tasks import pretrain, supervised
+from sigma_jax.tasks import pretrain, starting, supervised
 from sigma_jax.train import checkpoint, metrics
 from sigma_jax.train import supervised as train_supervised
 
@@ -53,7 +53,7 @@ def test_attentive_heads_alone_read_tokens_after_the_last_norm(
   fresh = train_supervised.Task(config, 4).fresh(jax.random.key(0))
   given, _ = checkpoint.restore_params(init)
   given["encoder"]["norm"]["scale"] = np.full(32, 3.0, np.float32)
-  found = supervised.starting_encoder(given, fresh["encoder"])
+  found = starting.encoder(given, fresh["encoder"])
   np.testing.assert_array_equal(
     found["embed"]["kernel"], given["encoder"]["embed"]["kernel"]
   )
@@ -63,16 +63,16 @@ def test_attentive_heads_alone_read_tokens_after_the_last_norm(
   assert (found["norm"]["scale"] == 3).all()
   # A fine-tuned model has none: LayerNorm without weights.
   del given["encoder"]["norm"]
-  found = supervised.starting_encoder(given, fresh["encoder"])
+  found = starting.encoder(given, fresh["encoder"])
   assert (found["norm"]["scale"] == 1).all()
   assert not found["norm"]["bias"].any()
   # Without `init` all of it is fresh.
-  assert supervised.starting_encoder({}, fresh["encoder"]) == fresh["encoder"]
+  assert starting.encoder({}, fresh["encoder"]) == fresh["encoder"]
 
 
 def same_as_trained(workdir, config):
   """Whether the workdir's encoder, read back, is the one that was trained."""
-  run = supervised._encoder(config)[0]
+  run = starting.with_model(config)[0]
   trained, _ = checkpoint.restore_params(workdir)
   task = train_supervised.Task(run, len(trained["head"]["bias"]))
   shape = (2, run.data.num_frames, 16, 16, 3)

@@ -15,7 +15,7 @@ from sigma_jax import settings as settings_lib
 from sigma_jax.data.toy import multilabel, repetitions
 from sigma_jax.evaluate import predictions, verdicts
 from sigma_jax.models import sigma
-from sigma_jax.tasks import reading, supervised
+from sigma_jax.tasks import reading, starting, supervised
 from sigma_jax.train import checkpoint, identity, metrics
 
 
@@ -366,7 +366,7 @@ def test_geometry_of_init_where_none_is_set(base, change, init, tmp_path):
   config = change(base, **{f"data__{k}": v for k, v in geometry.items()})
   with pytest.raises(errors.UserError, match=r"data\.num_frames is 0, which"):
     supervised.run(config, tmp_path)
-  filled, _ = supervised._encoder(change(config, init=str(init)))
+  filled, _ = starting.with_model(change(config, init=str(init)))
   trained = settings_lib.Settings.from_config(
     json.loads((init / "config.json").read_text())
   )
@@ -374,7 +374,7 @@ def test_geometry_of_init_where_none_is_set(base, change, init, tmp_path):
     assert getattr(filled.data, name) == getattr(trained.data, name)
   # What is set stays.
   config = change(config, init=str(init), data__size=32)
-  assert supervised._encoder(config)[0].data.size == 32
+  assert starting.with_model(config)[0].data.size == 32
   with pytest.raises(ValueError, match=r"data\.size must be positive"):
     change(config, task="pretrain", data__num_frames=4, data__stride=1,
            data__size=0)  # fmt: skip
