@@ -119,7 +119,7 @@ def _pretrain(case: golden_case.Case):
   if any(row.note for row in rows) and all(row.passed for row in rows):
     ours = parity_model.pretrain(case, labels)
   rows = _rows(case, ours.forward) + rows
-  gradients = _gradients(case, ours.gradients)
+  gradients = _gradients(case, ours.gradients, ours.published)
   return rows + _worst("gradient", gradients, GRADIENT), gradients
 
 
@@ -143,7 +143,7 @@ def _labels(case, side: str, plan: np.ndarray, ours: np.ndarray):
 
 
 def _jepa(case: golden_case.Case):
-  """V-JEPA's cases: see `parity_jepa`."""
+  """Cases of V-JEPA, SwAV and DINO: see `parity_jepa`, `parity_views`."""
   try:
     ours = parity_jepa.RUN[case.kind.removeprefix("jepa ")](
       case.options, case.arrays
@@ -153,7 +153,9 @@ def _jepa(case: golden_case.Case):
   rows = [Row(name, count, 0) for name, count in ours.exact.items()]
   for name, (mine, theirs) in ours.forward.items():
     rows.append(Row(name, relative(mine, theirs), FORWARD))
-  gradients = _gradients(case, ours.gradients)
+  for name, (mine, theirs) in ours.by_array.items():
+    rows.append(Row(name, relative(mine, theirs), GRADIENT))
+  gradients = _gradients(case, ours.gradients, ours.published)
   rows += _worst("gradient", gradients, GRADIENT)
   after = case.options.get("step", {}).get("after", {})
   rows += _worst("step", _gradients(case, ours.after, after), GRADIENT)

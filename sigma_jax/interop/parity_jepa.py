@@ -3,8 +3,6 @@
 A case's kind is told by what it holds; docs/PARITY.md says what is compared.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +10,9 @@ import optax
 
 from sigma_jax import block_masks
 from sigma_jax import settings as settings_lib
-from sigma_jax.interop import golden_case, vjepa_names
+from sigma_jax.interop import golden_case, parity_views, vjepa_names
 from sigma_jax.interop import layout as layout_lib
+from sigma_jax.interop.parity_views import Found
 from sigma_jax.losses import latent
 from sigma_jax.methods import method, vjepa
 from sigma_jax.models import heads, layers, modules, positions, vit
@@ -23,22 +22,10 @@ Arrays = dict[str, np.ndarray]
 _PROBE_EPSILON = 1e-5  # of all LayerNorms of the published probes
 
 
-class Found(NamedTuple):
-  """Ours beside theirs, by quantity.
-
-  forward: to be equal within the tolerance of forward quantities. exact: how
-  many values differ, none may. gradients: published name -> ours, theirs being
-  the case's `grads`. after: the same after one step, theirs `step.after`.
-  """
-
-  forward: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # noqa: RUF012
-  exact: dict[str, int] = {}  # noqa: RUF012
-  gradients: Arrays = {}  # noqa: RUF012
-  after: Arrays = {}  # noqa: RUF012
-
-
 def kind(options: dict, arrays: Arrays) -> str:
   """Which of the cases below it is; "" of none."""
+  if views := parity_views.kind(arrays):
+    return views
   if any(name.startswith("predicted_") for name in arrays):
     return "pretrain"
   if "cases" in options and options.get("generators") is not None:
@@ -502,4 +489,5 @@ RUN = {
   "probe": probe,
   "schedules": schedules,
   "pretrain": pretrain,
+  **parity_views.RUN,
 }

@@ -3,11 +3,12 @@
 import pytest
 
 from sigma_jax.interop import __main__ as cli
-from sigma_jax.interop import golden_case, parity, parity_jepa
+from sigma_jax.interop import golden_case, parity, parity_jepa, parity_views
 
 CASES = (
   *("vjepa_masks", "vjepa_parts", "vjepa_pretrain", "vjepa2_pretrain"),
   *("vjepa2_mask_options", "vjepa2_probe", "jepa_schedules"),
+  *("swav", "dino", "swav_dino_schedules"),
 )
 
 
@@ -26,3 +27,31 @@ def test_another_number_is_seen(golden_dir, monkeypatch, capsys):
   path = str(golden_dir / "jepa" / "vjepa_pretrain.json")
   assert cli.main(["parity", path]) == 1
   assert "past the tolerance" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("name", "module", "function", "quantity"),
+  [
+    ("swav", "swapped", "pushed", "queue_queue"),
+    ("swav", "swapped", "full", "queue_loss"),
+    ("dino", "distilled", "moved_centre", "center"),
+    ("dino", "distilled", "teacher_temperature", "loss"),
+  ],
+)
+def test_another_state_is_seen(
+  golden_dir, monkeypatch, name, module, function, quantity
+):
+  """State of the step before is compared, not only each call alone."""
+  module = getattr(parity_views, module)
+  real = getattr(module, function)
+  changed = {
+    "pushed": lambda queue, new: real(queue, new * 1.001),
+    "full": lambda queue: ~real(queue),
+    "moved_centre": lambda *args: real(*args) * 1.001,
+    "teacher_temperature": lambda *args: real(*args) * 1.001,
+  }[function]
+  monkeypatch.setattr(module, function, changed)
+  result = parity.compare(golden_case.load(golden_dir / "jepa" / name))
+  failed = {row.quantity for row in result.rows if not row.passed}
+  assert quantity in failed
+  assert "plain_loss" not in failed
