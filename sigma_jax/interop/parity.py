@@ -119,7 +119,7 @@ def _pretrain(case: golden_case.Case):
   if any(row.note for row in rows) and all(row.passed for row in rows):
     ours = parity_model.pretrain(case, labels)
   rows = _rows(case, ours.forward) + rows
-  gradients = _gradients(case, ours.gradients, ours.published)
+  gradients = _gradients(case, ours.gradients)
   return rows + _worst("gradient", gradients, GRADIENT), gradients
 
 

@@ -10,16 +10,20 @@ import optax
 
 from sigma_jax import block_masks
 from sigma_jax import settings as settings_lib
-from sigma_jax.interop import golden_case, parity_views, vjepa_names
-from sigma_jax.interop import layout as layout_lib
+from sigma_jax.interop import (
+  golden_case,
+  parity_masks,
+  parity_parts,
+  parity_views,
+  vjepa_names,
+)
 from sigma_jax.interop.parity_views import Found
 from sigma_jax.losses import latent
 from sigma_jax.methods import method, vjepa
-from sigma_jax.models import heads, layers, modules, positions, vit
+from sigma_jax.models import modules, positions, vit
 from sigma_jax.train import optimizer
 
 Arrays = dict[str, np.ndarray]
-_PROBE_EPSILON = 1e-5  # of all LayerNorms of the published probes
 
 
 def kind(options: dict, arrays: Arrays) -> str:
@@ -45,193 +49,6 @@ def kind(options: dict, arrays: Arrays) -> str:
   ):
     return "schedules"
   return ""
-
-
-def _blocks(generator: dict) -> block_masks.Blocks:
-  return block_masks.Blocks(
-    generator["num_blocks"],
-    tuple(generator["spatial_scale"]),
-    tuple(generator["aspect_ratio"]),
-    tuple(generator.get("temporal_scale", (1.0, 1.0))),
-    generator.get("max_temporal_keep", 1.0),
-  )
-
-
-def masks(options: dict, arrays: Arrays) -> Found:
-  """Sizes, hidden tubes by the published places, and both sides by index."""
-  exact = {}
-  for case in options["cases"]:
-    grid, total = tuple(case["grid"]), int(np.prod(case["grid"]))
-    for call, generators in enumerate(case["calls"]):
-      for number, drawn in enumerate(generators):
-        blocks = _blocks(case["generators"][number])
-        name = f"{case['name']}_c{call}_g{number}"
-        size = block_masks.block_size(drawn["uniform"], grid, blocks, np)
-        exact[f"{name}_size"] = _differ(size, drawn["block_t_h_w"])
-        places = arrays[f"{name}_places"]
-        hidden = jax.vmap(
-          lambda each, size=size, grid=grid, keep=blocks.keep: (
-            block_masks.hidden(each, size, grid, keep)
-          )
-        )(jnp.asarray(places, jnp.int32))
-        hidden = hidden[np.asarray(hidden.sum(axis=1)) < total]
-        count = np.asarray(hidden.sum(axis=1))
-        most = case["generators"][number].get("max_keep")
-        context = min(total - count.max(), most or total)
-        mask = block_masks.cut(hidden, int(context), int(count.min()))
-        for side in ("context", "targets"):
-          found = np.asarray(getattr(mask, side))
-          exact[f"{name}_{side}"] = _differ(found, arrays[f"{name}_{side}"])
-  for name in arrays:
-    if name.startswith("sizes_grid"):
-      exact[name] = _sizes(name, options, arrays[name])
-  return Found(exact=exact)
-
-
-def _sizes(name: str, options: dict, rows: np.ndarray) -> int:
-  side, number = (int(part) for part in name[len("sizes_grid") :].split("_g"))
-  case = next(c for c in options["cases"] if c["grid"][1] == side)
-  blocks = _blocks(case["generators"][number])
-  grid = tuple(case["grid"])
-  return sum(
-    _differ(block_masks.block_size(row[:3], grid, blocks, np), row[3:])
-    for row in rows
-  )
-
-
-def _differ(ours, theirs) -> int:
-  ours, theirs = np.asarray(ours), np.asarray(theirs)
-  if ours.shape != theirs.shape:
-    return max(ours.size, theirs.size)
-  return int((ours != theirs).sum())
-
-
-def mask_options(options: dict, arrays: Arrays) -> Found:
-  """V-JEPA 2's options, each made of the plain masks."""
-  exact = {}
-  for case in options["cases"]:
-    total = int(np.prod(case["grid"]))
-    plain = block_masks.Mask(
-      *(
-        jnp.asarray(arrays[f"plain_g{case['generator']}_{side}"], jnp.int32)
-        for side in ("context", "targets")
-      )
-    )
-    mask = block_masks.complemented(plain, total, case["option"])
-    for side in ("context", "targets"):
-      name = f"{case['option']}_g{case['generator']}_{side}"
-      exact[name] = _differ(getattr(mask, side), arrays[name])
-  return Found(exact=exact)
-
-
-def parts(options: dict, arrays: Arrays) -> Found:
-  """Position tables, made and interpolated, and V-JEPA's probe."""
-  given = options["options"]
-  grid = (given["grid"][0], given["grid"][1], given["grid"][1])
-  forward = {}
-  for name, theirs in arrays.items():
-    if name.startswith("sincos_d"):
-      dim, shape = name[len("sincos_d") :].split("_")
-      ours = positions.sinusoid_table_3d(
-        int(dim), grid, uniform=shape == "uniform"
-      )
-      forward[name] = ours, theirs
-    elif name.startswith("interpolated_"):
-      new = tuple(int(n) for n in name.split("_")[1:])
-      ours = positions.table("sine_3d", theirs.shape[1], new, grid)
-      forward[name] = ours, theirs
-  if "sincos_big" in arrays:
-    dim, (time, side) = given["big"]
-    table = positions.sinusoid_table_3d(dim, (time, side, side), uniform=True)
-    rows = arrays["sincos_big_rows"]
-    forward["sincos_big"] = table[rows], arrays["sincos_big"]
-    summed = table.astype(np.float64).sum(axis=0)
-    forward["sincos_big_sum"] = summed, arrays["sincos_big_sum"]
-  if "probe_tokens" in arrays:
-    probed = probe(options, arrays)
-    return probed._replace(forward=forward | probed.forward)
-  return Found(forward)
-
-
-def probe(options: dict, arrays: Arrays) -> Found:
-  """An attentive probe's logits, loss and gradients."""
-  names = options["state_dict"]
-  start = next(n for n in names if "query_tokens" in n).split("pooler.")[0]
-  weights = {
-    name.removeprefix(start): golden_case.weight(name, shape)
-    for name, shape in names.items()
-  }
-  sizes = options["options"].get("probe", options["options"])
-  prefix = "probe_" if "probe_tokens" in arrays else ""
-
-  def loss(tensors):
-    tokens = jnp.asarray(arrays[f"{prefix}tokens"])
-    logits = _probed(tensors, tokens, sizes["heads"])
-    error = optax.softmax_cross_entropy_with_integer_labels(
-      logits, arrays[f"{prefix}labels"]
-    )
-    return jnp.mean(error), logits
-
-  gradient = jax.value_and_grad(loss, has_aux=True)
-  (value, logits), grads = gradient(weights)
-  forward = {
-    f"{prefix}logits": (logits, arrays[f"{prefix}logits"]),
-    f"{prefix}loss": (value, arrays[f"{prefix}loss"]),
-  }
-  return Found(
-    forward, gradients={start + k: np.asarray(v) for k, v in grads.items()}
-  )
-
-
-def _probed(tensors: dict, tokens: jax.Array, num_heads: int) -> jax.Array:
-  """Logits of a published probe, by the modules that train."""
-  dim, block = tokens.shape[-1], "pooler.cross_attention_block."
-
-  def maps(name):
-    return {
-      "kernel": tensors[f"{name}.weight"].T,
-      "bias": tensors[f"{name}.bias"],
-    }
-
-  def norm(name):
-    return {
-      "scale": tensors[f"{name}.weight"],
-      "bias": tensors[f"{name}.bias"],
-    }
-
-  depth = sum(n.endswith("attn.qkv.weight") for n in tensors)
-  for place in range(depth):
-    at = f"pooler.blocks.{place}."
-    qkv = jnp.split(tensors[f"{at}attn.qkv.bias"], 3)
-    attention = dict(zip(("q_bias", "k_bias", "v_bias"), qkv, strict=True))
-    attention |= {
-      "qkv": {"kernel": tensors[f"{at}attn.qkv.weight"].T},
-      "proj": maps(f"{at}attn.proj"),
-    }
-    mlp = {name: maps(f"{at}mlp.{name}") for name in ("fc1", "fc2")}
-    params = {"attn": attention, "mlp": mlp}
-    params |= {name: norm(f"{at}{name}") for name in ("norm1", "norm2")}
-    tokens = layout_lib.assemble(
-      params,
-      layers.Block,
-      dim,
-      num_heads,
-      mlp_ratio=len(mlp["fc1"]["bias"]) // dim,
-      norm_epsilon=_PROBE_EPSILON,
-      key_bias=True,
-      dtype=jnp.float32,
-    )(tokens)
-  pool = {
-    "query_tokens": tensors["pooler.query_tokens"][0],
-    "q": maps(f"{block}xattn.q"),
-    "kv": maps(f"{block}xattn.kv"),
-    "mlp": {name: maps(f"{block}mlp.{name}") for name in ("fc1", "fc2")},
-  } | {name: norm(block + name) for name in ("norm1", "norm2")}
-  ratio = len(pool["mlp"]["fc1"]["bias"]) // dim
-  pooled = layout_lib.assemble(
-    pool, heads.AttentivePool, dim, num_heads, mlp_ratio=ratio
-  )(tokens)
-  return pooled @ tensors["linear.weight"].T + tensors["linear.bias"]
 
 
 def schedules(options: dict, arrays: Arrays) -> Found:
@@ -483,10 +300,10 @@ class _Pretrain:
 
 
 RUN = {
-  "masks": masks,
-  "mask_options": mask_options,
-  "parts": parts,
-  "probe": probe,
+  "masks": parity_masks.masks,
+  "mask_options": parity_masks.mask_options,
+  "parts": parity_parts.parts,
+  "probe": parity_parts.probe,
   "schedules": schedules,
   "pretrain": pretrain,
   **parity_views.RUN,
