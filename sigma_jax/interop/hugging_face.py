@@ -88,14 +88,17 @@ def write(
   )
   folder = pathlib.Path(folder)
   config = _config(layout, num_frames, size, class_names)
-  folder.mkdir(parents=True, exist_ok=True)
-  _write_json(folder / PREPROCESSOR, _preprocessor(size))
-  write_folder(folder, tensors, config)
+  write_folder(
+    folder, tensors, {PREPROCESSOR: _preprocessor(size), CONFIG: config}
+  )
   return config["architectures"][0]
 
 
-def write_folder(folder: pathlib.Path, tensors: dict, config: dict) -> None:
-  """Writes model.safetensors and then config.json, which makes it a model's."""
+def write_folder(folder: pathlib.Path, tensors: dict, about: dict) -> None:
+  """Writes model.safetensors, and then the JSON files, in their order.
+
+  The last should be config.json, which makes the folder a model's.
+  """
   from safetensors.numpy import save_file
 
   folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +110,8 @@ def write_folder(folder: pathlib.Path, tensors: dict, config: dict) -> None:
   except BaseException:
     partial.unlink(missing_ok=True)
     raise
-  _write_json(folder / CONFIG, config)
+  for name, content in about.items():
+    _write_json(folder / name, content)
 
 
 def read(

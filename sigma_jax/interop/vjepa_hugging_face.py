@@ -114,5 +114,7 @@ def write(
     "layer_norm_eps": model.norm_epsilon,
   }
   folder = pathlib.Path(folder)
-  hugging_face.write_folder(folder, vjepa.to_transformers(tensors), config)
+  hugging_face.write_folder(
+    folder, vjepa.to_transformers(tensors), {hugging_face.CONFIG: config}
+  )
   return _CLASS

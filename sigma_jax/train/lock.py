@@ -29,6 +29,7 @@ NAME = "running.json"
 # times as long, and not at all at an object that is older than the last value.
 _BEAT = 15.0
 _STALE = 600.0
+_TRIES = 5  # to read who holds it
 # What file systems answer that know no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -146,9 +147,13 @@ def _bucket(folder, say) -> Iterator[None]:
         raise _refuse(folder, now)
   me = {**_me(), "run": uuid.uuid4().hex}
   _write(file, me)
-  # Of two that start together, the one that wrote last goes on.
-  time.sleep(_BEAT / 5)
-  now = _read(file)
+  # Of two that start together, the one that wrote last goes on. No answer is
+  # none: it is asked again.
+  now = {}
+  for _ in range(_TRIES):
+    time.sleep(_BEAT / 5)
+    if now := _read(file):
+      break
   if now.get("run", me["run"]) != me["run"]:
     raise _refuse(folder, now)
   ended = threading.Event()

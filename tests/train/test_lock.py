@@ -149,3 +149,21 @@ def test_in_a_bucket_one_of_two_that_start_together_goes_on(
   for thread in threads:
     thread.join()
   assert sorted(results) == ["ran", "refused"]
+
+
+def test_in_a_bucket_no_answer_is_asked_for_again(bucket, monkeypatch):
+  """Of who wrote last; a bucket that is busy gives none for a while."""
+  answers, read = [], lock._read
+
+  def busy(file):
+    answers.append(file)
+    return {} if len(answers) < 4 else {"run": "another", "pid": 1}
+
+  monkeypatch.setattr(lock, "_read", busy)
+  with (
+    pytest.raises(errors.UserError, match="a run is going on"),
+    lock.hold(bucket.folder),
+  ):
+    pass
+  assert len(answers) == 4
+  assert read(bucket.file)["pid"] > 1  # what was written is the other's affair
