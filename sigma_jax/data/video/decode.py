@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 import av
 import numpy as np
 
-from sigma_jax.data.video import containers, deadline, decoder, index
+from sigma_jax.data.video import containers, deadline, index
 from sigma_jax.data.video.containers import DecodeError, one_error
+from sigma_jax.data.video.decoder import Decoder
 from sigma_jax.data.video.orientation import View
 from sigma_jax.data.video.packets import Packets
 from sigma_jax.data.video.pixels import BoxOf, Pixels, arranged, check_size
@@ -71,7 +72,7 @@ class Clip:
     self.path = path
     self._timeout = timeout
     self._deadline = time.monotonic() + timeout
-    self._packets, self._container, self._spare = None, None, None
+    self._packets, self._container, self._decoder = None, None, None
     self._index, self._view = None, None
     try:
       self._bounded(self._open)
@@ -87,11 +88,11 @@ class Clip:
 
   def close(self) -> None:
     """Frees the file and its memory; twice does no harm."""
-    self._packets, self._stream, self._context = None, None, None
-    for container in (self._container, self._spare):
-      if container is not None:
-        container.close()
-    self._container = self._spare = None
+    self._packets = None
+    for opened in (self._decoder, self._container):
+      if opened is not None:
+        opened.close()
+    self._decoder = self._container = None
 
   def read(
     self,
@@ -162,8 +163,7 @@ class Clip:
       deadline.within(left + _GRACE, call)
     except deadline.Overdue as error:
       # The call may still use them: closing is its business now.
-      self._packets = self._stream = self._context = None
-      self._container = self._spare = None
+      self._packets = self._decoder = self._container = None
       raise DecodeError(
         self.path,
         f"stalled: no answer within {_GRACE:g} s of the timeout of "
@@ -178,13 +178,10 @@ class Clip:
       self._inspect(file)
 
   def _inspect(self, file: str | io.BytesIO) -> None:
-    self._file = file
     self._container = container = containers.opened(file, self._timeout)
-    self._stream = stream = containers.video_stream(self.path, container)
-    self._context = context = decoder.prepared(stream)
-    self._fresh = True  # no packet has gone through the decoder
-    self._codec = context.codec.canonical_name
-    self._held = context.reorder_depth
+    stream = containers.video_stream(self.path, container)
+    self._decoder = Decoder(file, stream, self._timeout, self._check_time)
+    context = self._decoder.context
     check_size(self.path, context.width, context.height)
     self._stated = context.width, context.height
     key = index.key_of(self.path, file)
@@ -203,7 +200,8 @@ class Clip:
     else:
       self.num_frames, fps = packets.num_frames, packets.rate()
     index.keep(key, self._index or packets.pairing)
-    self.info = VideoInfo(self.num_frames, *self._stated, fps, self._codec)
+    size, codec = self._stated, self._decoder.codec
+    self.info = VideoInfo(self.num_frames, *size, fps, codec)
 
   def damage(self) -> str:
     """What a decode of the whole file meets behind its first frame.
@@ -215,10 +213,10 @@ class Clip:
     """
     seen = marked = at_start = 0
     for frame in self._from_start():
-      at_start = at_start if seen else self._refused
+      at_start = at_start if seen else self._decoder.refused
       seen += 1
       marked += frame.is_corrupt
-    lost = self._refused - at_start
+    lost = self._decoder.refused - at_start
     if not lost and not marked:
       return ""
     return (
@@ -231,15 +229,16 @@ class Clip:
     numbers, view, at_start = [], None, 0
     for frame in self._from_start():
       if view is None:
-        view, at_start = View.of(frame), self._refused
+        view, at_start = View.of(frame), self._decoder.refused
       numbers.append(-1 if frame.pts is None else frame.pts)
     if view is None:
       raise DecodeError(self.path, "no frame of it decodes")
     check_size(self.path, view.width, view.height)
     # Those at the start lack a key frame before them: nothing is damaged.
-    if self._refused - at_start > len(numbers):
+    if self._decoder.refused - at_start > len(numbers):
       raise DecodeError(
-        self.path, f"damaged: {self._refused} of its packets do not decode"
+        self.path,
+        f"damaged: {self._decoder.refused} of its packets do not decode",
       )
     return index.Index(self._packets.seconds(np.array(numbers)), view)
 
@@ -252,7 +251,7 @@ class Clip:
     if self._index is None:
       keys = self._packets.frames(places[-1])[places].tolist()
       for packets in self._packets.stretches(set(keys)):
-        pixels.pick(self._of(packets, set(keys)), keys)
+        pixels.pick(self._decoder.of(packets, set(keys)), keys)
       if pixels.lacking(keys):
         # Some streams' key frames do not stand alone: from the very start.
         pixels.pick(((f.pts, f) for f in self._from_start()), keys)
@@ -274,58 +273,13 @@ class Clip:
       size = frame.width, frame.height
       self._view = View.of(frame)
       if self._packets.oriented or size != self._stated:
-        with containers.opened(self._file, self._timeout) as container:
-          stream = container.streams[self._stream.index]
-          first = next(self._decoded(decoder.prepared(stream)), frame)
-          self._view = View.of(first)
+        first = self._decoder.first(self._packets.all())
+        self._view = View.of(frame if first is None else first)
       check_size(self.path, self._view.width, self._view.height)
     return self._view
 
-  def _of(
-    self, packets: list[av.Packet], wanted: set[int]
-  ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Frames of a stretch of packets, and which packet each is of.
-
-    H.264 frames that no other frame needs are left out unless wanted: half the
-    work for the usual clip. What is decoded is decoded in full: leaving out the
-    loop filter would change the frames that are predicted from it.
-    """
-    context = self._stream.codec_context
-    if context.is_open:
-      context.flush_buffers()
-    self._fresh, context.reorder_depth = False, self._held
-    for packet in [*packets, None]:
-      if packet is not None:
-        self._check_time()
-      if packet is not None and self._codec == "h264":
-        needed = packet.pts in wanted
-        context.skip_frame = "DEFAULT" if needed else "NONREF"
-      for frame in decoder.frames_of(context, packet) or ():
-        yield frame.pts, frame
-
   def _from_start(self) -> Iterator[av.VideoFrame]:
-    """All frames in the decoder's order.
-
-    By a decoder that has seen nothing yet: what it has learnt of a stream
-    changes which frames it gives of the beginning.
-    """
-    context = self._context
-    if not self._fresh:
-      if self._spare is not None:
-        self._spare.close()
-      self._spare = containers.opened(self._file, self._timeout)
-      context = decoder.prepared(self._spare.streams[self._stream.index])
-    self._fresh = False
-    return self._decoded(context)
-
-  def _decoded(self, context) -> Iterator[av.VideoFrame]:
-    """All frames; counts what the decoder refuses on the way."""
-    self._refused = 0
-    for packet in [*self._packets.all(), None]:
-      self._check_time()
-      frames = decoder.frames_of(context, packet)
-      self._refused += frames is None
-      yield from frames or ()
+    return self._decoder.from_start(self._packets.all())
 
   def _check_time(self) -> None:
     if time.monotonic() > self._deadline:

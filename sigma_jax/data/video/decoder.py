@@ -1,7 +1,12 @@
 """FFmpeg's decoder of one stream, as all of this package uses it."""
 
+import io
+from collections.abc import Callable, Iterator
+
 import av
 from av.codec.context import ThreadType
+
+from sigma_jax.data.video import containers
 
 # What a decoder raises of a packet that it can make nothing of, such as one
 # without a picture. It goes on with the next, as players do.
@@ -28,3 +33,97 @@ def frames_of(context, packet: av.Packet | None) -> list | None:
     return context.decode(packet)
   except _REFUSED:
     return None
+
+
+class Decoder:
+  """Frames of an opened file's video stream.
+
+  Attributes:
+    context: FFmpeg's, prepared; it has seen no packet yet.
+    codec: FFmpeg's name.
+    refused: packets that the decoder could make nothing of, since `from_start`
+      began last.
+  """
+
+  def __init__(
+    self,
+    file: str | io.BytesIO,
+    stream,
+    timeout: float,
+    check_time: Callable[[], None],
+  ):
+    """Prepares the decoder of `stream`.
+
+    Args:
+      file: what `containers.readable` gave; opened again where a decoder that
+        has seen nothing is needed.
+      stream: of a container that the caller opened and closes.
+      timeout: of `containers.opened`, seconds.
+      check_time: called before each packet; raises when the time is over.
+    """
+    self._file, self._stream, self._timeout = file, stream, timeout
+    self._check_time, self._spare, self._fresh = check_time, None, True
+    self.context = context = prepared(stream)
+    self.codec, self._held = context.codec.canonical_name, context.reorder_depth
+    self.refused = 0
+
+  def close(self) -> None:
+    """Frees what was opened here; twice does no harm."""
+    self._stream = self.context = None
+    if self._spare is not None:
+      self._spare.close()
+      self._spare = None
+
+  def of(
+    self, packets: list[av.Packet], wanted: set[int]
+  ) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Frames of a stretch of packets, and which packet each is of.
+
+    H.264 frames that no other frame needs are left out unless wanted: half the
+    work for the usual clip. What is decoded is decoded in full: leaving out the
+    loop filter would change the frames that are predicted from it.
+
+    Args:
+      packets: from a key frame on.
+      wanted: presentation times of frames.
+    """
+    context = self.context
+    if context.is_open:
+      context.flush_buffers()
+    self._fresh, context.reorder_depth = False, self._held
+    for packet in [*packets, None]:
+      if packet is not None:
+        self._check_time()
+      if packet is not None and self.codec == "h264":
+        needed = packet.pts in wanted
+        context.skip_frame = "DEFAULT" if needed else "NONREF"
+      for frame in frames_of(context, packet) or ():
+        yield frame.pts, frame
+
+  def from_start(self, packets: list[av.Packet]) -> Iterator[av.VideoFrame]:
+    """All frames in the decoder's order; `packets` are all of the file's.
+
+    By a decoder that has seen nothing yet: what it has learnt of a stream
+    changes which frames it gives of the beginning.
+    """
+    context = self.context
+    if not self._fresh:
+      if self._spare is not None:
+        self._spare.close()
+      self._spare = containers.opened(self._file, self._timeout)
+      context = prepared(self._spare.streams[self._stream.index])
+    self._fresh, self.refused = False, 0
+    return self._decoded(context, packets)
+
+  def first(self, packets: list[av.Packet]) -> av.VideoFrame | None:
+    """The first frame, by a decoder of its own; None if there is none."""
+    with containers.opened(self._file, self._timeout) as container:
+      context = prepared(container.streams[self._stream.index])
+      return next(self._decoded(context, packets), None)
+
+  def _decoded(self, context, packets) -> Iterator[av.VideoFrame]:
+    for packet in [*packets, None]:
+      self._check_time()
+      frames = frames_of(context, packet)
+      self.refused += frames is None
+      yield from frames or ()
