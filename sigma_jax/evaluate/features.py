@@ -31,7 +31,8 @@ def extract(
   """Runs encoders over all tubes and averages their tokens.
 
   The encoder's own last LayerNorm is left out, as in the published linear
-  probe; the probe standardises instead.
+  probe, unless the model's tokens are used after it (`model.pool_normed`); the
+  probe standardises instead.
 
   Args:
     settings: of the run that the encoders are of.

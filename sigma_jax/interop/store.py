@@ -1,4 +1,4 @@
-"""Checkpoints as workdirs: reading any of the formats, writing any of them."""
+"""Checkpoints of any format, read; `exporting` writes them."""
 
 import dataclasses
 import json
@@ -19,20 +19,15 @@ from sigma_jax.interop import (
   state_dicts,
   tensor_files,
   torch_pickle,
-  torch_writer,
   unstated,
   vjepa,
   vjepa_hugging_face,
-  vjepa_names,
 )
 from sigma_jax.interop import layout as layout_lib
 from sigma_jax.interop.model import Model, Note, say
-from sigma_jax.models import positions, sigma
+from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint
 from sigma_jax.train import workdir as workdir_lib
-
-# Under which key the published scripts look for a .pth's state dict.
-_KEY = "model"
 
 
 def read(
@@ -173,87 +168,6 @@ def write_workdir(
     note(f"norm and classifier stored in {runs.CLASSIFIER}")
     files.write_whole(folder / runs.CLASSIFIER, files.npz(**_head(model)))
   checkpoint.write_params(workdir, settings, params)
-
-
-def export(
-  model: Model,
-  out: str | pathlib.Path,
-  kind: str,
-  note: Note,
-  source: str | pathlib.Path = "",
-) -> None:
-  """Writes a checkpoint for PyTorch ("pth") or transformers ("hf").
-
-  Args:
-    model: what is written.
-    out: the file, or the folder.
-    kind: pth or hf.
-    note: gets a line about what is written and what is left out.
-    source: what the model was read from; is not written over.
-
-  Raises:
-    UserError: a run or another file would be written over, or its encoder's
-      position table is an interpolated one.
-  """
-  destinations.check_export(out, kind, source)
-  table = model.settings.model.table_grid
-  if table and table != model.settings.grid:
-    raise errors.UserError(
-      f"this encoder was trained with the position table of {table}, "
-      f"interpolated to {model.settings.grid} (model.table_grid): no format "
-      "but a run's own can say so, and the formula's rows would be others"
-    )
-  files.check_local(out, "the exported checkpoint")
-  if model.settings.model.key_bias:
-    return _export_vjepa(model, out, kind, note)
-  if kind == "pth":
-    tensors = published.from_params(model.params, model.layout)
-    facts = unstated.of_model(model.settings, model.layout, model.class_names)
-    pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
-    torch_writer.save(out, tensors, _KEY, {unstated.KEY: facts.to_json()})
-    note(
-      f"{len(tensors)} tensors of a {model.layout.kind} model in {out}, under "
-      f"the key {_KEY!r}"
-    )
-    return
-  data = model.settings.data
-  name = hugging_face.write(
-    out,
-    model.params,
-    model.layout,
-    num_frames=data.num_frames,
-    size=data.size,
-    class_names=model.class_names,
-  )
-  if name == "VideoMAEModel" and model.layout.kind != "encoder":
-    note("decoder, target and prototypes left out: transformers has no such")
-  note(f"{name}.from_pretrained({str(out)!r})")
-
-
-def _export_vjepa(model: Model, out, kind: str, note: Note) -> None:
-  """An encoder of V-JEPA or V-JEPA 2, as their own files hold it."""
-  run = model.settings
-  if set(model.params) != {"encoder"}:
-    raise errors.UserError(
-      "a model with biases on attention's keys (model.key_bias) is written as "
-      f"an encoder of V-JEPA alone, and this one is of kind {model.layout.kind}"
-    )
-  tensors = vjepa_names.to_published(
-    "encoder", model.params["encoder"], run.model.tubelet, run.model.patch
-  )
-  if kind == "hf":
-    name = vjepa_hugging_face.write(out, tensors, run)
-    note(f"{name}.from_pretrained({str(out)!r})")
-    return
-  if run.model.positions != "rotary":
-    table = positions.table(
-      run.model.positions, run.model.encoder_dim, run.grid
-    )
-    tensors["pos_embed"] = np.array(table[None])
-  facts = unstated.of_model(run, model.layout)
-  pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
-  torch_writer.save(out, tensors, vjepa.KEY, {unstated.KEY: facts.to_json()})
-  note(f"{len(tensors)} tensors of an encoder in {out}, under {vjepa.KEY!r}")
 
 
 def _read_state_dict(path, config, given, weights, note) -> Model:

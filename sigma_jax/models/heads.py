@@ -167,7 +167,8 @@ class Classifier(Head):
   With mean pooling it is what VideoMAE and SIGMA publish: the tokens of all
   tubes, without the encoder's own last norm, are averaged, normalised and
   mapped to classes. Attentive pooling reads tokens after that norm, as in
-  V-JEPA's code.
+  V-JEPA's code, and so does every head of a model whose tokens are used after
+  it (`settings.Model.pool_normed`).
   """
 
   def __init__(
@@ -181,9 +182,8 @@ class Classifier(Head):
   ):
     """model, grid: as `vit.Encoder`; rest as `Head`."""
     self.tubelet, self.patch = model.tubelet, model.patch
-    self.encoder = vit.Encoder(
-      model, grid, final_norm=options.get("pooling") == "attentive", rngs=rngs
-    )
+    normed = model.pool_normed or options.get("pooling") == "attentive"
+    self.encoder = vit.Encoder(model, grid, final_norm=normed, rngs=rngs)
     super().__init__(model, num_classes, rngs=rngs, **options)
 
   def tokens(self, video: jax.Array, **options) -> jax.Array:

@@ -54,6 +54,23 @@ def test_features_are_the_mean_of_the_tokens(tiny, params, videos, alone):
   np.testing.assert_allclose(alone.features, wanted, atol=1e-5)
 
 
+def test_tokens_after_the_last_norm(tiny, change, params, videos):
+  """As V-JEPA's are used; its weights are moved off 1 and 0 to show."""
+  normed = change(tiny, model__pool_normed=True)
+  draw = np.random.default_rng(2).normal
+  params = dict(params, encoder=dict(params["encoder"]))
+  params["encoder"]["norm"] = jax.tree.map(
+    lambda x: x + draw(size=x.shape).astype(x.dtype), params["encoder"]["norm"]
+  )
+  found = extract(normed, params, batches(videos, 4), mesh_of(1))
+  model = sigma.merge(sigma.abstract(tiny).graph, params)
+  tokens = jax.jit(lambda v: model.encode(v, final_norm=True))(videos)
+  wanted = np.delete(np.asarray(tokens).mean(axis=1), 3, axis=0)
+  np.testing.assert_allclose(found.features, wanted, atol=1e-5)
+  plain = extract(tiny, params, batches(videos, 4), mesh_of(1))
+  assert np.abs(found.features - plain.features).max() > 0.1
+
+
 def test_invalid_rows_are_dropped(alone):
   np.testing.assert_array_equal(alone.rows, [100, 101, 102, *range(104, 111)])
   assert alone.features.shape == (10, 32)

@@ -149,6 +149,22 @@ def test_mean_pooling_by_hand(tiny, tokens):
   np.testing.assert_allclose(head.outputs(tokens), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+  ("pooling", "pool_normed", "normed"),
+  [("mean", False, False), ("mean", True, True), ("attentive", False, True)],
+)
+def test_which_tokens_a_head_reads(tiny, pooling, pool_normed, normed):
+  """VideoMAE's before the encoder's last norm, V-JEPA's after it."""
+  model = dataclasses.replace(tiny.model, pool_normed=pool_normed)
+  made = heads.Classifier(
+    model, tiny.grid, 3, pooling=pooling, rngs=nnx.Rngs(0)
+  )
+  video = np.random.default_rng(1).integers(0, 256, (2, 4, 16, 16, 3), np.uint8)
+  tokens = made.tokens(video)
+  spread = np.asarray(tokens).std(axis=-1)
+  assert (np.abs(spread - 1).max() < 1e-3) == normed
+
+
 def test_scale_is_of_the_linear_map_alone(tiny):
   small, usual = (
     heads.Head(tiny.model, 50, scale=scale, rngs=nnx.Rngs(0))
