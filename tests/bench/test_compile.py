@@ -165,7 +165,7 @@ def test_published_batches_on_a_pod(batch, wanted):
     ("configs/k400_vitb.py:dinu", "did you mean 'dino'"),
     ("configs/k400_vitb_videomae.py:dino", "nothing behind a colon"),
     ("configs/eval/knn_toy.py", "only pre-training steps"),
-    ("sigma_jax/recipes.py", "has no get_config"),
+    ("sigma_jax/recipes/toys.py", "has no get_config"),
   ],
 )
 def test_configs_that_cannot_be_compiled(monkeypatch, name, message):

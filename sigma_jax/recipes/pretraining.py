@@ -1,0 +1,129 @@
+"""What the published pre-trainings share; `configs/` adds the rest.
+
+Sources: SIGMA (https://arxiv.org/abs/2407.15447), its code, and the model sizes
+of VideoMAE (https://arxiv.org/abs/2203.12602).
+"""
+
+import difflib
+
+import ml_collections
+
+from sigma_jax import settings
+
+# Encoder width, blocks, heads; decoder width, heads.
+_SIZES = {
+  "vits": (384, 12, 6, 192, 3),
+  "vitb": (768, 12, 12, 384, 6),
+  "vitl": (1024, 24, 16, 512, 8),
+  "vith": (1280, 32, 16, 640, 8),
+  "vitg": (1408, 40, 16, 512, 8),
+}
+
+
+def pretrain(size: str, target: str) -> ml_collections.ConfigDict:
+  """The recipe of K400 ViT-B, for a model of `size`.
+
+  Args:
+    size: vits, vitb, vitl, vith or vitg.
+    target: "mlp" or "dino", which is what stands after the colon of
+      `--config=configs/k400_vitb.py:dino`.
+
+  Raises:
+    ValueError: any other target.
+  """
+  config = settings.default_config()
+
+  config.data.num_frames = 16
+  config.data.stride = 4
+  config.data.size = 224
+  config.data.scales = (1.0, 0.875, 0.75, 0.66)
+  config.masking.ratio = 0.9
+
+  config.model.dtype = "bfloat16"
+  width, depth, heads, decoder_width, decoder_heads = _SIZES[size]
+  config.model.encoder_dim = width
+  config.model.encoder_depth = depth
+  config.model.encoder_heads = heads
+  config.model.decoder_dim = decoder_width
+  config.model.decoder_depth = 4
+  config.model.decoder_heads = decoder_heads
+
+  _set_target(config, target)
+  config.loss.num_prototypes = 3000
+  config.loss.epsilon = 0.05
+
+  config.train.batch_size = 640
+  config.train.epochs = 800.0
+  config.optimizer.base_lr = 1.5e-4
+  config.optimizer.min_lr = 1e-5
+  config.optimizer.warmup_epochs = 40.0
+  return config
+
+
+def vjepa(size: str) -> ml_collections.ConfigDict:
+  """V-JEPA's recipe of ViT-L at 224 pixels, for a model of `size`.
+
+  From its configs and code, https://github.com/facebookresearch/jepa at
+  51c59d5. There the 16 frames are spread over 64 by int(linspace), up to four
+  frames apart from ours, and the data are three sets mixed.
+
+  Args:
+    size: vits, vitb, vitl or vith.
+  """
+  config = settings.default_config("vjepa")
+  config.data.num_frames = 16
+  config.data.stride = 4
+  config.data.size = 224
+  config.data.crop = "random_resized"
+  config.data.min_area = 0.3
+
+  width, depth, heads, *_ = _SIZES[size]
+  config.model.dtype = "bfloat16"
+  config.model.encoder_dim = width
+  config.model.encoder_depth = depth
+  config.model.encoder_heads = heads
+  config.model.decoder_dim = 384
+  config.model.decoder_depth = 12
+  config.model.decoder_heads = heads
+
+  set_vjepa(config)
+  config.train.batch_size = 3072
+  config.optimizer.start_lr = 2e-4
+  config.optimizer.base_lr = 6.25e-4
+  return config
+
+
+def set_vjepa(config: ml_collections.ConfigDict) -> None:
+  """Changes what V-JEPA does otherwise than VideoMAE, whatever the size."""
+  config.model.positions = "sine_3d"
+  config.model.key_bias = True
+  config.model.init = "vjepa"
+  config.model.pool_normed = True
+  config.optimizer.schedule = "stretched"
+  config.optimizer.min_lr = 1e-6
+  config.optimizer.b2 = 0.999
+  config.optimizer.weight_decay = 0.04
+  config.optimizer.weight_decay_end = 0.4
+  config.optimizer.clip_norm = 10.0
+  config.optimizer.clip_by = "part"
+  config.optimizer.clip_after_warmup = True
+
+
+def _set_target(config: ml_collections.ConfigDict, target: str) -> None:
+  if target == "mlp":
+    config.target.kind = "mlp"
+    config.target.dim = 256
+    config.target.hidden = (1024, 1024, 512)
+  elif target == "dino":
+    config.target.kind = "dino"
+    config.target.variant = "dino_vitb16"
+    config.target.weights = "weights/dino_vitbase16_pretrain.pth"
+    # The published code runs the teacher in float32; it sees every tube, ten
+    # times what the encoder sees, so its products are most of the step's.
+    config.target.dtype = "bfloat16"
+  else:
+    near = difflib.get_close_matches(target, ("mlp", "dino"), 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(
+      f"after the config's colon stands mlp or dino, got {target!r}{hint}"
+    )
