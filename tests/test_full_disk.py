@@ -17,7 +17,7 @@ import pytest
 
 from sigma_jax import errors, features, files, full_disk
 from sigma_jax.interop import __main__ as interop
-from sigma_jax.interop import exporting, store
+from sigma_jax.interop import store
 from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint, metrics, stored, write_faults
 from sigma_jax.train import workdir as workdir_lib
@@ -201,7 +201,7 @@ def test_exports(kind, trained, tmp_path, capsys):
 )
 def test_an_import_is_done_again(trained, tmp_path, capsys):
   model, into = store.read(trained), tmp_path / "run"
-  exporting.export(model, tmp_path / "x", "hf", lambda line: None)
+  store.export(model, tmp_path / "x", "hf", lambda line: None)
   argv = ["import", str(tmp_path / "x"), str(into)]
   with full(4096):
     assert interop.main(argv) == 1

@@ -84,10 +84,10 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-  from sigma_jax.interop import destinations, exporting
+  from sigma_jax.interop import destinations, store
 
   destinations.check_export(args.out, args.format, args.source)
-  exporting.export(_read(args), args.out, args.format, _note, args.source)
+  store.export(_read(args), args.out, args.format, _note, args.source)
   return 0
 
 

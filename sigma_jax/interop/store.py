@@ -1,4 +1,4 @@
-"""Checkpoints of any format, read; `exporting` writes them."""
+"""The door to checkpoints of any format: read, kept as workdirs, exported."""
 
 import dataclasses
 import json
@@ -24,6 +24,7 @@ from sigma_jax.interop import (
   vjepa_hugging_face,
 )
 from sigma_jax.interop import layout as layout_lib
+from sigma_jax.interop.exporting import export as export
 from sigma_jax.interop.model import Model, Note, say
 from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint

@@ -6,7 +6,7 @@ import pytest
 
 from sigma_jax import errors
 from sigma_jax.interop import __main__ as cli
-from sigma_jax.interop import exporting, hugging_face, store, torch_writer
+from sigma_jax.interop import hugging_face, store, torch_writer
 from sigma_jax.train import workdir as workdir_lib
 
 
@@ -21,7 +21,7 @@ def made_fixture(small, tmp_path_factory):
   torch_writer.save(folder / "x.pth", small.tensors)
   model = store.read(folder / "x.pth", **small.options)
   store.write_workdir(folder / "run", model, folder / "x.pth", silent)
-  exporting.export(model, folder / "hf", "hf", silent)
+  store.export(model, folder / "hf", "hf", silent)
   workdir_lib.write_config(folder / "begun", model.settings)
   (folder / "run" / "metrics.jsonl").write_text('{"step": 1}\n')
   (folder / "empty").mkdir()
@@ -78,7 +78,7 @@ def test_what_is_there_stays(made, argv, monkeypatch, capsys):
 def test_links_to_a_run(made, tmp_path):
   (tmp_path / "link").symlink_to(made / "run")
   with pytest.raises(errors.UserError, match="belongs to the run"):
-    exporting.export(store.read(made / "run"), tmp_path / "link", "hf", silent)
+    store.export(store.read(made / "run"), tmp_path / "link", "hf", silent)
 
 
 def test_places_that_are_free(made, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from sigma_jax import settings as settings_lib
 from sigma_jax.data.video import transforms
 from sigma_jax.inference import encoder as encoder_lib
 from sigma_jax.interop import __main__ as cli
-from sigma_jax.interop import exporting, hugging_face, published, store
+from sigma_jax.interop import hugging_face, published, store
 from sigma_jax.interop import layout as layout_lib
 from sigma_jax.models import heads, targets, vit
 from sigma_jax.train import workdir as workdir_lib
@@ -389,10 +389,10 @@ def test_targets_of_raw_pixels_are_kept(library, video, tmp_path):
   run = tmp_path / "run"
   store.write_workdir(run, read, folder, print)
   assert not workdir_lib.read_config(run).target.normalize
-  exporting.export(store.read(run), tmp_path / "back", "hf", print)
+  store.export(store.read(run), tmp_path / "back", "hf", print)
   config = json.loads((tmp_path / "back" / "config.json").read_text())
   assert config["norm_pix_loss"] is False
-  exporting.export(store.read(run), tmp_path / "x.pth", "pth", print)
+  store.export(store.read(run), tmp_path / "x.pth", "pth", print)
   assert not store.read(tmp_path / "x.pth").settings.target.normalize
 
 

@@ -12,7 +12,6 @@ from sigma_jax import errors
 from sigma_jax.inference import encoder as encoder_lib
 from sigma_jax.interop import __main__ as cli
 from sigma_jax.interop import (
-  exporting,
   golden_case,
   hugging_face,
   store,
@@ -280,10 +279,10 @@ def test_an_interpolated_table_is_not_exported(workdir, tmp_path, capsys):
   model = store.read(workdir)
   grid = model.settings.grid
   model = store.with_table(model, grid)
-  exporting.export(model, tmp_path / "same.pth", "pth", print)
+  store.export(model, tmp_path / "same.pth", "pth", print)
   data = dataclasses.replace(model.settings.data, num_frames=4)
   other = model._replace(
     settings=dataclasses.replace(model.settings, data=data)
   )
   with pytest.raises(errors.UserError, match="formula's rows would be others"):
-    exporting.export(other, tmp_path / "other.pth", "pth", print)
+    store.export(other, tmp_path / "other.pth", "pth", print)

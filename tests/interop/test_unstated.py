@@ -8,14 +8,13 @@ import pytest
 
 from sigma_jax import errors, recipes, settings
 from sigma_jax.interop import __main__ as cli
+from sigma_jax.interop import layout as layout_lib
 from sigma_jax.interop import (
-  exporting,
   published,
   store,
   torch_writer,
   unstated,
 )
-from sigma_jax.interop import layout as layout_lib
 
 
 def read(path, **options):
@@ -49,7 +48,7 @@ def test_our_files_say_all_of_it(small, tmp_path):
   model = model._replace(
     settings=dataclasses.replace(model.settings, model=changed)
   )
-  exporting.export(model, tmp_path / "y.pth", "pth", print)
+  store.export(model, tmp_path / "y.pth", "pth", print)
   found, notes = read(tmp_path / "y.pth")
   assert found.settings.model == changed
   assert found.settings.grid == (2, 2, 2)
@@ -67,7 +66,7 @@ def test_published_scripts_read_our_files(small, reference, tmp_path):
   path = tmp_path / "x.pth"
   torch_writer.save(path, small.tensors)
   model = read(path, **small.options)[0]
-  exporting.export(model, tmp_path / "y.pth", "pth", print)
+  store.export(model, tmp_path / "y.pth", "pth", print)
   content = torch.load(tmp_path / "y.pth", weights_only=True)
   assert list(content) == ["model", unstated.KEY]
   assert list(content["model"]) == list(small.tensors)

@@ -8,7 +8,7 @@ import pytest
 
 import sigma_jax
 from sigma_jax import errors
-from sigma_jax.interop import exporting, store
+from sigma_jax.interop import store
 from sigma_jax.models import sigma
 from sigma_jax.tasks import pretrain, starting, supervised
 from sigma_jax.train import checkpoint, metrics
@@ -100,7 +100,7 @@ def test_a_model_of_longer_clips_comes_back_with_its_table(
   with pytest.raises(errors.UserError, match="encoder was trained with the"):
     supervised.run(change(config, model__table_grid=(2, 8, 8)), tmp_path)
   with pytest.raises(errors.UserError, match="can say so"):
-    exporting.export(store.read(tmp_path), tmp_path / "x.pth", "pth", print)
+    store.export(store.read(tmp_path), tmp_path / "x.pth", "pth", print)
   file = tmp_path / "config.json"
   stored = json.loads(file.read_text())
   # A run from before the option: its table was interpolated from init's.

@@ -9,7 +9,7 @@ import pytest
 import sigma_jax
 from sigma_jax import errors
 from sigma_jax.data import pipeline, sources
-from sigma_jax.interop import exporting, hugging_face, runs, store
+from sigma_jax.interop import hugging_face, runs, store
 from sigma_jax.models import sigma
 from sigma_jax.tasks import supervised
 from sigma_jax.train import checkpoint, metrics
@@ -82,7 +82,7 @@ def test_what_was_tested_is_loaded(tuned, video, capsys):
 @pytest.mark.parametrize("kind", ["pth", "hf"])
 def test_what_was_tested_is_exported(tuned, video, tmp_path, kind):
   out = tmp_path / "out"
-  exporting.export(store.read(tuned), out, kind, print)
+  store.export(store.read(tuned), out, kind, print)
   np.testing.assert_allclose(
     probabilities(out, video), probabilities(tuned, video), atol=1e-5
   )
@@ -96,7 +96,7 @@ def test_a_last_norm_beside_the_heads_is_not_exported(tuned, tmp_path, kind):
   encoder = model.params["encoder"] | {"norm": norm}
   kept = model._replace(params=model.params | {"encoder": encoder})
   with pytest.raises(errors.UserError, match=r"model\.pool_normed"):
-    exporting.export(kept, tmp_path / "out", kind, print)
+    store.export(kept, tmp_path / "out", kind, print)
   assert not (tmp_path / "out").exists()
 
 
@@ -104,7 +104,7 @@ def test_classes_are_named_as_in_the_labels(tuned, toy_clips, tmp_path):
   sets = json.loads((toy_clips / "label_sets.json").read_text())
   names = tuple(sets["motion"]["names"])
   assert store.read(tuned).class_names == names
-  exporting.export(store.read(tuned), tmp_path / "hf", "hf", print)
+  store.export(store.read(tuned), tmp_path / "hf", "hf", print)
   config = json.loads((tmp_path / "hf" / hugging_face.CONFIG).read_text())
   assert config["id2label"] == {str(i): name for i, name in enumerate(names)}
 
