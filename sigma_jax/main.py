@@ -18,7 +18,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from sigma_jax import cli, errors, nearest, paths, settings
-from sigma_jax.settings import given
+from sigma_jax.settings import config_file, given
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Config file of the run, configs/<name>.py.", lock_config=True
@@ -155,7 +155,7 @@ def _at_home(argument: str) -> str:
 
 def _unknown_key(argv: list[str]) -> str | None:
   """The first override of a key that does not exist, with the nearest one."""
-  valid = _dotted(settings.Settings().to_dict())
+  valid = _dotted(_config_file(argv))
   for argument in argv:
     match = re.match(r"--?(?:no)?config\.([^=]+)", argument)
     if match and any(key.startswith(match[1] + ".") for key in valid):
@@ -163,8 +163,22 @@ def _unknown_key(argv: list[str]) -> str | None:
     if match and match[1] not in valid:
       near = nearest.option(match[1], valid)
       hint = f"; did you mean 'config.{near}'?" if near else ""
+      if match[1].startswith("method.") and not near:
+        # Another method's, most likely.
+        own = sorted(key for key in valid if key.startswith("method."))
+        hint = f"; this config's method has {', '.join(own)}"
       return f"unknown config key 'config.{match[1]}'{hint}"
   return None
+
+
+def _config_file(argv: list[str]) -> dict:
+  """What the config file sets: its method has options of its own."""
+  for argument in argv:
+    match = re.match(r"--?config=(.*)", argument)
+    if match:
+      with contextlib.suppress(errors.UserError):
+        return config_file.load(paths.expand(match[1])).to_dict()
+  return settings.Settings().to_dict()
 
 
 def _explain(message: str) -> str:

@@ -118,6 +118,20 @@ def test_mistakes_on_the_command_line(tmp_path, flags, texts):
 
 
 @pytest.mark.parametrize(
+  ("config", "flag", "text"),
+  [
+    ("toy_vjepa", "momentun=0.5", "did you mean 'config.method.momentum'?"),
+    ("toy", "momentum=0.5", "'config.method.momentum'; this config's method "
+     "has method.name"),
+  ],
+)  # fmt: skip
+def test_options_of_another_method(tmp_path, config, flag, text):
+  config = f"--config=configs/{config}.py"
+  flags = (config, f"--config.method.{flag}", f"--workdir={tmp_path}/run")
+  assert text in one_line(main(*flags))
+
+
+@pytest.mark.parametrize(
   ("line", "texts"),
   [
     (
