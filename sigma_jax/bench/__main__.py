@@ -25,6 +25,10 @@ _COMMANDS = {
     "sigma_jax.bench.data.data_bench",
     "clips a second from videos and records, against other readers",
   ),
+  "lists": (
+    "sigma_jax.bench.data.lists_bench",
+    "opening lists of millions of videos",
+  ),
   "scaling": (
     "sigma_jax.bench.pod.scaling_bench",
     "memory and collective bytes over 1 to 256 chips, compiled",

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sigma_jax import errors
+from sigma_jax.data import plain_list
 
 _MAX_LABEL = np.iinfo(np.int32).max
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -73,6 +74,12 @@ def read(data: bytes, where: str, classes: bool = True) -> Lines:
       f"{where} is no text in UTF-8 (there are zero bytes in it); it has to be "
       "a text file with one 'path label' a line"
     )
+  if plain := plain_list.read(data, classes):
+    found, labels = plain
+    if labels[0] < 0:
+      first = next(_records(data, where))[1]
+      _refuse_header(None, first, found, f"{where}, first line")
+    return Lines(found, labels, ())
   separators = [s for s in "\t," if s.encode() in data] + [None]
   paths: list[str] = []
   codes: dict[str | None, int] = {}  # label as written -> number in `of_row`

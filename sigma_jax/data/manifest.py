@@ -19,6 +19,7 @@ LABEL_SETS = "label_sets.json"  # beside a manifest, as layouts write it
 _MOST_CLASSES = 50_000
 # So are, from the first number on, fewer rows' classes than one in the second.
 _FEW_CLASSES, _GAPS = 1000, 100
+_BLOCK = 1 << 16  # rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +77,13 @@ def load(path: str, root: str = "", classes: bool = True) -> Manifest:
     raise errors.UserError(
       f"manifest {path} is empty; it needs one 'path label' a line"
     )
-  folder = root or os.path.dirname(path)
+  folder = os.path.join(root or os.path.dirname(path), "")
   files = lines.paths
-  for row, file in enumerate(files):  # in place: there may be millions
-    if file[0] != "/" and not storage.is_remote(file):
-      files[row] = os.path.join(folder, file)
+  for first in range(0, len(files), _BLOCK):  # in place: there may be millions
+    files[first : first + _BLOCK] = [
+      file if file[0] == "/" or storage.is_remote(file) else folder + file
+      for file in files[first : first + _BLOCK]
+    ]
   return Manifest(str(path), tuple(files), lines.labels, lines.names)
 
 

@@ -103,3 +103,15 @@ def test_an_absent_library_is_named(monkeypatch):
   monkeypatch.setitem(rivals.MODULES, "decord", "no_such_module_either")
   monkeypatch.setattr(data_bench.importlib.util, "find_spec", lambda _: True)
   assert "does not load" in data_bench.absence("decord")
+
+
+def test_lists_are_timed_each_in_a_process():
+  code, out, err = bench("lists", "--lines=30", "--turns=1", "--json")
+  assert code == 0, err
+  found = json.loads(out)
+  assert "30 lines" in found["title"]
+  assert len(found["rows"]) == 6
+  for row in found["rows"]:
+    assert row["processor_s"] > 0 and row["peak_MB"] >= 0
+  code, _, err = bench("lists", "--lines=0")
+  assert code == 2 and "--lines must be positive" in err
