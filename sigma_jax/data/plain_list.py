@@ -16,7 +16,7 @@ _BREAK = ord("\n")
 _SEPARATORS = b" \t,"
 _BLANKS = 33  # blanks and control characters are below
 _MOST_DIGITS = 9  # more may not fit into 32 bits
-_BLOCK = 1 << 22  # bytes: what is made on the way stays small
+_BLOCK = 1 << 20  # bytes: what is made on the way stays small
 
 
 def read(
