@@ -1,4 +1,4 @@
-"""Command line: `python -m sigma_jax.bench loss|step|compile|scaling ...`.
+"""Command line: `python -m sigma_jax.bench loss|step|data|evidence ...`.
 
 Each prints a table, or with --json one JSON object. Only `data` needs
 TensorFlow, and not with --no-pipeline.
@@ -17,6 +17,10 @@ _COMMANDS = {
     "sigma_jax.bench.step_bench",
     "a pre-training step against the same model in PyTorch",
   ),
+  "attention": (
+    "sigma_jax.bench.attention_bench",
+    "attention by XLA, cuDNN, in tiles, and PyTorch's",
+  ),
   "compile": (
     "sigma_jax.bench.pod.compile_bench",
     "compile a config's step for a TPU topology, without a TPU",
@@ -28,6 +32,14 @@ _COMMANDS = {
   "lists": (
     "sigma_jax.bench.data.lists_bench",
     "opening lists of millions of videos",
+  ),
+  "learn": (
+    "sigma_jax.bench.learn_bench",
+    "a short toy run, its clips drawn in memory, judged before and after",
+  ),
+  "evidence": (
+    "sigma_jax.bench.evidence.command",
+    "all figures of one accelerator, in minutes",
   ),
   "scaling": (
     "sigma_jax.bench.pod.scaling_bench",

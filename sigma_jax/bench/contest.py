@@ -9,7 +9,9 @@ by its full name, with
 in a process of its own, so that memory is its own too.
 """
 
+import contextlib
 import ctypes
+import functools
 import gc
 import importlib
 import json
@@ -19,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -57,7 +60,10 @@ class Outcome(NamedTuple):
 
 
 def hold(
-  contenders: dict[str, tuple[str, dict]], turns: int, folder: str
+  contenders: dict[str, tuple[str, dict]],
+  turns: int,
+  folder: str,
+  failed: dict[str, str] | None = None,
 ) -> dict[str, Outcome]:
   """Lets the contenders run in turns.
 
@@ -65,28 +71,52 @@ def hold(
     contenders: name -> (module, its options).
     turns: timed runs of each.
     folder: where they leave their results.
+    failed: gets the reasons of those that failed, which then have no outcome.
 
   Raises:
-    UserError: a contender failed; with its last line.
+    UserError: a contender failed, and there is no `failed`; its last line.
   """
-  workers = {}
+  workers: dict[str, _Worker] = {}
+
+  def ask(name: str, call: Callable[[], Any]) -> Any:
+    try:
+      return call()
+    except errors.UserError as error:
+      if failed is None:
+        raise
+      failed[name] = str(error)
+      workers.pop(name).close()
+      return None
+
   try:
-    for name, (module, options) in contenders.items():
-      out = pathlib.Path(folder) / f"{len(workers)}.npz"
+    for place, (name, (module, options)) in enumerate(contenders.items()):
+      out = pathlib.Path(folder) / f"{place}.npz"
       workers[name] = _Worker(name, module, options, out)
       # One after the other: compiling would disturb the memory of none, but
       # take turns with all.
-      workers[name].read()
+      ask(name, workers[name].read)
     seconds = {name: [] for name in workers}
     for _ in range(turns):
-      for name, worker in workers.items():
-        seconds[name].append(worker.ask("run")["seconds"])
-    return {
-      name: worker.finish(seconds[name]) for name, worker in workers.items()
+      for name, worker in list(workers.items()):
+        answer = ask(name, functools.partial(worker.ask, "run"))
+        if answer:
+          seconds[name].append(answer["seconds"])
+    found = {
+      name: ask(name, functools.partial(worker.finish, seconds[name]))
+      for name, worker in list(workers.items())
     }
+    return {name: outcome for name, outcome in found.items() if outcome}
   finally:
     for worker in workers.values():
       worker.close()
+
+
+def need(
+  outcomes: dict[str, Outcome], names: tuple[str, ...], failed: dict[str, str]
+) -> None:
+  """Raises UserError unless all of `names`, and one at all, has an outcome."""
+  if not outcomes or any(name not in outcomes for name in names):
+    raise errors.UserError("; ".join(failed.values()))
 
 
 class _Worker:
@@ -115,8 +145,9 @@ class _Worker:
 
   def ask(self, command: str) -> dict[str, Any]:
     """Sends a command, waits for the answer."""
-    self._process.stdin.write(command + "\n")
-    self._process.stdin.flush()
+    with contextlib.suppress(BrokenPipeError):  # it is gone: `read` says why
+      self._process.stdin.write(command + "\n")
+      self._process.stdin.flush()
     return self.read()
 
   def finish(self, seconds: list[float]) -> Outcome:
@@ -128,7 +159,8 @@ class _Worker:
 
   def close(self) -> None:
     """Ends the process."""
-    self._process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):
+      self._process.stdin.close()
     self._process.stdout.close()
     self._process.kill()
     self._process.wait()

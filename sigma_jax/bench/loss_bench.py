@@ -63,11 +63,13 @@ def run(args: argparse.Namespace) -> int:
   contenders = {"pytorch": ("loss_torch", options)} if with_torch else {}
   for mode in args.mode:
     contenders[mode] = ("loss_jax", {**options, "mode": mode})
+  failed: dict[str, str] = {}
   with tempfile.TemporaryDirectory() as folder:
-    outcomes = contest.hold(contenders, args.turns, folder)
+    outcomes = contest.hold(contenders, args.turns, folder, failed)
+  contest.need(outcomes, (), failed)
   result, agree = _result(args, options, outcomes)
-  output.show(result, args.json)
-  return 0 if agree or args.dtype != "float32" else 1
+  output.show(result | {"failed": failed or None}, args.json)
+  return 0 if not failed and (agree or args.dtype != "float32") else 1
 
 
 def _result(args, options, outcomes) -> tuple[dict, bool]:

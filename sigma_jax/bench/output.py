@@ -42,6 +42,14 @@ def table(rows: list[dict[str, Any]]) -> str:
   return "\n".join(lines)
 
 
+def markdown(rows: list[dict[str, Any]]) -> str:
+  """The same as a table of Markdown; columns without a value are left out."""
+  keys = [k for k in rows[0] if any(row[k] is not None for row in rows)]
+  lines = [keys, ["---"] * len(keys)]
+  lines += [[_text(row[key]) for key in keys] for row in rows]
+  return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def versions(*packages: str) -> dict[str, str]:
   """Versions of Python and of those of `packages` that are installed."""
   found = {"python": platform.python_version()}

@@ -1,5 +1,8 @@
 """Contender: sigma_jax's training step as the loop runs it; see `contest`."""
 
+import functools
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,34 +11,79 @@ from sigma_jax import settings as settings_lib
 from sigma_jax.bench import output
 from sigma_jax.methods import method
 from sigma_jax.settings import config_file
-from sigma_jax.train import layout, optimizer, state, steps
+from sigma_jax.train import (
+  layout,
+  loop,
+  optimizer,
+  state,
+  steps,
+  supervised,
+)
 from sigma_jax.train import mesh as mesh_lib
+
+CLASSES = 400  # of steps with labels: Kinetics'
+
+
+class Training:
+  """A training on one device, as the loop makes it.
+
+  Attributes:
+    compile_seconds: of the step.
+  """
+
+  def __init__(self, settings: settings_lib.Settings, total_steps: int = 1000):
+    """The first state, on the device; see `step`."""
+    # One device on either side; `compile` and `scaling` look at many.
+    self._mesh = mesh_lib.make(settings_lib.Mesh(), jax.devices()[:1])
+    self._job, frozen = job_of(settings)
+    tx, schedule = optimizer.make(
+      settings.optimizer,
+      batch_size=settings.train.batch_size,
+      total_steps=total_steps,
+      steps_per_epoch=max(total_steps / 10, 1.0),
+      **self._job.optimizer,
+    )
+    made = state.create(settings, tx, self._mesh, None, self._job.fresh)
+    self._state = layout.fit(made, self._mesh)
+    self._frozen = jax.device_put(frozen, mesh_lib.replicated(self._mesh))
+    self._make = lambda: steps.jit(
+      self._job.make_step(settings, tx, schedule, self._mesh),
+      self._mesh,
+      self._state,
+    )
+    self._step, self.compile_seconds = None, 0.0
+
+  @property
+  def params(self) -> dict:
+    """Parameters as they are now, blocks stacked."""
+    return layout.stack(self._state).params
+
+  def put(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """A batch on the device."""
+    return mesh_lib.put_batch(batch, self._mesh)
+
+  def step(self, batch: dict) -> dict[str, jax.Array]:
+    """One step, to its end; its metrics. The first one compiles."""
+    placed = self.put(batch)
+    if self._step is None:
+      start = time.perf_counter()
+      lowered = self._make().lower(self._state, self._frozen, placed)
+      self._step = lowered.compile()
+      self.compile_seconds = time.perf_counter() - start
+    self._state, metrics = self._step(self._state, self._frozen, placed)
+    return jax.block_until_ready(metrics)
 
 
 class _Case:
   def __init__(self, options: dict):
     settings = read_settings(options)
-    # One device on either side; `compile` and `scaling` look at many.
-    mesh = mesh_lib.make(settings_lib.Mesh(), jax.devices()[:1])
-    tx, schedule = optimizer.make(
-      settings.optimizer,
-      batch_size=settings.train.batch_size,
-      total_steps=1000,
-      steps_per_epoch=100.0,
-    )
-    self._state = layout.fit(state.create(settings, tx, mesh), mesh)
-    self._frozen = jax.device_put(_teacher(settings), mesh_lib.replicated(mesh))
-    self._batch = mesh_lib.put_batch({"video": video(settings)}, mesh)
-    step = steps.pretrain_step(settings, tx, schedule, mesh)
-    step = steps.jit(step, mesh, self._state)
-    self._step = step.lower(self._state, self._frozen, self._batch).compile()
+    self._training = Training(settings)
+    self._batch = self._training.put(batch(settings))
+    self._metrics = self._training.step(self._batch)
     self._start = _memory("bytes_in_use")
 
   def run(self) -> None:
-    self._state, self._metrics = self._step(
-      self._state, self._frozen, self._batch
-    )
-    jax.block_until_ready(self._metrics)
+    self._metrics = self._training.step(self._batch)
 
   def results(self) -> dict[str, np.ndarray]:
     return {"loss": np.asarray(self._metrics["loss"])}
@@ -45,10 +93,11 @@ class _Case:
     return None if peak is None else peak - self._start
 
   def facts(self) -> dict:
-    leaves = jax.tree.leaves(self._state.params)
+    leaves = jax.tree.leaves(self._training.params)
     return {
       "device": jax.devices()[0].device_kind,
       "parameters": sum(leaf.size for leaf in leaves),
+      "compile_s": self._training.compile_seconds,
       **output.versions("jax", "jaxlib", "flax"),
     }
 
@@ -74,6 +123,37 @@ def video(settings: settings_lib.Settings) -> np.ndarray:
   data = settings.data
   shape = (settings.train.batch_size, data.num_frames, data.size, data.size, 3)
   return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def batch(settings: settings_lib.Settings) -> dict[str, np.ndarray]:
+  """What a step reads: `video`, and classes where there are labels."""
+  found = {"video": video(settings)}
+  if settings.task == "supervised":
+    found["target"] = np.arange(len(found["video"]), dtype=np.int32) % CLASSES
+  return found
+
+
+def job_of(settings: settings_lib.Settings) -> tuple[loop.Job, dict]:
+  """What trains, and weights of what does not, small and random."""
+  if settings.task == "pretrain":
+    made = method.of(settings, method.Length(1000, 100.0))
+    job = loop.Job(
+      make_step=functools.partial(steps.pretrain_step, method=made),
+      fresh=state.of_method(made),
+      optimizer=made.optimizer(),
+    )
+    return job, _teacher(settings)
+  task = supervised.Task(settings, CLASSES)
+  made = jax.jit(lambda: supervised_params(task)[1])()
+  return supervised.job(task), made
+
+
+def supervised_params(task: supervised.Task) -> tuple[dict, dict]:
+  """Random parameters that are trained, and those that are not; jit-able."""
+  key, frozen = jax.random.key(0), {}
+  if task.frozen_encoder:
+    frozen = {"encoder": task.fresh(key)["encoder"]}
+  return task.init_params(key), frozen
 
 
 def _teacher(settings: settings_lib.Settings) -> dict:

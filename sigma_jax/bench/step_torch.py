@@ -13,6 +13,11 @@ from sigma_jax.bench import loss_torch, output, step_jax
 from sigma_jax.models.variants import IMAGE_MODELS
 
 
+def is_written_for(settings: settings_lib.Settings) -> bool:
+  """Whether there is a PyTorch side of this training."""
+  return settings.task == "pretrain" and settings.method.name == "masked"
+
+
 def _video_config(settings: settings_lib.Settings):
   import transformers
 

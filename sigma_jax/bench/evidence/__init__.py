@@ -1,0 +1,1 @@
+"""Every figure of one accelerator by one command, in parts with deadlines."""
