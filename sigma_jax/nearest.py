@@ -23,6 +23,7 @@ _SYNONYMS = {
   "model.encoder_heads": "num_heads heads",
   "model.dtype": "precision",
   "model.remat": "use_checkpoint checkpointing",
+  "model.attention": "flash splash sdpa attn_implementation",
   "masking.kind": "mask_type",
   "masking.ratio": "mask_ratio masking_ratio",
   "loss.num_prototypes": "prototypes num_clusters k",

@@ -103,8 +103,9 @@ def test_what_has_no_effect_is_refused(change, changes, key, why):
     ),
     (
       {"task": "supervised", "init": "a"},
-      "model.dtype model.remat model.table_grid supervised.rates data.size "
-      "optimizer.base_lr augment.switch_prob supervised.label_set "
+      "model.dtype model.remat model.attention model.table_grid "
+      "supervised.rates data.size optimizer.base_lr augment.switch_prob "
+      "supervised.label_set "
       "data.label_sets",
     ),
     (

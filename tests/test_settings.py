@@ -141,6 +141,7 @@ def test_fingerprint_changes_with_any_option():
     "model.table_grid": (8, 14, 14),
     "model.dtype": "bfloat16",
     "model.remat": "full",
+    "model.attention": "xla",
     "masking.kind": "random",
     "target.kind": "pixel",
     "target.variant": "dino_vits16",

@@ -38,6 +38,9 @@ def jaxpr_flops(jaxpr: core.Jaxpr) -> float:
 
 def _equation(equation) -> float:
   name, params = equation.primitive.name, equation.params
+  if name == "jit" and not equation.outvars:
+    # What remains of a function whose results `jax.checkpoint` has kept.
+    return 0.0
   if name == "dot_general":
     return _dot(equation)
   if name == "conv_general_dilated":
@@ -47,6 +50,8 @@ def _equation(equation) -> float:
     return 0.0
   if name == "cond":
     return max(inner)
+  if name == "pallas_call":
+    return math.prod(params["grid_mapping"].grid) * sum(inner)
   if name == "scan":
     return params["length"] * sum(inner)
   if name == "while":

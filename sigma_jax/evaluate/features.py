@@ -10,8 +10,9 @@ import numpy as np
 from flax import nnx
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.models import vit
+from sigma_jax.models import attention, vit
 from sigma_jax.train import mesh as mesh_lib
+from sigma_jax.train import steps
 
 
 class FeatureSet(NamedTuple):
@@ -88,7 +89,8 @@ def _pooler(settings: settings_lib.Settings, mesh, layer: int):
   def pool(params, batch):
     model = settings.model
     tubes = vit.split_tubes(batch["video"], model.tubelet, model.patch)
-    tokens = nnx.merge(graph, params)(tubes, num_blocks=layer or None)
+    with attention.on_platform(*steps.where(mesh), kind=model.attention):
+      tokens = nnx.merge(graph, params)(tubes, num_blocks=layer or None)
     # Which clips they are comes back with them: processes do not know in what
     # order the mesh has their rows.
     return jnp.mean(tokens, axis=1), batch["index"], batch["valid"]

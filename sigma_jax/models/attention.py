@@ -1,16 +1,19 @@
 """Scaled dot-product attention, by the best means of the platform.
 
 On a GPU in bfloat16 that is cuDNN's fused kernel, through
-`jax.nn.dot_product_attention`. On a CPU, XLA writes all [b, h, n, n] scores to
-memory several times over: from a few hundred tokens on, `tiled` is 2.5 to 3
-times faster (docs/PERFORMANCE.md). Elsewhere it is XLA's own.
+`jax.nn.dot_product_attention`. XLA writes all [b, h, n, n] scores to memory
+several times over: from a few hundred tokens on, `tiled` is 2.5 to 3 times
+faster on a CPU (docs/PERFORMANCE.md), and on a TPU in bfloat16 a Pallas kernel
+takes its place, see `tpu_attention`. Elsewhere, and where `settings.Model` asks
+for it, it is XLA's own.
 """
 
 import contextlib
 import contextvars
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,25 +21,53 @@ from absl import logging
 from jax.ad_checkpoint import checkpoint_name
 
 from sigma_jax import precision
+from sigma_jax.models import tpu_attention
 
 # Below it XLA's scores stay in the cache.
 _MIN_TILED_TOKENS = 512
 # Scores of a tile, float32, that still do: measured 2 to 10 MB alike.
 _TILE_BYTES = 2**23
 
-_platform: contextvars.ContextVar[str | None] = contextvars.ContextVar(
-  "platform", default=None
+# From here on the kernel moves fewer bytes than XLA, which keeps the scores of
+# shorter sequences on the chip (the compiler's figures for v5e).
+_MIN_SPLASH_TOKENS = 512
+# Of a head: narrower ones leave most of a register's lanes empty.
+_MIN_SPLASH_DIM = 32
+
+
+class _Place(NamedTuple):
+  platform: str
+  num_devices: int
+  spread: Callable | None
+  kind: str
+
+
+_place: contextvars.ContextVar[_Place | None] = contextvars.ContextVar(
+  "place", default=None
 )
 
 
 @contextlib.contextmanager
-def on_platform(platform: str) -> Iterator[None]:
-  """What is traced inside is meant for cpu, gpu or tpu, whatever runs here."""
-  token = _platform.set(platform)
+def on_platform(
+  platform: str,
+  num_devices: int = 1,
+  spread: Callable | None = None,
+  *,
+  kind: str = "auto",
+) -> Iterator[None]:
+  """What is traced inside is meant for cpu, gpu or tpu, whatever runs here.
+
+  Args:
+    platform: cpu, gpu or tpu.
+    num_devices: that batches are split over.
+    spread: `train.mesh.over_batch`; None where there is one device.
+    kind: `settings.Model.attention`.
+  """
+  token = _place.set(_Place(platform, num_devices, spread, kind))
   try:
     yield
   finally:
-    _platform.reset(token)
+    _place.reset(token)
 
 
 def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
@@ -48,16 +79,44 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
   Returns:
     [b, n, h, d] in their dtype.
   """
-  platform = _platform.get() or jax.default_backend()
-  if platform == "cpu" and query.shape[1] >= _MIN_TILED_TOKENS:
-    return tiled(query, key, value)
-  fused = platform in ("gpu", "cuda") and query.dtype == jnp.bfloat16
-  if fused and _cudnn_takes(query.shape):
-    return jax.nn.dot_product_attention(
-      query, key, value, implementation="cudnn"
-    )
+  place = _place.get()
+  platform = place.platform if place else jax.default_backend()
+  if place is None or place.kind == "auto":
+    if platform == "cpu" and query.shape[1] >= _MIN_TILED_TOKENS:
+      return tiled(query, key, value)
+    # Outside `on_platform` nobody says what device has which clips.
+    if platform == "tpu" and place and _splash_takes(place, query, key):
+      return _splash(place, query, key, value)
+    fused = platform in ("gpu", "cuda") and query.dtype == jnp.bfloat16
+    if fused and _cudnn_takes(query.shape):
+      return jax.nn.dot_product_attention(
+        query, key, value, implementation="cudnn"
+      )
   with precision.default(query.dtype):
     return jax.nn.dot_product_attention(query, key, value)
+
+
+def _splash_takes(place: _Place, query: jax.Array, key: jax.Array) -> bool:
+  """Whether the TPU's kernel is the better one; float32 is exact without it."""
+  batch, tokens, _, dim = query.shape
+  return (
+    query.dtype == jnp.bfloat16
+    and query.shape == key.shape
+    and tokens >= _MIN_SPLASH_TOKENS
+    and dim >= _MIN_SPLASH_DIM
+    and batch % place.num_devices == 0
+  )
+
+
+def _splash(place: _Place, *arrays: jax.Array) -> jax.Array:
+  """XLA cannot split a kernel: each device runs it on its own clips."""
+  if place.spread is None:
+    return tpu_attention.splash(*arrays)
+
+  def of_device(_, *arrays):
+    return tpu_attention.splash(*arrays)
+
+  return place.spread(of_device, (True, True, True), True)(*arrays)
 
 
 @functools.lru_cache

@@ -71,7 +71,7 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
     yield "target. probe. segmentation.", why
     yield _decoder(settings), why
     if settings.init:
-      kept = ("dtype", "remat", "table_grid")
+      kept = ("dtype", "remat", "attention", "table_grid")
       yield _model(settings, but=kept), "the model is that of init"
     return
   yield "augment. optimizer. train. supervised.", why

@@ -60,6 +60,9 @@ class Model:
   # What the backward pass computes again to save memory: none; light, norms,
   # GELU and sums; dots, all but products with weights; full, every block.
   remat: str = "light"
+  # auto: the best of the platform, which on a TPU is a Pallas kernel and on a
+  # GPU cuDNN's; xla: XLA's own everywhere. See models/attention.py.
+  attention: str = "auto"
 
   def __post_init__(self):
     freeze.choice(
@@ -67,6 +70,7 @@ class Model:
     )
     freeze.choice("model.positions", self.positions, POSITIONS)
     freeze.choice("model.dtype", self.dtype, ("float32", "bfloat16"))
+    freeze.choice("model.attention", self.attention, ("auto", "xla"))
     freeze.choice("model.remat", self.remat, ("none", "light", "dots", "full"))
     if self.table_grid and (
       len(self.table_grid) != 3 or min(self.table_grid) < 1

@@ -191,7 +191,10 @@ def _from_scratch(
 ) -> settings_lib.Settings:
   """As the task runs it with an `init` of this run, without its weights."""
   model = dataclasses.replace(
-    trained.model, dtype=config.model.dtype, remat=config.model.remat
+    trained.model,
+    dtype=config.model.dtype,
+    remat=config.model.remat,
+    attention=config.model.attention,
   )
   return dataclasses.replace(config, init="", model=model).like(trained)
 

@@ -18,7 +18,10 @@ def with_model(config) -> tuple[settings.Settings, store.Model]:
       raise errors.UserError(f"init {config.init!r} holds no encoder")
     model = store.with_table(model, config.model.table_grid)
     trained = dataclasses.replace(
-      model.settings.model, dtype=config.model.dtype, remat=config.model.remat
+      model.settings.model,
+      dtype=config.model.dtype,
+      remat=config.model.remat,
+      attention=config.model.attention,
     )
     # Replacing checks again whether clips divide into its tubes.
     try:

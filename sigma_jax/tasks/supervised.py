@@ -11,6 +11,7 @@ from sigma_jax import distributed, errors, files, settings
 from sigma_jax.evaluate import confusion, frozen, predictions, verdicts
 from sigma_jax.evaluate.segmentation import dense
 from sigma_jax.interop import runs
+from sigma_jax.models import attention
 from sigma_jax.tasks import reading, starting
 from sigma_jax.train import (
   checksums,
@@ -18,6 +19,7 @@ from sigma_jax.train import (
   loop,
   metrics,
   optimizer,
+  steps,
   supervised,
 )
 from sigma_jax.train import mesh as mesh_lib
@@ -197,7 +199,9 @@ def _judge(
   @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
   def forward(arrays, video):
     whole = mesh_lib.whole(arrays[0], mesh)
-    outputs = task.outputs(whole, arrays[1], video)
+    kind = config.model.attention
+    with attention.on_platform(*steps.where(mesh), kind=kind):
+      outputs = task.outputs(whole, arrays[1], video)
     return supervised.predictions(targets, outputs)
 
   bad = reading.account(config, workdir, split.source)

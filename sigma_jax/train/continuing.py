@@ -31,6 +31,7 @@ _HARMLESS = (
   "train.override",
   "mesh",
   "model.remat",
+  "model.attention",
   "loss.kernels",
   # Paths; what stands there is compared by content, see `identity`.
   "init",

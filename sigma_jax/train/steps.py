@@ -49,7 +49,6 @@ def pretrain_step(
     (the share of tubes of one colour).
   """
   method = method or method_lib.of(settings)
-  platform = platform_of(mesh)
 
   def step(state, frozen, batch):
     key = keys.of_step(settings.seed, state.step)
@@ -57,7 +56,7 @@ def pretrain_step(
     whole = mesh_lib.whole((params, state.slow), mesh)
     video = mirrored(settings, key, batch["video"], mesh)
     inputs = method.prepare({**batch, "video": video}, key, frozen)
-    with attention.on_platform(platform):
+    with attention.on_platform(*where(mesh), kind=settings.model.attention):
       judged, grads = _gradients(
         method,
         method_lib.Weights(*whole, frozen),

@@ -149,7 +149,8 @@ def make_step(
     video = steps.mirrored(settings, key, batch["video"], mesh)
     video, target = _augmented(task, key, video, batch["target"], spread)
     whole = mesh_lib.whole(state.params, mesh)
-    with attention.on_platform(steps.platform_of(mesh)):
+    place = steps.where(mesh)
+    with attention.on_platform(*place, kind=settings.model.attention):
       loss, grads = _gradients(task, whole, frozen, video, target, key)
     metrics = {
       # The gradient is of the sum, so that each head has its own.

@@ -36,6 +36,7 @@ _FREE_KEYS = (
   "model.init",
   "model.dtype",
   "model.remat",
+  "model.attention",
   "model.norm_epsilon",
   "target.weights",
   "target.dtype",

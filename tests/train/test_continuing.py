@@ -70,6 +70,7 @@ def test_harmless_options_may_change(tiny, saved, change, capsys):
     data__workers=3,
     data__train="moved.csv",
     model__remat="full",
+    model__attention="xla",
     mesh__fsdp=2,
     supervised__drop_path=0.3,  # which no pre-training reads
   )
