@@ -142,6 +142,7 @@ def test_fingerprint_changes_with_any_option():
     "model.dtype": "bfloat16",
     "model.remat": "full",
     "masking.kind": "random",
+    "masking.direction": "published",
     "target.kind": "pixel",
     "target.variant": "dino_vits16",
     "target.dtype": "bfloat16",
