@@ -1,4 +1,4 @@
-"""Tube and random masks with static counts, drawn from a PRNG key.
+"""Masks with static counts: tube and random ones, drawn from a PRNG key.
 
 A tube mask (VideoMAE, https://arxiv.org/abs/2203.12602) hides the same spatial
 positions in every time slot, so that a hidden tube cannot be copied from a
@@ -28,21 +28,25 @@ class Mask(NamedTuple):
 def num_masked(kind: str, grid: tuple[int, int, int], ratio: float) -> int:
   """Masked tubes per clip, m, for a grid of (time, height, width) tubes.
 
-  The published count: `int(ratio * positions)`, taken per time slot for tube
-  masks and over all tubes for random ones.
+  The published counts: `int(ratio * positions)`, taken per time slot for tube
+  masks and over all tubes for random ones. Of motion-guided ones, MGMAE counts
+  those that are visible, `int((1 - ratio) * positions)` per slot: of 196 and .9
+  one fewer than a tube mask has.
 
   Raises:
     UserError: the ratio leaves no visible or no masked tube.
   """
   time, positions = grid[0], grid[1] * grid[2]
-  total = positions if kind == "tube" else time * positions
+  total = time * positions if kind == "random" else positions
   count = int(ratio * total)
+  if kind == "motion":
+    count = total - int(total * (1 - ratio))
   if not 0 < count < total:
     raise errors.UserError(
       f"masking.ratio {ratio} masks {count} of {total} positions; at least one "
       "must stay visible and one must be masked"
     )
-  return count * time if kind == "tube" else count
+  return count if kind == "random" else count * time
 
 
 def sample(

@@ -66,6 +66,8 @@ def shrink(change, settings):
     one = {"blocks": (1,), "areas": (0.5,), "context": (4,), "targets": (2,)}
     small = dataclasses.replace(settings.method, **one)
     settings = dataclasses.replace(settings, method=small)
+  if settings.masking.kind == "motion":  # of four positions
+    settings = change(settings, masking__ratio=0.75)
   if settings.task != "pretrain":
     # Masks are of pixels, features of tubes: any patch shows as much.
     model = dataclasses.replace(model, patch=8)

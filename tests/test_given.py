@@ -43,6 +43,7 @@ def test_epochs_that_are_given_set_the_length():
     ({}, "target.variant", "target.kind is 'mlp'"),
     ({"target__kind": "dino"}, "target.dim", "target.kind is 'dino'"),
     ({"loss__kind": "l2"}, "loss.epsilon", "loss.kind is 'l2'"),
+    ({}, "masking.direction", "masking.kind is 'tube'"),
     ({"init": "a"}, "model.init", "all weights are those of init"),
     ({"task": "probe"}, "train.steps", "task 'probe' does not read it"),
     ({"task": "probe"}, "data.size", "as init's run did"),

@@ -1,5 +1,6 @@
 """The published recipes, as the config files spell them."""
 
+import dataclasses
 import importlib.util
 import pathlib
 
@@ -99,6 +100,41 @@ def test_videomae_regresses_pixels_with_the_same_model():
   assert settings.loss.kind == "l2"
   head = sigma.abstract(settings).params["decoder"]["head"]
   assert head["bias"].shape == (1536,)
+
+
+@pytest.mark.parametrize(
+  "name, stride, steps, videos",
+  [
+    ("k400_vitb_mgmae", 4, 125_200, 240_436),
+    ("ssv2_vitb_mgmae", 2, 87_800, 168_913),
+  ],
+)
+def test_mgmae_is_trained_as_its_scripts_do(name, stride, steps, videos):
+  """Of MCG-NJU/MGMAE at af7beb9."""
+  run = load(name)
+  assert (run.masking.kind, run.masking.direction) == ("motion", "corrected")
+  assert (run.target.kind, run.loss.kind) == ("pixel", "l2")
+  assert (run.data.stride, run.data.samples, run.data.flip) == (
+    *(stride, 4),
+    False,
+  )
+  assert videos // run.train.batch_size * run.train.epochs == steps
+  assert run.optimizer.base_lr * run.train.batch_size / 256 == 1.5e-3
+  assert run.optimizer.min_lr * run.train.batch_size / 256 == pytest.approx(
+    1.5e-5
+  )
+  assert run.optimizer.warmup_epochs == 20
+  assert (run.optimizer.b2, run.optimizer.weight_decay) == (0.95, 0.05)
+  assert run.optimizer.clip_norm == 0
+  assert run.model == load("k400_vitb").model
+
+
+@pytest.mark.parametrize("target", ["mlp", "dino"])
+@pytest.mark.parametrize("data", ["k400", "ssv2"])
+def test_motion_guided_sigma_is_sigma_but_for_its_masks(data, target):
+  run, plain = (load(f"{data}_vitb{x}", target) for x in ("_mgmae", ""))
+  assert run.masking.kind == "motion"
+  assert dataclasses.replace(run, masking=plain.masking) == plain
 
 
 def test_unknown_target_names_the_nearest():

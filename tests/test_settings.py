@@ -143,6 +143,7 @@ def test_fingerprint_changes_with_any_option():
     "model.remat": "full",
     "model.attention": "xla",
     "masking.kind": "random",
+    "masking.direction": "published",
     "target.kind": "pixel",
     "target.variant": "dino_vits16",
     "target.dtype": "bfloat16",

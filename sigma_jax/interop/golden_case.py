@@ -21,7 +21,7 @@ class Case(NamedTuple):
   Attributes:
     name: of the files, without suffix.
     kind: pretrain, finetune, sinkhorn or schedule; or "jepa ...", of
-      `parity_jepa.RUN`.
+      `parity_jepa.RUN`; or "motion ...", of `parity_motion.RUN`.
     options: the JSON, or {}.
     arrays: of the npz.
     weights: float32 by published name; {} for sinkhorn and schedule.
@@ -61,8 +61,11 @@ def load(path: str | pathlib.Path) -> Case:
   arrays = _read_arrays(base.with_name(data))
   options = _read_options(source) if source.is_file() else {}
   name = base.name
-  from sigma_jax.interop import parity_jepa  # which makes its weights here
+  # Which make their weights here.
+  from sigma_jax.interop import parity_jepa, parity_motion
 
+  if kind := parity_motion.kind(options, arrays):
+    return Case(name, f"motion {kind}", options, arrays, {}, {}, None)
   if kind := parity_jepa.kind(options, arrays):
     return Case(name, f"jepa {kind}", options, arrays, {}, {}, None)
   if "lr" in arrays:
@@ -74,7 +77,7 @@ def load(path: str | pathlib.Path) -> Case:
   _finite(base, arrays)
   try:
     weights = {n: weight(n, s) for n, s in options["state_dict"].items()}
-    layout = _layout(options, weights)
+    layout = layout_of(options, weights)
     kind = "finetune" if layout.num_classes else "pretrain"
     params = published.to_params(weights, layout)
     _check_video(arrays, layout)
@@ -113,7 +116,7 @@ def _finite(base: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
       )
 
 
-def _layout(options: dict, weights: dict) -> layout_lib.Layout:
+def layout_of(options: dict, weights: dict) -> layout_lib.Layout:
   """Sizes by the shapes, heads by the options, which must agree."""
   encoder = options.get("encoder", options)
   decoder = options.get("decoder", {})

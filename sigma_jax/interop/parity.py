@@ -24,7 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.interop import golden_case, parity_jepa, parity_model
+from sigma_jax.interop import (
+  golden_case,
+  parity_jepa,
+  parity_model,
+  parity_motion,
+)
 from sigma_jax.losses import sinkhorn
 from sigma_jax.train import optimizer
 
@@ -84,7 +89,7 @@ def compare(case: golden_case.Case) -> Result:
     "finetune": _finetune,
     "sinkhorn": _sinkhorn,
     "schedule": _schedule,
-  }.get(case.kind, _jepa)
+  }.get(case.kind, _method)
   cpu = jax.devices("cpu")[0]
   with jax.default_device(cpu), jax.default_matmul_precision("highest"):
     rows, gradients = run(case)
@@ -142,12 +147,12 @@ def _labels(case, side: str, plan: np.ndarray, ours: np.ndarray):
   return Row(f"labels_{side}", count, 0, note), theirs.astype(np.int32)
 
 
-def _jepa(case: golden_case.Case):
-  """Cases of V-JEPA, SwAV and DINO: see `parity_jepa`, `parity_views`."""
+def _method(case: golden_case.Case):
+  """Cases of other methods, each a dict `RUN` of a module."""
+  family, kind = case.kind.split(" ", 1)
+  run = {"jepa": parity_jepa, "motion": parity_motion}[family].RUN[kind]
   try:
-    ours = parity_jepa.RUN[case.kind.removeprefix("jepa ")](
-      case.options, case.arrays
-    )
+    ours = run(case.options, case.arrays)
   except (KeyError, StopIteration) as error:
     raise errors.UserError(f"case {case.name}: {error} is missing") from error
   rows = [Row(name, count, 0) for name, count in ours.exact.items()]

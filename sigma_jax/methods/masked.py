@@ -3,8 +3,9 @@
 A masked ViT predicts a target of every hidden tube. Masks, targets and losses
 combine freely: VideoMAE (https://arxiv.org/abs/2203.12602) regresses pixels,
 SIGMA (https://arxiv.org/abs/2407.15447) predicts across the Sinkhorn-balanced
-prototype assignments of both sides. Options: the sections masking, target and
-loss.
+prototype assignments of both sides. MGMAE (https://arxiv.org/abs/2308.10794) is
+VideoMAE under masks that follow the motion; SIGMA's targets go with them too.
+Options: the sections masking, target and loss.
 """
 
 import math
@@ -18,6 +19,7 @@ from sigma_jax import settings as settings_lib
 from sigma_jax.losses import assignment, health, plans, tiled
 from sigma_jax.methods import method
 from sigma_jax.models import sigma
+from sigma_jax.motion import volume
 
 
 class Masked(method.Method):
@@ -45,7 +47,7 @@ class Masked(method.Method):
 
   def prepare(self, batch, key, frozen):
     video = batch["video"]
-    return video, masks(self.settings, video.shape[0], key)
+    return video, masks(self.settings, video, key)
 
   def features(self, weights, inputs):
     return self.networks(weights.params, weights.frozen)(*inputs)
@@ -125,17 +127,17 @@ class Masked(method.Method):
       )
     return method.Description(
       _title(run),
-      tubes=f"{masking_.ratio:.0%} masked ({masking_.kind})",
+      tubes=f"{masking_.ratio:.0%} masked ({_kind(masking_)})",
       facts=(("Decoder", decoder), ("Loss", words)),
       charts=_charts(loss.num_prototypes if self._assigns else None),
       target=run.target.kind.upper(),
       num_prototypes=loss.num_prototypes if self._assigns else None,
     )
 
-  def hidden(self, key, count):
-    mask = draw(self.settings, count, key)
+  def hidden(self, key, video):
+    mask = draw(self.settings, video, key)
     hidden = np.asarray(masking.to_bool(mask))
-    return hidden.reshape(count, *self.settings.grid)
+    return hidden.reshape(len(video), *self.settings.grid)
 
 
 def project_prototypes(params: dict) -> dict:
@@ -146,22 +148,37 @@ def project_prototypes(params: dict) -> dict:
 
 
 def masks(
-  settings: settings_lib.Settings, batch_size: int, key: jax.Array
+  settings: settings_lib.Settings, video: jax.Array, key: jax.Array
 ) -> masking.Mask:
   """Those of the step that `key` is of, for the clips of its global batch."""
-  return draw(settings, batch_size, keys.of(key, keys.Use.MASK))
+  return draw(settings, video, keys.of(key, keys.Use.MASK))
 
 
 def draw(
-  settings: settings_lib.Settings, batch_size: int, key: jax.Array
+  settings: settings_lib.Settings, video: jax.Array, key: jax.Array
 ) -> masking.Mask:
-  """Masks of the settings' kind, drawn with `key` itself."""
+  """Masks of the settings' kind, drawn with `key` itself.
+
+  Args:
+    settings: the run.
+    video: uint8 [b, t, h, w, 3], which motion-guided masks look at.
+    key: of the masks; a clip's is taken by its place in the batch.
+  """
+  options = settings.masking
+  if options.kind == "motion":
+    return volume.sample(
+      key,
+      video,
+      grid=settings.grid,
+      ratio=options.ratio,
+      published=options.direction == "published",
+    )
   return masking.sample(
     key,
-    batch_size,
-    kind=settings.masking.kind,
+    len(video),
+    kind=options.kind,
     grid=settings.grid,
-    ratio=settings.masking.ratio,
+    ratio=options.ratio,
   )
 
 
@@ -184,12 +201,20 @@ def loss_plan(
   )
 
 
+def _kind(options: settings_lib.Masking) -> str:
+  if options.kind == "motion" and options.direction == "published":
+    return "motion, early frames the published wrong way"
+  return options.kind
+
+
 def _title(run: settings_lib.Settings) -> str:
   target = run.target.kind
+  moves = run.masking.kind == "motion"
   if run.loss.kind == "assignment":
-    return f"SIGMA, {target.upper()} target"
+    guided = ", motion-guided masks" if moves else ""
+    return f"SIGMA, {target.upper()} target{guided}"
   if target == "pixel":
-    return "VideoMAE, pixel regression"
+    return f"{'MGMAE' if moves else 'VideoMAE'}, pixel regression"
   return f"L2 regression of the {target.upper()} target (collapse ablation)"
 
 

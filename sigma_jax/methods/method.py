@@ -249,8 +249,16 @@ class Method:
     """The run in words."""
     return Description(type(self).__name__)
 
-  def hidden(self, key: jax.Array, count: int) -> np.ndarray | None:
-    """Tubes that the encoder does not see, bool [count, t, h, w]; or None."""
+  def hidden(self, key: jax.Array, video: np.ndarray) -> np.ndarray | None:
+    """Tubes that the encoder does not see of clips; or None.
+
+    Args:
+      key: to draw with.
+      video: uint8 [c, t, h, w, 3].
+
+    Returns:
+      bool [c, t, h, w] of the grid.
+    """
     return None
 
 

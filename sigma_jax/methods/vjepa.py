@@ -218,7 +218,8 @@ class VJepa(method.Method):
       ),
     )
 
-  def hidden(self, key, count):
+  def hidden(self, key, video):
+    count = len(video)
     total = int(np.prod(self.settings.grid))
     context = np.asarray(self.masks(key, count)[0].context)
     seen = np.zeros((count, total), bool)

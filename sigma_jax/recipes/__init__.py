@@ -9,7 +9,7 @@ from sigma_jax.recipes.judging import (
   set_data,
   supervised,
 )
-from sigma_jax.recipes.pretraining import pretrain, vjepa
+from sigma_jax.recipes.pretraining import motion_guided, pretrain, vjepa
 from sigma_jax.recipes.toys import toy, toy_supervised, toy_vjepa
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
   "finetune",
   "knn",
   "linear",
+  "motion_guided",
   "own",
   "pretrain",
   "set_data",

@@ -60,6 +60,30 @@ def pretrain(size: str, target: str) -> ml_collections.ConfigDict:
   return config
 
 
+def motion_guided(size: str, target: str) -> ml_collections.ConfigDict:
+  """MGMAE's recipe, or SIGMA's with MGMAE's masks.
+
+  From the scripts of https://github.com/MCG-NJU/MGMAE at af7beb9: 384 videos a
+  step, four clips of each, rates by videos; 200 epochs of the list, which that
+  code calls 800. Masks go the right way, not theirs: see `masking.direction`.
+
+  Args:
+    size: as for `pretrain`.
+    target: pixel, which is MGMAE; mlp or dino, SIGMA's own recipe.
+  """
+  config = pretrain(size, "mlp" if target == "pixel" else target)
+  config.masking.kind = "motion"
+  if target == "pixel":
+    config.target.kind = "pixel"
+    config.loss.kind = "l2"
+    config.data.samples = 4
+    config.train.batch_size = 384
+    config.train.epochs = 200.0
+    config.optimizer.base_lr = 1e-3
+    config.optimizer.warmup_epochs = 20.0
+  return config
+
+
 def vjepa(size: str) -> ml_collections.ConfigDict:
   """V-JEPA's recipe of ViT-L at 224 pixels, for a model of `size`.
 

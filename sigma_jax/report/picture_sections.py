@@ -22,7 +22,9 @@ def masks(run: Run, clips: clips_lib.Clips) -> str:
   """Clips beside what the encoder sees of them; "" where it sees all."""
   settings = run.settings
   count = min(CLIPS_SHOWN, len(clips.videos))
-  hidden = run.method.hidden(jax.random.key(settings.seed), count)
+  hidden = run.method.hidden(
+    jax.random.key(settings.seed), clips.videos[:count]
+  )
   if hidden is None:
     return ""
   body = ""

@@ -118,6 +118,8 @@ def _of_values(settings) -> Iterator[tuple[str, str]]:
     yield "data.scales", f"data.crop is {data.crop!r}"
   if data.crop != "random_resized":
     yield "data.min_area", f"data.crop is {data.crop!r}"
+  if settings.masking.kind != "motion":
+    yield "masking.direction", f"masking.kind is {settings.masking.kind!r}"
   kind = settings.target.kind
   if kind != "mlp":
     yield "target.dim target.hidden", f"target.kind is {kind!r}"

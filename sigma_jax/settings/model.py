@@ -114,11 +114,20 @@ class Model:
 class Masking:
   """Which tubes the encoder does not see."""
 
-  kind: str = "tube"  # tube: one spatial mask for all frames; random: free
+  # tube: one spatial mask for all frames; random: free; motion: MGMAE's, whose
+  # visible tubes follow the clip's motion, as many in every time slot.
+  kind: str = "tube"
   ratio: float = 0.9
+  # Of motion. corrected: the mask goes with what moves. published: as MGMAE's
+  # code has it by a misspelt word, against the motion in the frames before the
+  # middle one; whether its released weights were trained so is not known.
+  direction: str = "corrected"
 
   def __post_init__(self):
-    freeze.choice("masking.kind", self.kind, ("tube", "random"))
+    freeze.choice("masking.kind", self.kind, ("tube", "random", "motion"))
+    freeze.choice(
+      "masking.direction", self.direction, ("corrected", "published")
+    )
     if not 0 < self.ratio < 1:
       raise ValueError(f"masking.ratio must lie in (0, 1), got {self.ratio}")
 

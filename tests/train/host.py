@@ -62,7 +62,7 @@ def draws(settings, mesh, batch) -> dict[str, np.ndarray]:
       "augmented": video,
       "targets": targets,
       "kept": jnp.stack([drop(jnp.ones((size, 1)), n) for n in range(9)]),
-      **masked.masks(settings, size, key)._asdict(),
+      **masked.masks(settings, mirrored, key)._asdict(),
     }
 
   return jax.tree.map(np.asarray, draw(mesh_lib.put_batch(batch, mesh)))

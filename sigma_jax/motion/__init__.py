@@ -1,0 +1,1 @@
+"""Motion of clips, and masks that follow it."""
