@@ -125,14 +125,15 @@ class _Worker:
   def __init__(self, name: str, module: str, options: dict, out: pathlib.Path):
     self._name, self._out = name, out
     command = [sys.executable, "-m", "sigma_jax.bench.contest"]
-    self._process = subprocess.Popen(
-      [*command, module, json.dumps(options), str(out)],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      stderr=(out.with_suffix(".log")).open("w"),
-      text=True,
-      env=os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
-    )
+    with out.with_suffix(".log").open("w") as log:
+      self._process = subprocess.Popen(
+        [*command, module, json.dumps(options), str(out)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        env=os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+      )
 
   def read(self) -> dict[str, Any]:
     """The next answer."""

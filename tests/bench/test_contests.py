@@ -84,7 +84,8 @@ def test_step_trains_the_same_model_as_pytorch():
   ("arguments", "message"),
   [
     (("step", "--config=configs/nothing.py"), "configs/nothing.py"),
-    (("step", "--config=configs/eval/knn_toy.py"), "not a pre-training config"),
+    (("step", "--config=configs/eval/knn_toy.py"), "'probe' trains no steps"),
+    (("step", "--config=configs/toy.py", "--set", "x"), "is not KEY=VALUE"),
     (
       ("step", "--config=configs/toy.py", "--remat=some"),
       "model.remat must be",
