@@ -139,6 +139,20 @@ class Masked(method.Method):
     hidden = np.asarray(masking.to_bool(mask))
     return hidden.reshape(len(video), *self.settings.grid)
 
+  def guides(self, key, video):
+    run = self.settings
+    if run.masking.kind != "motion":
+      return ()
+    maps, flows = volume.maps(key, video, **_guided(run))
+    held = volume.scores(maps, run.grid).reshape(-1, *run.grid)
+    held /= held.max(axis=(1, 2, 3), keepdims=True)
+    published = run.masking.direction == "published"
+    motion = volume.motion(flows, run.grid, published=published)
+    return (
+      method.Guide("the motion found", np.asarray(motion)),
+      method.Guide("the map that goes with it", np.asarray(held)),
+    )
+
 
 def project_prototypes(params: dict) -> dict:
   """Parameters with the prototypes put back on the unit sphere."""
@@ -166,13 +180,7 @@ def draw(
   """
   options = settings.masking
   if options.kind == "motion":
-    return volume.sample(
-      key,
-      video,
-      grid=settings.grid,
-      ratio=options.ratio,
-      published=options.direction == "published",
-    )
+    return volume.sample(key, video, **_guided(settings))
   return masking.sample(
     key,
     len(video),
@@ -180,6 +188,15 @@ def draw(
     grid=settings.grid,
     ratio=options.ratio,
   )
+
+
+def _guided(settings: settings_lib.Settings) -> dict:
+  """Options of motion-guided masks."""
+  return {
+    "grid": settings.grid,
+    "ratio": settings.masking.ratio,
+    "published": settings.masking.direction == "published",
+  }
 
 
 def loss_plan(

@@ -95,6 +95,17 @@ class Chart(NamedTuple):
   floor: float | None = 0.0
 
 
+class Guide(NamedTuple):
+  """What a method chose hidden tubes by, for the report's pictures.
+
+  name: in a reader's words. values: float32 [c, t, h, w] of the grid, shares of
+  the largest; or [c, t, h, w, 2], arrows, right and down, in tubes.
+  """
+
+  name: str
+  values: np.ndarray
+
+
 class Description(NamedTuple):
   """A run in words, for its report.
 
@@ -260,6 +271,10 @@ class Method:
       bool [c, t, h, w] of the grid.
     """
     return None
+
+  def guides(self, key: jax.Array, video: np.ndarray) -> tuple[Guide, ...]:
+    """What `hidden` of the same arguments went by, if by the clips."""
+    return ()
 
 
 def of(settings: settings_lib.Settings, length: Length | None = None) -> Method:

@@ -193,3 +193,29 @@ def sample(
   found, _ = maps(key, video, grid=grid, ratio=ratio, published=published)
   hidden = masking.num_masked("motion", grid, ratio) // grid[0]
   return choose(scores(found, grid), grid[1] * grid[2] - hidden)
+
+
+def motion(
+  flows: jax.Array, grid: tuple[int, int, int], *, published: bool = False
+) -> jax.Array:
+  """Each tube's mean motion from frame to frame, forward in time.
+
+  Args:
+    flows, published: of `maps`; both run towards the base frame.
+    grid: tubes along time, height, width.
+
+  Returns:
+    float32 [b, t, h, w, 2], right and down, in tubes a frame.
+  """
+  batch, pairs, height, width, _ = flows.shape
+  time, rows, columns = grid
+  onward = jnp.arange(pairs) < (0 if published else base_frame(pairs + 1))
+  sign = jnp.where(onward, 1.0, -1.0)[:, None, None, None]
+  side = height // rows
+  cut = (sign * flows / side).reshape(
+    *(batch, pairs, rows, side, columns, width // columns, 2)
+  )
+  by_pair = jnp.mean(cut, axis=(3, 5))
+  # A slot's last pair ends in the next slot; the last slot has one fewer.
+  filled = jnp.concatenate([by_pair, by_pair[:, -1:]], axis=1)
+  return jnp.mean(filled.reshape(batch, time, -1, rows, columns, 2), axis=2)

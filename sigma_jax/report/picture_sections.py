@@ -22,19 +22,27 @@ def masks(run: Run, clips: clips_lib.Clips) -> str:
   """Clips beside what the encoder sees of them; "" where it sees all."""
   settings = run.settings
   count = min(CLIPS_SHOWN, len(clips.videos))
-  hidden = run.method.hidden(
-    jax.random.key(settings.seed), clips.videos[:count]
-  )
+  drawn = jax.random.key(settings.seed), clips.videos[:count]
+  hidden = run.method.hidden(*drawn)
   if hidden is None:
     return ""
+  guides = run.method.guides(*drawn)
   body = ""
   for i, place in enumerate(_shown(clips)):
     marks = pictures.overlay(settings.grid, pictures.masked, hidden[i])
+    between = [
+      pictures.overlay(
+        settings.grid,
+        pictures.arrows if guide.values.ndim == 5 else pictures.held,
+        guide.values[i],
+      )
+      for guide in guides
+    ]
     picture = pictures.strip(
       f"clip{i}",
       clips.videos[place],
       settings.grid,
-      ["", marks],
+      ["", *between, marks],
       f"Frames of {clips.names[place]}, and the same with masked tubes hidden",
     )
     body += _figure(picture, clips, place)
@@ -45,6 +53,9 @@ def masks(run: Run, clips: clips_lib.Clips) -> str:
     f"frame of each. Below, what the encoder sees under a mask drawn as in "
     f"training: {seen:.0%} of the tubes. The loss is on the others."
   )
+  if guides:
+    rows = ", then ".join(guide.name for guide in guides)
+    lede += f" In between, what the mask was chosen by: {rows}."
   return sections.section("Masks", _strips(settings, body), lede)
 
 

@@ -103,8 +103,8 @@ def overlay(
 
   Args:
     grid: tubes along time, height, width.
-    draw: values of one time slot [h, w] -> SVG in units of tubes.
-    values: [t, h, w].
+    draw: values of one time slot [h, w, ...] -> SVG in units of tubes.
+    values: [t, h, w, ...].
   """
   return "".join(
     f'<g transform="translate({_offset(i, grid[2]):.3f} 0)">'
@@ -121,6 +121,29 @@ def squares(where: np.ndarray) -> str:
 def masked(hidden: np.ndarray) -> str:
   """Covers the hidden tubes of a bool [h, w]."""
   return f'<path class="hole" d="{squares(hidden)}"/>'
+
+
+def held(shares: np.ndarray) -> str:
+  """Tints each tube of a float [h, w] by its share of the largest."""
+  return "".join(
+    f'<path class="held" fill-opacity="{shares[y, x]:.2f}" '
+    f'd="M{x} {y}h1v1h-1z"/>'
+    for y, x in np.argwhere(shares >= 0.01)
+  )
+
+
+def arrows(motion: np.ndarray) -> str:
+  """A line from each tube's middle to where a float [h, w, 2] moves it.
+
+  Motion is in tubes a frame, x first; tubes that stay are left out.
+  """
+  moved = np.argwhere(np.abs(motion).max(axis=-1) > 0.02)
+  lines = "".join(
+    f"M{x + 0.5} {y + 0.5}l{motion[y, x, 0]:.2f} {motion[y, x, 1]:.2f}"
+    for y, x in moved
+  )
+  dots = "".join(f"M{x + 0.5} {y + 0.5}h0" for y, x in moved)
+  return f'<path class="arrow" d="{lines}"/><path class="foot" d="{dots}"/>'
 
 
 def assigned(
