@@ -19,6 +19,8 @@ ALLOWED = {
   "augment": {"errors", "keys", "settings", "models"},
   "bench": {*_PLAIN, *_MODEL, "methods", "train", "cli"},
   "bench/data": {*_PLAIN, "bench", "data"},
+  # Draws its own clips and judges what it has trained.
+  "bench/evidence": {*_PLAIN, "bench", "data", "evaluate", "train"},
   "block_masks": {"errors", "keys"},
   "cli": {"errors", "full_disk"},
   "compile_cache": set(),

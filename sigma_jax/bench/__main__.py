@@ -34,7 +34,7 @@ _COMMANDS = {
     "opening lists of millions of videos",
   ),
   "learn": (
-    "sigma_jax.bench.learn_bench",
+    "sigma_jax.bench.evidence.learning",
     "a short toy run, its clips drawn in memory, judged before and after",
   ),
   "evidence": (
