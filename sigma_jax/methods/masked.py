@@ -142,16 +142,16 @@ class Masked(method.Method):
   def guides(self, key, video):
     run = self.settings
     if run.masking.kind != "motion":
-      return ()
+      return {}
     maps, flows = volume.maps(key, video, **_guided(run))
     held = volume.scores(maps, run.grid).reshape(-1, *run.grid)
     held /= held.max(axis=(1, 2, 3), keepdims=True)
     published = run.masking.direction == "published"
     motion = volume.motion(flows, run.grid, published=published)
-    return (
-      method.Guide("the motion found", np.asarray(motion)),
-      method.Guide("the map that goes with it", np.asarray(held)),
-    )
+    return {
+      "the motion found": np.asarray(motion),
+      "the map that goes with it": np.asarray(held),
+    }
 
 
 def project_prototypes(params: dict) -> dict:

@@ -95,17 +95,6 @@ class Chart(NamedTuple):
   floor: float | None = 0.0
 
 
-class Guide(NamedTuple):
-  """What a method chose hidden tubes by, for the report's pictures.
-
-  name: in a reader's words. values: float32 [c, t, h, w] of the grid, shares of
-  the largest; or [c, t, h, w, 2], arrows, right and down, in tubes.
-  """
-
-  name: str
-  values: np.ndarray
-
-
 class Description(NamedTuple):
   """A run in words, for its report.
 
@@ -261,20 +250,19 @@ class Method:
     return Description(type(self).__name__)
 
   def hidden(self, key: jax.Array, video: np.ndarray) -> np.ndarray | None:
-    """Tubes that the encoder does not see of clips; or None.
+    """Tubes of the grid that the encoder does not see; or None.
 
-    Args:
-      key: to draw with.
-      video: uint8 [c, t, h, w, 3].
-
-    Returns:
-      bool [c, t, h, w] of the grid.
+    Drawn with `key`: clips, uint8 [c, t, h, w, 3] -> bool [c, t, h, w].
     """
     return None
 
-  def guides(self, key: jax.Array, video: np.ndarray) -> tuple[Guide, ...]:
-    """What `hidden` of the same arguments went by, if by the clips."""
-    return ()
+  def guides(self, key: jax.Array, video: np.ndarray) -> dict[str, np.ndarray]:
+    """What `hidden` of the same arguments went by, if by the clips.
+
+    In a reader's words: float32 [c, t, h, w] of the grid, shares of the
+    largest; or [c, t, h, w, 2], arrows, right and down, in tubes.
+    """
+    return {}
 
 
 def of(settings: settings_lib.Settings, length: Length | None = None) -> Method:

@@ -33,10 +33,10 @@ def masks(run: Run, clips: clips_lib.Clips) -> str:
     between = [
       pictures.overlay(
         settings.grid,
-        pictures.arrows if guide.values.ndim == 5 else pictures.held,
-        guide.values[i],
+        pictures.arrows if values.ndim == 5 else pictures.held,
+        values[i],
       )
-      for guide in guides
+      for values in guides.values()
     ]
     picture = pictures.strip(
       f"clip{i}",
@@ -54,7 +54,7 @@ def masks(run: Run, clips: clips_lib.Clips) -> str:
     f"training: {seen:.0%} of the tubes. The loss is on the others."
   )
   if guides:
-    rows = ", then ".join(guide.name for guide in guides)
+    rows = ", then ".join(guides)
     lede += f" In between, what the mask was chosen by: {rows}."
   return sections.section("Masks", _strips(settings, body), lede)
 

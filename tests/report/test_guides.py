@@ -34,21 +34,21 @@ def run(**masking):
 def test_motion_is_shown_forward_in_time(clips, direction):
   key = jax.random.key(0)
   ours = run(kind="motion", direction=direction)
-  motion, held = ours.guides(key, clips)
-  assert motion.values.shape == (1, 4, 4, 4, 2)
-  middle = motion.values[0, :, 1:3, 1:3]
+  motion, held = ours.guides(key, clips).values()
+  assert motion.shape == (1, 4, 4, 4, 2)
+  middle = motion[0, :, 1:3, 1:3]
   np.testing.assert_allclose(middle[..., 0], 0.25, atol=0.03)
   np.testing.assert_allclose(middle[..., 1], 0, atol=0.03)
-  assert held.values.shape == (1, 4, 4, 4)
-  assert held.values.max() == pytest.approx(1)
+  assert held.shape == (1, 4, 4, 4)
+  assert held.max() == pytest.approx(1)
   # What is visible holds the most of the map, slot by slot.
   seen = ~ours.hidden(key, clips)[0]
-  for slot, shares in zip(seen, held.values[0], strict=True):
+  for slot, shares in zip(seen, held[0], strict=True):
     assert shares[slot].min() >= shares[~slot].max()
 
 
 def test_other_masks_go_by_nothing(clips):
-  assert run(kind="tube").guides(jax.random.key(0), clips) == ()
+  assert run(kind="tube").guides(jax.random.key(0), clips) == {}
 
 
 def test_arrows_begin_in_the_middle_of_their_tube():
