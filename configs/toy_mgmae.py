@@ -6,12 +6,12 @@ python -m sigma_jax.main --config=configs/toy_mgmae.py:mlp \
     --workdir=runs/toy_sigma_motion
 """
 
-from configs import toy
+from sigma_jax import recipes
 
 
 def get_config(target="pixel"):
   """configs/toy.py with other masks; pixel: MGMAE, mlp: SIGMA."""
-  config = toy.get_config()
+  config = recipes.toy_sigma()
   config.masking.kind = "motion"
   config.target.kind = target
   if target == "pixel":

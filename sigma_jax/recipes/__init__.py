@@ -10,7 +10,7 @@ from sigma_jax.recipes.judging import (
   supervised,
 )
 from sigma_jax.recipes.pretraining import motion_guided, pretrain, vjepa
-from sigma_jax.recipes.toys import toy, toy_supervised, toy_vjepa
+from sigma_jax.recipes.toys import toy, toy_sigma, toy_supervised, toy_vjepa
 
 __all__ = [
   "attentive",
@@ -23,6 +23,7 @@ __all__ = [
   "set_data",
   "supervised",
   "toy",
+  "toy_sigma",
   "toy_supervised",
   "toy_vjepa",
   "vjepa",

@@ -30,6 +30,19 @@ def toy(method: str = "masked") -> ml_collections.ConfigDict:
   return config
 
 
+def toy_sigma() -> ml_collections.ConfigDict:
+  """SIGMA with the MLP target: the demo's setting."""
+  config = toy()
+  config.masking.ratio = 0.75
+  config.target.hidden = (192, 192)
+  config.target.dim = 64
+  config.loss.num_prototypes = 64
+  config.loss.epsilon = 0.03
+  config.optimizer.base_lr = 6e-4 * 256 / _BATCH
+  config.optimizer.min_lr = 3e-5 * 256 / _BATCH
+  return config
+
+
 def toy_vjepa() -> ml_collections.ConfigDict:
   """V-JEPA with masks and rates for clips of 4 x 4 x 4 tubes."""
   config = toy("vjepa")
