@@ -72,6 +72,10 @@ def load(path: str | pathlib.Path) -> Case:
     return Case(name, "schedule", options, arrays, {}, {}, None)
   if "scores" in arrays and "video" not in arrays:
     return Case(name, "sinkhorn", options, arrays, {}, {}, None)
+  if "kind" in options:  # such as an optical flow network
+    raise errors.UserError(
+      f"case {base}: nothing here computes cases of kind {options['kind']!r}"
+    )
   if not isinstance(options.get("state_dict"), dict):
     raise errors.UserError(f"case {base}: no {source.name} with a state_dict")
   _finite(base, arrays)

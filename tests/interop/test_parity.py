@@ -257,6 +257,7 @@ def _break(name, index, value):
     (_without("mask"), "'mask' is missing"),
     (_without("teacher_features"), "'teacher_features' is missing"),
     (_set("state_dict", 3), "state_dict"),
+    (_set("kind", "raft"), "nothing here computes cases of kind 'raft'"),
     (_set("encoder", {"dim": 48, "depth": 2}), "'heads' is missing"),
     (_set("encoder", {"dim": 48, "depth": 2, "heads": 5}), "divisible"),
     (_set("encoder", {"dim": 40, "depth": 2, "heads": 3}), "encoder.dim"),
