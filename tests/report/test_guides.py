@@ -1,6 +1,7 @@
 """What motion-guided masks were chosen by, as the report draws it."""
 
 import re
+import types
 
 import jax
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from sigma_jax import settings as settings_lib
 from sigma_jax.methods import method
-from sigma_jax.report import pictures
+from sigma_jax.report import clips as clips_lib
+from sigma_jax.report import picture_sections, pictures
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +69,14 @@ def test_shares_are_opacities():
     ("0.50", "1", "0"),
     ("1.00", "0", "1"),
   ]
+
+
+def test_the_page_shows_them_between_clip_and_mask(clips):
+  ours = run(kind="motion")
+  shown = clips_lib.Clips(clips, ["a"], [""])
+  page = picture_sections.masks(
+    types.SimpleNamespace(settings=ours.settings, method=ours), shown
+  )
+  assert page.index('class="arrow"') < page.index('class="held"')
+  assert page.index('class="held"') < page.index('class="hole"')
+  assert "chosen by: the motion found, then the map that goes" in page
