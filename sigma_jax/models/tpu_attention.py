@@ -80,7 +80,8 @@ def splash(
   """
   tokens, heads, dim = query.shape[1:]
   cut = blocks(tokens)
-  # As XLA's own: the product first, in their dtype, then the scale.
+  # The kernel has no scale. Exact for heads of 16 or 64; for others queries are
+  # rounded once more, as operands of products are.
   scaled = query * jnp.asarray(dim**-0.5, query.dtype)
   rows = ((0, 0), (0, 0), (0, cut.padded - tokens), (0, 0))
   inputs = (
