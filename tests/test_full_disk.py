@@ -14,6 +14,7 @@ import sys
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from sigma_jax import errors, features, files, full_disk
 from sigma_jax.interop import __main__ as interop
@@ -27,8 +28,19 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def no_programs_kept(monkeypatch):
-  """tests/test_compile_cache.py has what JAX does there."""
+  """tests/test_compile_cache.py has what JAX does there.
+
+  Tests before these may have switched the cache on for their whole process: a
+  program that does not fit would be the first error here, and its half one in
+  whatever test comes next.
+  """
   monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+  before = jax.config.jax_enable_compilation_cache
+  jax.config.update("jax_enable_compilation_cache", False)
+  compilation_cache.reset_cache()  # JAX asks once a process
+  yield
+  jax.config.update("jax_enable_compilation_cache", before)
+  compilation_cache.reset_cache()
 
 
 @contextlib.contextmanager
@@ -231,6 +243,18 @@ def test_a_checkpoint_that_moves_while_the_folder_is_listed(
   ):
     raise OSError(errno.ENOSPC, "No space left on device")
   assert len(looks) == 3
+
+
+def test_what_is_known_of_the_folder_hides_no_error(tmp_path, monkeypatch):
+  def broken(folder):
+    raise RuntimeWarning("of a library")
+
+  monkeypatch.setattr(stored, "steps", broken)
+  with (
+    pytest.raises(errors.RunStopped, match=r"No space left.*one: none"),
+    write_faults.of_checkpoints(tmp_path),
+  ):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_records(toy_clips, tmp_path):

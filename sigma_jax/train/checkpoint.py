@@ -324,5 +324,8 @@ def write_params(
   if stored.steps(folder):
     raise errors.UserError(f"{workdir} already holds checkpoints")
   workdir_lib.write_config(workdir, settings)
-  with contextlib.closing(Checkpointer(workdir, settings.train)) as saver:
+  with (
+    write_faults.of_checkpoints(folder),  # closing may meet another error
+    contextlib.closing(Checkpointer(workdir, settings.train)) as saver,
+  ):
     saver.save(step, {"params": params})

@@ -68,8 +68,11 @@ def of_run(workdir: str | os.PathLike) -> Iterator[None]:
 
 
 def _newest(folder) -> str:
-  """Asked of the disk: a manager counts what it is still writing."""
-  with contextlib.suppress(OSError, ValueError):
+  """Asked of the disk: a manager counts what it is still writing.
+
+  Whatever goes wrong here must not hide the error that is being told.
+  """
+  with contextlib.suppress(Exception):
     if steps := stored.steps(folder):
       return f"step {max(steps)}"
   return ""
