@@ -17,7 +17,7 @@ _TRAINED = {*_PLAIN, *_MODEL, "methods", "train", "interop"}
 ALLOWED = {
   "__init__": {"inference", "paths"},
   "augment": {"errors", "keys", "settings", "models"},
-  "bench": {*_PLAIN, *_MODEL, "methods", "train", "cli"},
+  "bench": {*_PLAIN, *_MODEL, "methods", "train", "evaluate", "cli"},
   "bench/data": {*_PLAIN, "bench", "data"},
   # Draws its own clips and judges what it has trained.
   "bench/evidence": {*_PLAIN, "bench", "data", "evaluate", "train"},

@@ -177,7 +177,7 @@ def test_frozen_features_and_their_judges(tiny):
   video = jax.ShapeDtypeStruct((8, 4, 16, 16, 3), jnp.uint8)
   params = sigma.abstract(tiny).params["encoder"]
   params = {name: part for name, part in params.items() if name != "norm"}
-  pool = features._pooler(tiny, mesh, 0)
+  pool = features.pooler(tiny, mesh, 0)
   index = jax.ShapeDtypeStruct((8,), jnp.int32)
   valid = jax.ShapeDtypeStruct((8,), jnp.bool_)
   batch = {"video": video, "index": index, "valid": valid}

@@ -134,7 +134,9 @@ def _work(settings: settings_lib.Settings) -> float:
       # Any target: the loss itself has no products.
       return task.outputs(params, frozen, video).sum()
 
-    params, frozen = jax.eval_shape(lambda: step_jax.supervised_params(task))
+    key = jax.random.key(0)
+    params = jax.eval_shape(task.init_params, key)
+    frozen = jax.eval_shape(task.fresh_frozen, key)
     return flops.matmul_flops(jax.grad(loss), params, frozen, batch["video"])
 
 

@@ -138,16 +138,8 @@ def job_of(settings: settings_lib.Settings) -> tuple[loop.Job, dict]:
     made = method.of(settings, method.Length(1000, 100.0))
     return loop.job_of(made), _teacher(settings)
   task = supervised.Task(settings, CLASSES)
-  made = jax.jit(lambda: supervised_params(task)[1])()
-  return supervised.job(task), made
-
-
-def supervised_params(task: supervised.Task) -> tuple[dict, dict]:
-  """Random parameters that are trained, and those that are not; jit-able."""
-  key, frozen = jax.random.key(0), {}
-  if task.frozen_encoder:
-    frozen = {"encoder": task.fresh(key)["encoder"]}
-  return task.init_params(key), frozen
+  frozen = jax.jit(task.fresh_frozen)(jax.random.key(0))
+  return supervised.job(task), frozen
 
 
 def _teacher(settings: settings_lib.Settings) -> dict:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,12 +49,10 @@ def extract(
     Each encoder's features of all processes' clips, in the source's order: the
     same on every process, whatever their number.
   """
-  pool = _pooler(settings, mesh, layer)
-  if not settings.model.pool_normed:
-    encoders = {
-      name: {part: value for part, value in params.items() if part != "norm"}
-      for name, params in encoders.items()
-    }
+  pool = pooler(settings, mesh, layer)
+  encoders = {
+    name: pooled_parts(settings, params) for name, params in encoders.items()
+  }
   encoders = jax.device_put(encoders, mesh_lib.replicated(mesh))
   features: dict[str, list] = {name: [] for name in encoders}
   rows = []
@@ -73,8 +71,29 @@ def extract(
   }
 
 
+def pooled_parts(
+  settings: settings_lib.Settings, params: dict[str, Any]
+) -> dict[str, Any]:
+  """An encoder's parameters without those that `pooler` leaves out."""
+  if settings.model.pool_normed:
+    return params
+  return {part: value for part, value in params.items() if part != "norm"}
+
+
 @functools.lru_cache(maxsize=4)  # compiled once for all parts of a data set
-def _pooler(settings: settings_lib.Settings, mesh, layer: int):
+def pooler(settings: settings_lib.Settings, mesh, layer: int):
+  """What pools the clips of a batch, jitted.
+
+  Args:
+    settings: of the encoder.
+    mesh: that the batch is split over.
+    layer: blocks to run; 0: all.
+
+  Returns:
+    pool(params, batch): of an encoder's parameters and a batch of "video",
+    "index" and "valid", mean tokens, float32 [b, d], and the latter two.
+  """
+
   def make():
     return vit.Encoder(
       settings.model,

@@ -247,8 +247,9 @@ def features(networks, slow, tubes, masks, mask_tokens) -> dict:
     context [b, c, d]; slow: every token that targets are taken from, before
     they are normalised, [b, n, d]. The latter two have no gradient.
   """
-  every = jax.lax.stop_gradient(slow(tubes))
-  normal = latent.normalize(every)
+  with jax.named_scope("target"):
+    every = jax.lax.stop_gradient(slow(tubes))
+    normal = latent.normalize(every)
   encoded = [networks.encoder(tubes, mask.context) for mask in masks]
   predicted = [
     networks.predictor(tokens, *mask, token)

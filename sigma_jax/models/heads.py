@@ -156,6 +156,7 @@ class Head(nnx.Module):
     attends = self.pooling == "attention"
     return self.norm(self.pool(tokens) if attends else jnp.mean(tokens, axis=1))
 
+  @jax.named_scope("head")
   def outputs(self, tokens: jax.Array) -> jax.Array:
     """float32 [b, n, d] -> float32 [b, c]."""
     return self.head(self.pooled(tokens))

@@ -49,6 +49,7 @@ class Predictor(nnx.Module):
       dim, wide, kernel_init=initial.in_blocks(model.init), **options
     )
 
+  @jax.named_scope("decoder")
   def __call__(
     self,
     tokens: jax.Array,

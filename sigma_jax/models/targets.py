@@ -59,6 +59,7 @@ class PixelTarget(nnx.Module):
     """normalize: see `settings.Target`."""
     self.dim, self.normalize = tube_values, normalize
 
+  @jax.named_scope("target")
   def __call__(self, tubes: jax.Array, masked: jax.Array) -> jax.Array:
     """uint8 [b, n, values], int32 [b, m] -> float32 [b, m, values]."""
     chosen = vit.gather_tokens(tubes, masked)
@@ -103,6 +104,7 @@ class MlpTarget(nnx.Module):
       ]
     )
 
+  @jax.named_scope("target")
   def __call__(self, tubes: jax.Array, masked: jax.Array) -> jax.Array:
     """uint8 [b, n, values], int32 [b, m] -> float32 [b, m, p]."""
     tubes = vit.gather_tokens(tubes, masked)
@@ -156,6 +158,7 @@ class DinoTarget(nnx.Module):
     self.tubelet, self.patch, self.grid = tubelet, patch, grid
     self.teacher = image_vit.ImageViT(model, dtype=dtype)
 
+  @jax.named_scope("target")
   def __call__(self, tubes: jax.Array, masked: jax.Array) -> jax.Array:
     """uint8 [b, n, values], int32 [b, m] -> float32 [b, m, p], no gradient."""
     features = jax.lax.stop_gradient(self.features(tubes))

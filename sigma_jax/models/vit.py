@@ -114,6 +114,7 @@ class Encoder(nnx.Module):
     if final_norm:
       self.norm = layers.layer_norm(dim, model.norm_epsilon, rngs=rngs)
 
+  @jax.named_scope("encoder")
   def __call__(
     self,
     tubes: jax.Array,
@@ -140,12 +141,14 @@ class Encoder(nnx.Module):
     rotation = positions.rotation(
       self.positions, dim // self.heads, self.grid, index
     )
-    if index is not None:
-      # Gathering uint8 pixels before embedding them leaves the masked nine
-      # tenths of the tubes out of the product altogether.
-      tubes = gather_tokens(tubes, index)
-    x = self.embed(normalize_pixels(tubes)).astype(jnp.float32)
-    x = self.stack(positions.add(x, table, index), num_blocks, drop, rotation)
+    with jax.named_scope("embedding"):
+      if index is not None:
+        # Gathering uint8 pixels before embedding them leaves the masked nine
+        # tenths of the tubes out of the product altogether.
+        tubes = gather_tokens(tubes, index)
+      x = self.embed(normalize_pixels(tubes)).astype(jnp.float32)
+      x = positions.add(x, table, index)
+    x = self.stack(x, num_blocks, drop, rotation)
     return self.norm(x) if final_norm and self.final_norm else x
 
 
@@ -187,6 +190,7 @@ class Decoder(nnx.Module):
       rngs=rngs,
     )
 
+  @jax.named_scope("decoder")
   def __call__(self, tokens, visible, masked) -> jax.Array:
     """Decodes the masked tubes.
 

@@ -101,4 +101,6 @@ class Mesh:
   """Devices as a grid: batch over data x fsdp, parameters over fsdp."""
 
   data: int = -1  # -1: whatever the other axis leaves
-  fsdp: int = 1
+  # 0: up to 16, chips of one slice or GPUs of one host. It costs nothing on the
+  # links, and each chip keeps and updates its own share alone.
+  fsdp: int = 0

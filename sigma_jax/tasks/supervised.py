@@ -11,7 +11,6 @@ from sigma_jax import distributed, errors, files, settings
 from sigma_jax.evaluate import confusion, frozen, predictions, verdicts
 from sigma_jax.evaluate.segmentation import dense
 from sigma_jax.interop import runs
-from sigma_jax.models import attention
 from sigma_jax.tasks import reading, starting
 from sigma_jax.train import (
   checksums,
@@ -19,7 +18,6 @@ from sigma_jax.train import (
   loop,
   metrics,
   optimizer,
-  steps,
   supervised,
 )
 from sigma_jax.train import mesh as mesh_lib
@@ -196,14 +194,7 @@ def _judge(
   arrays = (params, jax.device_put(frozen_params, mesh_lib.replicated(mesh)))
   targets = config.supervised.targets
 
-  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
-  def forward(arrays, video):
-    whole = mesh_lib.whole(arrays[0], mesh)
-    kind = config.model.attention
-    with attention.on_platform(*steps.where(mesh), kind=kind):
-      outputs = task.outputs(whole, arrays[1], video)
-    return supervised.predictions(targets, outputs)
-
+  forward = supervised.forward(task, mesh)
   bad = reading.account(config, workdir, split.source)
 
   def compute(rows: np.ndarray, before: int) -> predictions.Predictions:

@@ -54,8 +54,9 @@ def pretrain_step(
     key = keys.of_step(settings.seed, state.step)
     params = method.project(state.params)
     whole = mesh_lib.whole((params, state.slow), mesh)
-    video = mirrored(settings, key, batch["video"], mesh)
-    inputs = method.prepare({**batch, "video": video}, key, frozen)
+    with jax.named_scope("inputs"):
+      video = mirrored(settings, key, batch["video"], mesh)
+      inputs = method.prepare({**batch, "video": video}, key, frozen)
     with attention.on_platform(*where(mesh), kind=settings.model.attention):
       judged, grads = _gradients(
         method,
@@ -76,6 +77,7 @@ def pretrain_step(
   return step
 
 
+@jax.named_scope("optimizer")
 def _followed(method, state: state_lib.TrainState, params: dict) -> dict:
   """The moving averages after the step that made `params`."""
 
@@ -100,6 +102,7 @@ def mirrored(
   return flips.flip(keys.of(key, keys.Use.MIRROR), video, spread)
 
 
+@jax.named_scope("optimizer")
 def advance(
   state: state_lib.TrainState,
   params: dict,
@@ -192,9 +195,9 @@ def pretrain_loss(
 
 def _judge(method, weights, inputs, carry, step, where) -> method_lib.Judged:
   features = method.features(weights, inputs)
-  return method.loss(
-    _heads(method, weights.params), features, carry, step, where
-  )
+  heads = _heads(method, weights.params)
+  with jax.named_scope("loss"):
+    return method.loss(heads, features, carry, step, where)
 
 
 def _heads(method, params: dict) -> dict:
@@ -243,7 +246,8 @@ def _accumulated(method, weights, inputs, carry, step, where):
   )
 
   def loss(features, heads):
-    judged = method.loss(heads, features, carry, step, where)
+    with jax.named_scope("loss"):
+      judged = method.loss(heads, features, carry, step, where)
     return judged.loss, judged
 
   (by_features, by_heads), judged = jax.grad(

@@ -3,6 +3,7 @@
 Recipes as of VideoMAE and SIGMA; see docs/EVALUATION.md.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -67,6 +68,12 @@ class Task(NamedTuple):
     return jax.tree.map(
       lambda leaf: jnp.stack([leaf] * count),
       {name: part for name, part in params.items() if name != "encoder"},
+    )
+
+  def fresh_frozen(self, key: jax.Array) -> dict:
+    """Random weights of what is not trained; jit-able."""
+    return (
+      {"encoder": self.fresh(key)["encoder"]} if self.frozen_encoder else {}
     )
 
   def outputs(
@@ -146,8 +153,9 @@ def make_step(
 
   def step(state: state_lib.TrainState, frozen, batch):
     key = keys.of_step(settings.seed, state.step)
-    video = steps.mirrored(settings, key, batch["video"], mesh)
-    video, target = _augmented(task, key, video, batch["target"], spread)
+    with jax.named_scope("inputs"):
+      video = steps.mirrored(settings, key, batch["video"], mesh)
+      video, target = _augmented(task, key, video, batch["target"], spread)
     whole = mesh_lib.whole(state.params, mesh)
     place = steps.where(mesh)
     with attention.on_platform(*place, kind=settings.model.attention):
@@ -160,6 +168,26 @@ def make_step(
     return steps.advance(state, state.params, grads, metrics, tx, mesh)
 
   return step
+
+
+def forward(task: Task, mesh: jax.sharding.Mesh) -> Callable:
+  """What predicts the clips of a batch, jitted.
+
+  Returns:
+    forward((trained, frozen), video): of `Task.outputs`' arguments, what
+    `predictions` says of each head, float32 [r, b, c], on every device.
+  """
+  config = task.settings
+
+  @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(mesh))
+  def run(arrays, video):
+    whole = mesh_lib.whole(arrays[0], mesh)
+    kind = config.model.attention
+    with attention.on_platform(*steps.where(mesh), kind=kind):
+      outputs = task.outputs(whole, arrays[1], video)
+    return predictions(config.supervised.targets, outputs)
+
+  return run
 
 
 def _augmented(task: Task, key, video, target, spread: Callable | None):
@@ -207,6 +235,7 @@ def _gradients(task: Task, params, frozen, video, target, key):
   return jax.tree.map(lambda leaf: leaf / parts, sums)
 
 
+@jax.named_scope("loss")
 def losses(targets: str, outputs: jax.Array, target: jax.Array) -> jax.Array:
   """Each head's mean loss, float32 [r].
 

@@ -124,6 +124,9 @@ def test_turns_as_xla_notes_them():
 def test_turns_that_cannot_be_read_are_an_error(old, new):
   with pytest.raises(ValueError, match="how often the loop %loop turns"):
     hlo.runs(hlo.parse(TPU.replace(old, new)))
+  once = []
+  hlo.runs(hlo.parse(TPU.replace(old, new)), once)
+  assert once == ["loop"]
 
 
 def test_text_of_something_else_is_an_error():
@@ -146,7 +149,7 @@ def test_memory_traffic_of_a_tpu_program():
   gathers = 2 * 2 * (96 * 1536 + 384 * 1536)
   scatter = 2 * (384 * 1152 + 384 * 288)
   found = traffic.hbm_bytes(hlo.parse(TPU))
-  assert found == loop + gathers + scatter
+  assert sum(found.values()) == loop + gathers + scatter
 
 
 SLICES = """HloModule jit_f
@@ -206,7 +209,50 @@ def test_memory_traffic_of_slices_and_updates_in_place():
   writing = 4 + layer  # i, and the layer in place
   nested = 4 + layer  # i, and the layer that a fusion in the fusion slices
   found = traffic.hbm_bytes(hlo.parse(SLICES))
-  assert found == reading + copying + writing + nested
+  assert found == {"other": reading + copying + writing + nested}
+
+
+PARTS = """HloModule jit_step
+
+%body (x: (f32[64], f32[64])) -> (f32[64], f32[64]) {
+  %x = (f32[64], f32[64]) parameter(0)
+  %a = f32[64] get-tuple-element(%x), index=0
+  %b = f32[64] get-tuple-element(%x), index=1
+  %c = f32[64] add(%a, %b), metadata={op_name="jit(step)/jvp(encoder)/while/body/add"}
+  %d = f32[64] copy(%b)
+  ROOT %out = (f32[64], f32[64]) tuple(%c, %d)
+}
+
+%condition (x: (f32[64], f32[64])) -> pred[] {
+  %x = (f32[64], f32[64]) parameter(0)
+  ROOT %yes = pred[] constant(true)
+}
+
+ENTRY %main (p: f32[64], q: f32[64]) -> f32[64] {
+  %p = f32[64] parameter(0)
+  %q = f32[64] parameter(1)
+  %pixels = f32[64] negate(%q), metadata={op_name="jit(step)/jvp(encoder)/embedding/neg"}
+  %pair = (f32[64], f32[64]) tuple(%p, %pixels)
+  %loop = (f32[64], f32[64]) while(%pair), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"3"}}
+  %last = f32[64] get-tuple-element(%loop), index=0
+  %teacher = f32[64] negate(%last), metadata={op_name="jit(step)/target/encoder/neg"}
+  %copied = f32[64] copy(%teacher)
+  %sum = f32[64] all-reduce(%copied), metadata={op_name="jit(step)/transpose(jvp(encoder))/dot"}
+  ROOT %new = f32[64] add(%p, %sum), metadata={op_name="jit(step)/optimizer/add"}
+}
+"""  # noqa: E501
+
+
+def test_memory_traffic_by_part():
+  """By names; copies have none: of what made them, uses them, or loops."""
+  array = 4 * 64
+  assert traffic.hbm_bytes(hlo.parse(PARTS)) == {
+    "embedding": 2 * array,
+    "encoder": 3 * (3 + 2) * array,  # a sum and a copy, three times
+    "target": 2 * 2 * array,  # its own and the copy of it
+    "collectives": 2 * array,
+    "optimizer": 3 * array,
+  }
 
 
 def test_collectives_of_a_real_program():

@@ -28,7 +28,10 @@ def mesh_of(data, fsdp, num_devices=8):
 
 @pytest.mark.parametrize(
   ("data", "fsdp", "shape"),
-  [(-1, 1, (8, 1)), (2, 4, (2, 4)), (-1, 4, (2, 4)), (1, -1, (1, 8))],
+  [
+    *[(-1, 1, (8, 1)), (2, 4, (2, 4)), (-1, 4, (2, 4)), (1, -1, (1, 8))],
+    *[(-1, 0, (1, 8)), (4, 0, (4, 2))],  # as nothing is said, and half of it
+  ],
 )
 def test_grid_of_devices(data, fsdp, shape):
   mesh = mesh_of(data, fsdp)
@@ -87,6 +90,28 @@ def test_grid_of_a_torus(sides, slices, fsdp):
     if fsdp < per_slice:  # neighbours, not chips from all over the torus
       coords = np.asarray([chip.coords for chip in group])
       assert np.prod(np.ptp(coords, axis=0) + 1) == fsdp
+
+
+@pytest.mark.parametrize(
+  ("sides", "slices", "platform", "fsdp"),
+  [
+    ((4, 4, 4), 1, "tpu", 16),
+    ((2, 2, 1), 4, "tpu", 4),  # not over the network between slices
+    ((4, 3, 3), 1, "tpu", 12),
+    ((4, 4, 1), 1, "gpu", 4),  # those of a host
+  ],
+)
+def test_parameters_are_split_over_devices_that_are_near(
+  monkeypatch, sides, slices, platform, fsdp
+):
+  monkeypatch.setattr(Chip, "platform", platform)
+  chips = torus(*sides, slices=slices)
+  mesh = mesh_lib.make(settings_lib.Mesh(), chips)
+  assert mesh.devices.shape == (len(chips) // fsdp, fsdp)
+  for group in mesh.devices:
+    assert len({chip.slice_index for chip in group}) == 1
+    if platform == "gpu":
+      assert len({chip.process_index for chip in group}) == 1
 
 
 def test_rows_of_a_process_are_its_devices():

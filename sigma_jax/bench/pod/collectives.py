@@ -45,14 +45,16 @@ class Collective(NamedTuple):
     return self.nbytes * factors.get(self.kind, others)
 
 
-def find(module: hlo.Module) -> list[Collective]:
+def find(module: hlo.Module, once: list[str] | None = None) -> list[Collective]:
   """All collectives of a run, one entry for every array and place.
+
+  once: see `hlo.runs`.
 
   Raises:
     ValueError: a loop's turns or a collective's groups cannot be read.
   """
   found = []
-  for name, ways in hlo.runs(module).items():
+  for name, ways in hlo.runs(module, once).items():
     for computation, instruction, fusion in _inside(module, name):
       # A collective that is spread over several fusions, to run beside their
       # work, stands in each of them: only its start counts.

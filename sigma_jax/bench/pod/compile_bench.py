@@ -1,4 +1,7 @@
-"""Compiles a config's pre-training step for a TPU pod, without a TPU.
+"""Compiles a config's program for a TPU pod, without a TPU.
+
+It is the step of a training, with labels or without, or the pass of a frozen
+encoder over clips; with --testing, a classifier's test pass.
 
 Nothing runs: the figures are the compiler's, or follow from what it made. The
 roofline is what a step would take if its matrix products ran at the published
@@ -39,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="clips over all chips; else the config's, rounded up to a multiple "
     "of the number of chips",
   )
+  parser.add_argument(
+    "--testing",
+    action="store_true",
+    help="of a training with labels, its test pass",
+  )
   parser.add_argument("--fsdp", type=int, help="in place of the config's")
   parser.add_argument("--remat", help="in place of the config's")
 
@@ -56,13 +64,14 @@ def run(args: argparse.Namespace) -> int:
   if args.remat is not None:
     settings = config_file.changed(settings, {"model.remat": args.remat})
   topology.prepare()
-  published = settings.train.batch_size
+  key = compiled.batch_key(settings, args.testing)
+  published = compiled.batch_of(settings, args.testing)
   chips = len(topology.devices(args.topology))
   batch = args.batch
   if batch is None:
     batch = compiled.scaled_batch(published, chips)
-  settings = config_file.changed(settings, {"train.batch_size": batch})
-  report = compiled.step(settings, args.topology)
+  settings = config_file.changed(settings, {key: batch})
+  report = compiled.step(settings, args.topology, args.testing)
   why = f"the config's {published}" if args.batch is None else "as given"
   if args.batch is None and batch != published:
     why += f" scaled to the next multiple of {chips} chips"
@@ -94,7 +103,11 @@ def describe(report: compiled.Report, chip: topology.Chip) -> dict[str, Any]:
       "per_chip": report.flops / report.chips / 1e12,
       "per_chip_by_xla_with_each_loop_once": report.flops_xla / 1e12,
     },
-    "hbm_gb_per_step_and_chip": report.hbm / _GIGA,
+    "hbm_gb_per_step_and_chip": {
+      **{part: size / _GIGA for part, size in sorted(report.hbm.items())},
+      "all": report.moved / _GIGA,
+    },
+    **({"loops_counted_once": report.once} if report.once else {}),
     "collective_mb_per_step_and_chip": {
       **{
         purpose: report.bytes_for(purpose) / 1e6
@@ -135,7 +148,7 @@ def rows(
 def roofline(report: compiled.Report, chip: topology.Chip) -> dict[str, float]:
   """Seconds of a step at published rates: see the module's docstring."""
   products = report.flops / report.chips / chip.flops
-  memory = report.hbm / chip.hbm_rate
+  memory = report.moved / chip.hbm_rate
   links = report.sent / chip.ici_rate
   return {
     "matrix_products_seconds": products,

@@ -1,16 +1,24 @@
-"""A config's real pre-training step, compiled for devices that are not there.
+"""A config's real program, compiled for devices that are not there.
 
-Used by the `compile` and `scaling` benchmarks. `topology.prepare` comes first.
+Used by the `compile` and `scaling` benchmarks; which program it is, `programs`
+says. `topology.prepare` comes first.
 """
 
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.bench import flops
 from sigma_jax.bench.pod import collectives, hlo, topology, traffic
 from sigma_jax.settings import config_file
+
+# Tasks, and which option says how many clips go to the devices at once.
+_BATCH = {
+  "pretrain": "train.batch_size",
+  "supervised": "train.batch_size",
+  "probe": "probe.batch_size",
+}
 
 
 class Report(NamedTuple):
@@ -21,8 +29,9 @@ class Report(NamedTuple):
   arguments, outputs, temporaries, code, aliased (outputs that reuse
   arguments) and total. flops: of the matrix products on all chips, counted
   here. flops_xla: of one chip, by XLA, each loop's body once. hbm: bytes to
-  and from one chip's main memory. collectives: what travels. plan: how the
-  loss is computed, "-" for L2. seconds: of compiling.
+  and from one chip's main memory, by `parts`. collectives: what travels. plan:
+  how the loss is computed, "-" for L2. seconds: of compiling. once: loops that
+  turn as often as data say, of which one turn is in `hbm`.
   """
 
   topology: str
@@ -32,16 +41,22 @@ class Report(NamedTuple):
   memory: dict[str, int]
   flops: float
   flops_xla: float
-  hbm: float
+  hbm: dict[str, float]
   collectives: list[tuple[str, collectives.Collective]]
   plan: str
   seconds: float
+  once: int
 
   def bytes_for(self, *purposes: str) -> int:
     """Bytes of one chip's collectives with these purposes, a step."""
     return sum(
       each.nbytes for what, each in self.collectives if what in purposes
     )
+
+  @property
+  def moved(self) -> float:
+    """Bytes to and from one chip's main memory in a step."""
+    return sum(self.hbm.values())
 
   @property
   def sent(self) -> float:
@@ -53,15 +68,34 @@ def load(config: str) -> settings_lib.Settings:
   """Settings of `configs/k400_vitb.py` or `configs/k400_vitb.py:dino`.
 
   Raises:
-    UserError: no such file, or one that does not pre-train.
+    UserError: no such file, or one of a task that is not compiled.
   """
   settings = config_file.load(config)
-  if settings.task != "pretrain":
+  if settings.task not in _BATCH:
     raise errors.UserError(
-      f"{config} is of task {settings.task!r}; only pre-training steps are "
-      "compiled, for example --config=configs/k400_vitb.py"
+      f"{config} is of task {settings.task!r}; compiled are those of "
+      f"{', '.join(_BATCH)}, for example --config=configs/k400_vitb.py"
     )
   return settings
+
+
+def batch_key(settings: settings_lib.Settings, testing: bool) -> str:
+  """The option that says how many clips the program takes at once.
+
+  Raises:
+    UserError: there is no test pass of this task alone.
+  """
+  if testing and settings.task != "supervised":
+    raise errors.UserError(
+      f"--testing is for trainings with labels, not for {settings.task!r}"
+    )
+  return "supervised.test_batch_size" if testing else _BATCH[settings.task]
+
+
+def batch_of(settings: settings_lib.Settings, testing: bool) -> int:
+  """Clips over all chips."""
+  group, name = batch_key(settings, testing).split(".")
+  return getattr(getattr(settings, group), name)
 
 
 def scaled_batch(batch: int, chips: int) -> int:
@@ -69,32 +103,34 @@ def scaled_batch(batch: int, chips: int) -> int:
   return -(-batch // chips) * chips
 
 
-def step(settings: settings_lib.Settings, name: str) -> Report:
-  """Compiles the step for a topology.
+def step(
+  settings: settings_lib.Settings, name: str, testing: bool = False
+) -> Report:
+  """Compiles a run's program for a topology.
 
   Args:
     settings: of the run; its batch is that of all chips together.
     name: of the topology, "v5e:16x16".
+    testing: see `programs.of`.
 
   Raises:
     UserError: settings that do not fit the topology, or a step that does not
       fit its chips' memory.
   """
-  from sigma_jax.methods import method
+  from sigma_jax.bench.pod import programs
   from sigma_jax.train import mesh as mesh_lib
-  from sigma_jax.train import steps
 
   mesh = mesh_lib.make(settings.mesh, topology.devices(name))
-  batch = settings.train.batch_size
-  mesh_lib.host_batch(batch, mesh, settings.train.accumulate)
-  function, arguments = _step(settings, mesh)
+  batch = batch_of(settings, testing)
+  parts = 1 if testing else settings.train.accumulate
+  mesh_lib.host_batch(batch, mesh, parts)
+  program = programs.of(settings, mesh, testing)
   start = time.perf_counter()
-  traced = function.trace(*arguments)
+  traced = program.function.trace(*program.arguments)
   compiled = _compile(traced, name)
   seconds = time.perf_counter() - start
-  module = hlo.parse(compiled.as_text())
-  sizes = _sizes(arguments[0].params, mesh.shape["fsdp"])
-  plan = method.of(settings).plan(steps.where(mesh))
+  module, once = hlo.parse(compiled.as_text()), []
+  sizes = _sizes(program.params, mesh.shape["fsdp"])
   return Report(
     topology=name,
     chips=mesh.size,
@@ -103,51 +139,15 @@ def step(settings: settings_lib.Settings, name: str) -> Report:
     memory=_memory(compiled.memory_analysis()),
     flops=flops.jaxpr_flops(traced.jaxpr.jaxpr),
     flops_xla=float(compiled.cost_analysis()["flops"]),
-    hbm=traffic.hbm_bytes(module),
+    hbm=traffic.hbm_bytes(module, once),
+    once=len(once),
     collectives=[
       (collectives.purpose(each, sizes), each)
-      for each in collectives.find(module)
+      for each in collectives.find(module, [])
     ],
-    plan=plan or "-",
+    plan=program.plan,
     seconds=seconds,
   )
-
-
-def _step(settings: settings_lib.Settings, mesh) -> tuple[Any, tuple]:
-  """The jitted step and its arguments, shapes with shardings alone."""
-  import jax
-  import jax.numpy as jnp
-
-  from sigma_jax.methods import method
-  from sigma_jax.train import mesh as mesh_lib
-  from sigma_jax.train import optimizer, state, steps
-
-  # The schedule's length is a constant of the program that changes no shape.
-  tx, schedule = optimizer.make(
-    settings.optimizer,
-    batch_size=settings.train.batch_size,
-    total_steps=100_000,
-    steps_per_epoch=1000.0,
-  )
-
-  def placed(leaf, sharding):
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-  train_state = state.abstract(settings, tx, mesh)
-  frozen = jax.tree.map(
-    lambda leaf: placed(leaf, mesh_lib.replicated(mesh)),
-    method.of(settings).abstract.frozen,
-  )
-  data = settings.data
-  side = (data.size, data.size, 3)
-  video = jax.ShapeDtypeStruct(
-    (settings.train.batch_size, data.num_frames, *side),
-    jnp.uint8,
-    sharding=mesh_lib.batch_sharding(mesh),
-  )
-  step = steps.pretrain_step(settings, tx, schedule, mesh)
-  function = steps.jit(step, mesh, train_state)
-  return function, (train_state, frozen, {"video": video})
 
 
 def _sizes(params: dict, fsdp: int) -> frozenset[int]:

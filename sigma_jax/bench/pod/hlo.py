@@ -143,24 +143,37 @@ def _arrays(text: str):
     yield Array(dtype, sizes, int(memory[1]) if memory else 0)
 
 
-def runs(module: Module) -> dict[str, list[tuple[int, ...]]]:
+def runs(
+  module: Module, once: list[str] | None = None
+) -> dict[str, list[tuple[int, ...]]]:
   """How the entry computation gets to the others that run on their own.
 
   Returns:
     Computation -> for each way that leads to it, the turns of the loops on it.
     What is inside a fusion is left out, and so are the functions that
-    reductions apply.
+    reductions apply. Names of loops whose number of turns cannot be read,
+    because it follows from data (a sample that is drawn until it fits), are
+    added to `once` and counted as one turn.
 
   Raises:
-    ValueError: a loop whose number of turns cannot be read.
+    ValueError: there is such a loop and no `once`.
   """
   found: dict[str, list[tuple[int, ...]]] = {}
+
+  def turns_of(loop: Instruction) -> int:
+    try:
+      return trip_count(module, loop)
+    except ValueError:
+      if once is None:
+        raise
+      once.append(loop.name)
+      return 1
 
   def visit(name: str, loops: tuple[int, ...]) -> None:
     found.setdefault(name, []).append(loops)
     for instruction in module.computations[name].values():
       if instruction.opcode == "while":
-        turns = trip_count(module, instruction)
+        turns = turns_of(instruction)
         visit(instruction.attribute("body"), (*loops, turns))
       elif instruction.opcode in ("conditional", "call", "async-start"):
         for inner in instruction.called:

@@ -1,4 +1,4 @@
-"""Memory and collectives of a pre-training step as chips are added.
+"""Memory and collectives of a step as chips are added.
 
 The step is compiled for slices of a TPU pod, without a TPU, at the same number
 of clips a chip. Nothing runs: the figures are the compiler's and say what a
@@ -46,17 +46,19 @@ def run(args: argparse.Namespace) -> int:
   """
   slices = [topology.slice_of(args.chip, n) for n in _numbers(args.chips)]
   settings = compiled.load(args.config)
+  key = compiled.batch_key(settings, testing=False)
   topology.prepare()
   sizes = [len(topology.devices(name)) for name in slices]
   clips = args.per_chip_batch
   if clips is None:
-    clips = -(-settings.train.batch_size // max(sizes))
+    clips = -(-compiled.batch_of(settings, testing=False) // max(sizes))
   if clips < 1:
     raise errors.UserError(f"--per-chip-batch must be positive, got {clips}")
   rows = []
   for name, size in zip(slices, sizes, strict=True):
-    at_size = config_file.changed(settings, {"train.batch_size": clips * size})
-    if size % settings.mesh.fsdp:  # a small slice shards over all it has
+    at_size = config_file.changed(settings, {key: clips * size})
+    fsdp = settings.mesh.fsdp
+    if fsdp > 0 and size % fsdp:  # a small slice shards over all it has
       at_size = config_file.changed(at_size, {"mesh.fsdp": size})
     rows.append(row(compiled.step(at_size, name)))
   result = {

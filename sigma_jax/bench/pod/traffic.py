@@ -8,7 +8,7 @@ array that is sliced or updated in place only the part. Padding is left out.
 
 import math
 
-from sigma_jax.bench.pod import collectives, hlo
+from sigma_jax.bench.pod import collectives, hlo, parts
 
 # They move nothing by themselves: names for what is there, or the second half
 # of what is counted at its start.
@@ -22,17 +22,26 @@ _SLICES = ("slice", "dynamic-slice", "gather")
 _ELEMENTWISE = ("bitcast", "convert", "copy", "reshape", "transpose")
 
 
-def hbm_bytes(module: hlo.Module) -> float:
-  """Bytes read plus bytes written by one device in a run.
+def hbm_bytes(
+  module: hlo.Module, once: list[str] | None = None
+) -> dict[str, float]:
+  """Bytes read plus bytes written by one device in a run, by part of the step.
+
+  Parts without any are left out; see `parts`. once: see `hlo.runs`.
 
   Raises:
     ValueError: a loop's number of turns cannot be read.
   """
-  total = 0.0
-  for name, ways in hlo.runs(module).items():
+  total: dict[str, float] = {}
+  for name, ways in hlo.runs(module, once).items():
     computation = module.computations[name]
-    once = sum(_moved(module, computation, i) for i in computation.values())
-    total += once * sum(math.prod(loops) for loops in ways)
+    turns = sum(math.prod(loops) for loops in ways)
+    of = parts.of_computation(computation)
+    for instruction in computation.values():
+      moved = turns * _moved(module, computation, instruction)
+      if moved:
+        part = of[instruction.name]
+        total[part] = total.get(part, 0.0) + moved
   return total
 
 
