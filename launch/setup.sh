@@ -176,13 +176,12 @@ if [ -z "$variant" ]; then
   variant="${variant:-cpu}"
 fi
 requirements_sum="$(checksum "$REQUIREMENTS")"
+[ "$variant" = cpu ] ||
+  requirements_sum+=" $(checksum "$ROOT/requirements-$variant.txt")"
 test_sum="$(checksum "$TEST_REQUIREMENTS")"
 
 arguments=(-r "$REQUIREMENTS")
-case "$variant" in # the extra joins the pin of jax in the requirements
-  cuda) arguments+=("jax[cuda13]") ;;
-  tpu) arguments+=("jax[tpu]") ;;
-esac
+[ "$variant" = cpu ] || arguments+=(-r "$ROOT/requirements-$variant.txt")
 
 if base_fits; then
   if [ -z "$with_test" ] || [ "$(stamped test)" = "$test_sum" ]; then

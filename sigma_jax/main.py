@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import sys
+import textwrap
 import traceback
 
 from absl import flags, logging
@@ -21,7 +22,11 @@ from sigma_jax import cli, errors, nearest, paths, settings
 from sigma_jax.settings import config_file, given
 
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "Config file of the run, configs/<name>.py.", lock_config=True
+  "config",
+  None,
+  "Config file of the run: a path, or one of configs/ by name; "
+  "k400_vitb:dino gives it an argument. --config.KEY=VALUE changes an option.",
+  lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir",
@@ -41,10 +46,11 @@ _PROFILE_STEPS = flags.DEFINE_string(
 )
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
   """Runs one task; the exit codes are the module's."""
+  argv = sys.argv[1:] if argv is None else argv
   if {"-h", "-help", "--help"} & set(argv):
-    print(f"{__doc__}\nThe config's keys and defaults: sigma_jax/settings/")
+    print(_help())
     return 0
   try:
     run = _parse(argv)
@@ -76,6 +82,28 @@ def main(argv: list[str]) -> int:
     print("interrupted; the same command starts again", file=sys.stderr)
     return 130
   return 0
+
+
+def _help() -> str:
+  program = cli.program("sigma_jax.main")
+  lines = [
+    f"usage: {program} --config=CONFIG [--workdir=FOLDER]",
+    f"       {' ' * len(program)} [--config.KEY=VALUE ...]",
+    "",
+    *__doc__.splitlines()[2:],
+    "",
+  ]
+  for flag in (_CONFIG, _WORKDIR, _DISTRIBUTED, _PROFILE_STEPS):
+    indent = {"initial_indent": "  ", "subsequent_indent": " " * 6}
+    text = " ".join(flags.FLAGS[flag.name].help.split())
+    lines += textwrap.wrap(f"--{flag.name}: {text}", 80, **indent)
+  return "\n".join(
+    [
+      *lines,
+      "",
+      "The options and their defaults: sigma_jax/settings/.",
+    ]
+  )
 
 
 def _workdir(value: str) -> pathlib.Path:
@@ -117,7 +145,10 @@ def _steps(text: str, task: str) -> range:
 def _parse(argv: list[str]) -> settings.Settings:
   """Flags -> settings, every mistake a one-line ValueError."""
   try:
-    rest = flags.FLAGS([_at_home(argument) for argument in argv])[1:]
+    argv = _found(argv)
+    rest = flags.FLAGS([cli.program("sigma_jax.main"), *argv])[1:]
+  except errors.UserError:
+    raise
   except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
     # A locked ConfigDict answers a misspelt key with the last three.
     message = _unknown_key(argv) or _explain(str(error.args[0]))
@@ -133,11 +164,7 @@ def _parse(argv: list[str]) -> settings.Settings:
       f"{missing} is missing; for example: python -m sigma_jax.main "
       "--config=configs/toy.py --workdir=runs/toy"
     )
-  try:
-    config = _CONFIG.value.to_dict()
-  except OSError as error:
-    path = flags.FLAGS["config"].config_filename
-    raise errors.UserError(f"cannot load config file {path!r}") from error
+  config = _CONFIG.value.to_dict()
   chosen = config_flags.get_override_values(flags.FLAGS["config"])
   given.settle(config, chosen)
   run = settings.Settings.from_config(config)
@@ -145,12 +172,22 @@ def _parse(argv: list[str]) -> settings.Settings:
   return run
 
 
-def _at_home(argument: str) -> str:
-  """`~` as the home folder in flags that are paths, as shells do elsewhere."""
-  name, equals, value = argument.partition("=")
-  if equals and name.lstrip("-") in ("config", "workdir"):
-    return name + equals + paths.expand(value)
-  return argument
+def _found(argv: list[str]) -> list[str]:
+  """Flags with paths as they can be opened.
+
+  `~` is the home folder, as in shells elsewhere; the config is a file, or one
+  of the project's own by name.
+  """
+  found, words = [], iter(argv)
+  for word in words:
+    name, equals, value = word.partition("=")
+    flag = name.lstrip("-") if name.startswith("-") else ""
+    if flag in ("config", "workdir"):
+      value = paths.expand(value if equals else next(words, ""))
+      value = config_file.find(value) if flag == "config" else value
+      word = f"{name}={value}"
+    found.append(word)
+  return found
 
 
 def _unknown_key(argv: list[str]) -> str | None:
@@ -177,7 +214,7 @@ def _config_file(argv: list[str]) -> dict:
     match = re.match(r"--?config=(.*)", argument)
     if match:
       with contextlib.suppress(errors.UserError):
-        return config_file.load(paths.expand(match[1])).to_dict()
+        return config_file.load(match[1]).to_dict()
   return settings.Settings().to_dict()
 
 
@@ -214,4 +251,4 @@ def _fail(error: Exception, code: int, workdir=None) -> int:
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv))
+  sys.exit(main())

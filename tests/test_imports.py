@@ -16,6 +16,7 @@ _MODEL = {"keys", "precision", "masking", "models", "losses"}
 _TRAINED = {*_PLAIN, *_MODEL, "methods", "train", "interop"}
 ALLOWED = {
   "__init__": {"inference", "paths"},
+  "__main__": {"cli"},
   "augment": {"errors", "keys", "settings", "models"},
   "bench": {*_PLAIN, *_MODEL, "methods", "train", "cli"},
   "bench/data": {*_PLAIN, "bench", "data"},
@@ -25,6 +26,7 @@ ALLOWED = {
   "cli": {"errors", "full_disk"},
   "compile_cache": set(),
   "data": {*_PLAIN, "freeze", "cli"},
+  "demo": {"cli", "errors", "paths"},
   "distributed": {"errors", "files"},
   "errors": set(),
   "evaluate": {*_TRAINED, "inference", "cli"},

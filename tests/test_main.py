@@ -87,7 +87,10 @@ TOY = "--config=configs/toy.py"
       ["'config.trian.steps'", "did you mean 'config.train.steps'"],
     ),
     ((TOY, "--wrokdir=x"), ["wrokdir"]),
-    (("--config=configs/nothing.py",), ["'configs/nothing.py'"]),
+    (
+      ("--config=configs/tay.py",),
+      ["no such config file: configs/tay.py; did you mean configs/toy.py?"],
+    ),
     ((TOY, "--config.model=3"), ["'config.model' is a section"]),
     ((TOY, "my", "videos"), ["not understood: 'my videos'"]),
     ((TOY, "--config.model.patch=0"), ["model.patch must be positive"]),

@@ -174,7 +174,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = cli.Parser(description=__doc__, formatter_class=cli.RAW)
+  parser = cli.Parser(
+    prog=cli.program("sigma_jax.data.prepare"),
+    description=__doc__,
+    formatter_class=cli.RAW,
+  )
   add = parser.add_argument
   add(
     "--manifest",

@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
   parser = cli.Parser(
-    prog="python -m sigma_jax.features",
+    prog=cli.program("sigma_jax.features"),
     description=__doc__,
     formatter_class=cli.RAW,
   )
