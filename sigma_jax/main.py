@@ -31,7 +31,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   "workdir",
   None,
-  "Folder for checkpoints, metrics and results; a run found there is resumed.",
+  "Folder for checkpoints, metrics and results; a run found there is resumed. "
+  "runs/<config> if not given.",
 )
 _DISTRIBUTED = flags.DEFINE_string(
   "distributed",
@@ -55,7 +56,10 @@ def main(argv: list[str] | None = None) -> int:
   try:
     run = _parse(argv)
     profile_steps = _steps(_PROFILE_STEPS.value, run.task)
-    workdir = _workdir(_WORKDIR.value)
+    workdir = _workdir(
+      _WORKDIR.value
+      or _usual_workdir(flags.FLAGS["config"].config_filename, run)
+    )
   except (errors.UserError, ValueError, flags.Error) as error:
     return _fail(error, 2)
   cli.hush_tensorflow()
@@ -104,6 +108,22 @@ def _help() -> str:
       "The options and their defaults: sigma_jax/settings/.",
     ]
   )
+
+
+def _usual_workdir(source: str, run: settings.Settings) -> str:
+  """The folder of a run for which none is named; it is said.
+
+  runs/<config>; what judges a checkpoint goes below runs/<checkpoint>.
+  """
+  file, _, argument = source.partition(":")
+  name = pathlib.PurePath(file).stem
+  name += "_" + re.sub(r"[^\w.-]+", "_", argument) if argument else ""
+  below = pathlib.PurePath("runs")
+  if run.init and run.task != "pretrain":
+    below /= pathlib.PurePath(run.init).stem
+  workdir = str(below / name)
+  print(f"workdir: {workdir} (--workdir= names another)", flush=True)
+  return workdir
 
 
 def _workdir(value: str) -> pathlib.Path:
@@ -158,12 +178,13 @@ def _parse(argv: list[str]) -> settings.Settings:
       f"not understood: {' '.join(rest)!r}; options are --key=value, and paths "
       "with spaces need quotes"
     )
-  if not flags.FLAGS["config"].present or not _WORKDIR.value:
-    missing = "--workdir" if flags.FLAGS["config"].present else "--config"
+  if not flags.FLAGS["config"].present:
     raise errors.UserError(
-      f"{missing} is missing; for example: python -m sigma_jax.main "
+      "--config is missing; for example: python -m sigma_jax.main "
       "--config=configs/toy.py --workdir=runs/toy"
     )
+  if _WORKDIR.value == "":
+    raise errors.UserError("--workdir is empty: name a folder, or leave it out")
   config = _CONFIG.value.to_dict()
   chosen = config_flags.get_override_values(flags.FLAGS["config"])
   given.settle(config, chosen)

@@ -23,11 +23,12 @@ SHORT = (
 )
 
 
-def run(*command):
+def run(*command, folder=ROOT):
   environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+  environment["PYTHONPATH"] = str(ROOT)
   return subprocess.run(
     command,
-    cwd=ROOT,
+    cwd=folder,
     env=environment,
     capture_output=True,
     text=True,
@@ -153,21 +154,54 @@ def test_mistakes_in_the_config_file(tmp_path, line, texts):
     assert text in error
 
 
-@pytest.mark.parametrize(
-  ("flags", "missing"),
-  [((TOY,), "--workdir is missing"), (("--workdir=x",), "--config is missing")],
-)
-def test_a_missing_flag_is_named_with_an_example(flags, missing):
-  error = one_line(main(*flags))
-  assert missing in error
+def test_a_missing_config_is_named_with_an_example():
+  error = one_line(main("--workdir=x"))
+  assert "--config is missing" in error
   assert "python -m sigma_jax.main --config=configs/toy.py --workdir=" in error
+
+
+def test_without_a_workdir(tmp_path):
+  """The literal command, where its data is not there."""
+  done = run(
+    *(sys.executable, "-m", "sigma_jax.main", "--config=configs/k400_vitb.py"),
+    folder=tmp_path,
+  )
+  error = one_line(done)
+  first = "workdir: runs/k400_vitb (--workdir= names another)"
+  assert done.stdout.splitlines()[0] == first
+  assert (tmp_path / "runs" / "k400_vitb").is_dir()
+  for text in (
+    "manifest 'data/k400/train.csv' does not exist",
+    "sigma_jax.data.layouts kinetics400 --out=data/k400",
+    "docs/datasets/kinetics400.md",
+    "--config=configs/toy.py",
+  ):
+    assert text in error
+
+
+@pytest.mark.parametrize(
+  ("config", "init", "workdir"),
+  [
+    ("configs/k400_vitb.py:dino", "", "runs/k400_vitb_dino"),
+    ("toy", "", "runs/toy"),
+    ("toy", "runs/other", "runs/toy"),  # a pre-training from another one
+    ("eval/knn", "~/runs/mine/", "runs/mine/knn"),
+    ("eval/finetune_toy", "weights/vmae.pth", "runs/vmae/finetune_toy"),
+    ("eval/finetune_toy", "", "runs/finetune_toy"),
+  ],
+)
+def test_a_run_has_a_usual_workdir(capsys, config, init, workdir):
+  task = "pretrain" if "eval" not in config else "supervised"
+  settings_ = settings.Settings(init=init, task=task)
+  assert main_lib._usual_workdir(config, settings_) == workdir
+  assert capsys.readouterr().out.startswith(f"workdir: {workdir} (")
 
 
 def test_a_workdir_that_cannot_be(tmp_path):
   path = tmp_path / "file"
   path.touch()
   assert "cannot be made" in one_line(main(TOY, f"--workdir={path}"))
-  assert "--workdir is missing" in one_line(main(TOY, "--workdir="))
+  assert "--workdir is empty" in one_line(main(TOY, "--workdir="))
 
 
 @pytest.fixture
