@@ -105,7 +105,8 @@ def _help() -> str:
     [
       *lines,
       "",
-      "The options and their defaults: sigma_jax/settings/.",
+      "All options, with their defaults: docs/OPTIONS.md, or what "
+      "`python -m sigma_jax.settings` prints.",
     ]
   )
 

@@ -53,7 +53,7 @@ ALLOWED = {
   "precision": set(),
   "recipes": {"settings"},
   "report": {*_TRAINED, "compile_cache", "data", "evaluate", "cli"},
-  "settings": {"errors", "freeze", "methods", "paths"},
+  "settings": {"cli", "errors", "freeze", "methods", "paths"},
   "suite": {*_TRAINED, "evaluate", "report", "tasks"},
   "tasks": {
     *(*_TRAINED, "compile_cache", "data", "distributed", "evaluate"),
