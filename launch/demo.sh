@@ -9,6 +9,9 @@
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
+# shellcheck source=launch/acting.sh
+. "$ROOT/launch/acting.sh"
+help_first "$@"
 
 # Paths from the caller are relative to where the caller is.
 absolute() {

@@ -10,6 +10,9 @@
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
+# shellcheck source=launch/acting.sh
+. "$ROOT/launch/acting.sh"
+help_first "$@"
 VENV="$ROOT/.venv"
 STAMP="$VENV/setup.stamp"
 REQUIREMENTS="$ROOT/requirements.txt"
@@ -34,7 +37,7 @@ for arg in "$@"; do
       variant="$arg"
       ;;
     --test | test) with_test=1 ;;
-    *) die "unknown argument '$arg'; usage: setup.sh [cpu|cuda|tpu] [--test]" ;;
+    *) die "unknown argument '$arg'; usage: setup.sh [cpu|cuda|tpu] [--test]; --help says more" ;;
   esac
 done
 

@@ -138,6 +138,29 @@ def test_script_parses(script):
   assert (result.returncode, result.stderr) == (0, "")
 
 
+def heading(script):
+  """The comment at a script's head."""
+  lines = script.read_text().splitlines()[1:]
+  end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+  lines = [x for x in lines[:end] if not x.startswith("#SBATCH")]
+  return "".join(x.removeprefix("#").removeprefix(" ") + "\n" for x in lines)
+
+
+@pytest.mark.parametrize(
+  "script",
+  [x for x in SCRIPTS if x.parent.name == "launch" and x.stem != "acting"],
+  ids=lambda path: path.name,
+)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_helps_and_does_nothing_else(checkout, script, flag):
+  before = sorted(checkout.root.rglob("*"))
+  out = succeeded(checkout.run(script.name, flag))
+  assert out == heading(script)
+  assert len(out.splitlines()) > 3 and script.name in out
+  assert not checkout.log.exists()  # no Python was called
+  assert sorted(checkout.root.rglob("*")) == before
+
+
 def test_scripts_pass_shellcheck():
   beside = pathlib.Path(sys.executable).parent / "shellcheck"
   shellcheck = str(beside) if beside.exists() else shutil.which("shellcheck")
