@@ -24,6 +24,13 @@ def program(module: str) -> str:
   return f"python -m {module}"
 
 
+def another(command: str, module: str) -> str:
+  """How another command is called from where this one was."""
+  if sys.argv[0].partition(" ")[0] == PROGRAM:
+    return f"{PROGRAM} {command}"
+  return f"python -m {module}"
+
+
 class Parser(argparse.ArgumentParser):
   """Answers a mistake in one line."""
 

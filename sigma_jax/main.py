@@ -11,6 +11,7 @@ import contextlib
 import os
 import pathlib
 import re
+import shlex
 import sys
 import textwrap
 import traceback
@@ -67,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
   # Imported late, so that a typo is answered at once and not after the
   # seconds that JAX and TensorFlow take to load.
   from sigma_jax import distributed, tasks
-  from sigma_jax.train import preemption
+  from sigma_jax.train import metrics, preemption
 
   try:
     distributed.start(_DISTRIBUTED.value)
@@ -85,7 +86,29 @@ def main(argv: list[str] | None = None) -> int:
     # Before there was anything to save: later, the run itself notices.
     print("interrupted; the same command starts again", file=sys.stderr)
     return 130
+  metrics.say(_done(run.task, str(workdir)))
   return 0
+
+
+def _done(task: str, workdir: str) -> str:
+  """Where the results of a finished run are, and what may come next."""
+  if task != "pretrain":
+    return f"done: the results are in {workdir}/results.json"
+  # The whole command's options are the user's own data: named, not guessed.
+  quoted = shlex.quote(workdir)
+  report = cli.another("report", "sigma_jax.report")
+  judge = cli.another("evaluate", "sigma_jax.main")
+  features = cli.another("features", "sigma_jax.features")
+  return "\n".join(
+    [
+      f"done: checkpoints, metrics and config are in {workdir}",
+      f"  a page on the run:  {report} {quoted}",
+      f"  judge its encoder:  {judge} --config=configs/eval/knn.py "
+      f"--config.init={quoted} --config.data.train=... --config.data.val=...",
+      f"  features of videos: {features} --init={quoted} --manifest=... "
+      "--out=features.npz",
+    ]
+  )
 
 
 def _help() -> str:
@@ -268,7 +291,7 @@ def _fail(error: Exception, code: int, workdir=None) -> int:
     from sigma_jax import files
 
     with contextlib.suppress(OSError):
-      files.write_whole(workdir / "traceback.txt", traceback.format_exc())
+      files.write_whole(workdir / files.TRACEBACK, traceback.format_exc())
   return cli.fail(error, code)
 
 

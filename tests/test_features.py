@@ -223,6 +223,24 @@ def test_folder_to_parquet(run, folder, tmp_path):
   assert table["path"][3].as_py() == str(folder / "4.mp4")
 
 
+def test_class_folders_are_the_labels(run, folder, tmp_path):
+  for place in ("sit/0.mp4", "jump/high/1.mp4", "sit/2.mp4"):
+    path = tmp_path / "videos" / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(folder / path.name, path)
+  out = tmp_path / "x.npz"
+  assert _main(run, tmp_path / "videos", out) == 0
+  found = _load(out)
+  assert found["label"].tolist() == ["jump", "sit", "sit"]
+  names = [pathlib.Path(path).name for path in found["path"]]
+  assert names == ["1.mp4", "0.mp4", "2.mp4"]
+  from pyarrow import parquet
+
+  assert _main(run, tmp_path / "videos", tmp_path / "x.parquet") == 0
+  table = parquet.read_table(tmp_path / "x.parquet")
+  assert table["label"].to_pylist() == ["jump", "sit", "sit"]
+
+
 def test_an_outage_leaves_nothing_behind(
   run, folder, tmp_path, monkeypatch, capsys
 ):

@@ -270,6 +270,31 @@ def test_profiled_steps_leave_a_trace(toy_command, tmp_path):
   assert list((workdir / "profile").rglob("*.xplane.pb"))
 
 
+def test_a_finished_run_says_so_and_what_is_next(toy_command, tmp_path):
+  """And what an earlier call left of its end goes."""
+  workdir = tmp_path / "a run"
+  workdir.mkdir()
+  (workdir / "traceback.txt").write_text("old")
+  done = run(*toy_command(workdir, *SHORT))
+  assert done.returncode == 0, done.stderr
+  lines = done.stdout.splitlines()
+  where = next(i for i, x in enumerate(lines) if x.startswith("done: "))
+  assert lines[where].endswith(f"metrics and config are in {workdir}")
+  quoted = f"'{workdir}'"
+  assert f"python -m sigma_jax.report {quoted}" in lines[where + 1]
+  judge = f"--config=configs/eval/knn.py --config.init={quoted}"
+  assert judge in lines[where + 2]
+  assert f"sigma_jax.features --init={quoted}" in lines[where + 3]
+  assert len(lines) == where + 4
+  assert not (workdir / "traceback.txt").exists()
+
+
+def test_what_is_next_is_said_in_the_words_of_the_call(monkeypatch):
+  monkeypatch.setattr(sys, "argv", ["sigma-jax train"])
+  assert "sigma-jax report runs/toy" in main_lib._done("pretrain", "runs/toy")
+  assert main_lib._done("probe", "x").endswith("in x/results.json")
+
+
 def test_missing_manifest(tmp_path):
   path = tmp_path / "nothing.csv"
   flags = (f"--config.data.train={path}", f"--workdir={tmp_path}/run")

@@ -171,6 +171,8 @@ def are_of(label_sets: str, path: str) -> bool:
 
 def _classes(manifest: Manifest) -> tuple[str, ...]:
   """Names of the classes that labels are, without label sets."""
+  if named := getattr(manifest, "classes", ()):
+    return named
   present = np.unique(manifest.labels)
   top = int(present[-1])
   # Ids of a data set's own, such as dates or a database's keys.
