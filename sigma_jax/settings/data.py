@@ -9,9 +9,10 @@ from sigma_jax import freeze
 class Data:
   """Where clips come from and how they are cut.
 
-  `train` and `val` are manifests, one `path label` a line, or folders of the
-  records that data.prepare writes. Relative paths in manifests are taken from
-  `root`, or from the manifest's folder where root is empty.
+  `train` and `val` are manifests, one `path label` a line, folders of videos
+  with a folder for each class, or folders of the records that data.prepare
+  writes. Relative paths in manifests are taken from `root`, or from the
+  manifest's folder where root is empty.
   """
 
   train: str = ""  # what is trained on
