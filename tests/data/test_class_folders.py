@@ -100,7 +100,7 @@ def test_a_test_folder_counts_as_the_training_folder_does(make, config, change):
   numbers = [make(n, "0/1.mp4", f"{n[-1]}/2.mp4") for n in ("of 3", "of 1")]
   # Numbers are what they say, whatever the other split has.
   for pair in ((train, numbers[0]), (numbers[0], train)):
-    with pytest.raises(errors.UserError, match="'0', which|classes by name"):
+    with pytest.raises(errors.UserError, match=r"'0', which|classes by name"):
       opened(config(*pair), change)
   make("of 1", "3/3.mp4")
   both = opened(config(*numbers), change)
