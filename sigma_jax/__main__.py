@@ -7,6 +7,7 @@ one; `sigma-jax COMMAND --help` says which options it takes.
 import difflib
 import importlib
 import importlib.metadata
+import os
 import sys
 from typing import NamedTuple
 
@@ -91,6 +92,10 @@ def main(argv: list[str] | None = None) -> int:
     error = f"no such command: {name}{hint} ({cli.PROGRAM} --help lists them)"
     return cli.fail(error, 2)
   command = COMMANDS[name]
+  # As with `python -m`: a method of one's own may lie here. Last, so that it
+  # hides nothing.
+  if not {"", os.getcwd()} & set(sys.path):
+    sys.path.append(os.getcwd())
   # Read by what prints how to call it. Where its words begin with its own
   # subcommand, its parser adds that.
   sys.argv[0] = cli.PROGRAM if command.first else f"{cli.PROGRAM} {name}"

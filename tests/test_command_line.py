@@ -25,8 +25,9 @@ PROMISED = (
 
 @pytest.fixture
 def called(monkeypatch):
-  """Leaves sys.argv as it was."""
+  """Leaves sys.argv and sys.path as they were."""
   monkeypatch.setattr(sys, "argv", ["sigma-jax"])
+  monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 def test_help_names_every_command_and_imports_nothing():

@@ -149,7 +149,20 @@ def test_the_command(installed):
   ]
 
 
-def test_a_suite_finds_the_configs(installed, tmp_path):
+def test_a_method_of_ones_own(installed):
+  """As docs/METHODS.md has it, in the current folder; its data is not there."""
+  page = (ROOT / "docs" / "METHODS.md").read_text()
+  files = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+  for name, text in zip(("my_method", "my_config"), files, strict=True):
+    (installed.folder / f"{name}.py").write_text(text)
+  done = installed("sigma-jax", "train", "--config=my_config.py")
+  assert done.returncode == 2, done.stderr
+  assert done.stdout.startswith("workdir: runs/my_config ")
+  (line,) = done.stderr.splitlines()
+  assert "sigma_jax.data.toy --out=data/toy makes it" in line
+
+
+def test_a_suite_finds_the_configs(installed):
   """All protocols, in a folder without configs/."""
   from sigma_jax.settings import config_file
 
