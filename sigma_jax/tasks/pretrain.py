@@ -60,5 +60,8 @@ def _initial(config, workdir) -> tuple[dict | None, dict[str, identity.Thing]]:
     return None, {}
   if not config.init:
     return None, {"init": identity.init("", None, None)}
-  params, taken, step = starting.for_pretraining(config)
+  # A run that goes on has its own weights; these are only compared.
+  fresh = not identity.trained(workdir)
+  say = metrics.say if fresh else lambda line: None
+  params, taken, step = starting.for_pretraining(config, say)
   return params, {"init": identity.init(config.init, taken, step)}

@@ -51,7 +51,7 @@ def encoder(given: dict, fresh: dict) -> dict:
   return {name: there.get(name, part) for name, part in fresh.items()}
 
 
-def for_pretraining(config) -> tuple[dict, dict, int | None]:
+def for_pretraining(config, say=metrics.say) -> tuple[dict, dict, int | None]:
   """Parameters of a fresh pre-training that starts from `init`.
 
   Of a pre-training's workdir all weights are taken, and they have to be the
@@ -59,6 +59,10 @@ def for_pretraining(config) -> tuple[dict, dict, int | None]:
   run) all are taken where they are those of the config, and else the encoder;
   what they lack is drawn as without `init`, and that is said. The position
   table is computed, so clips may be of another size.
+
+  Args:
+    config: of the run.
+    say: is given that line.
 
   Returns:
     All parameters; those of them that are `init`'s; the step they are from,
@@ -93,7 +97,7 @@ def for_pretraining(config) -> tuple[dict, dict, int | None]:
   params = fresh | {"encoder": fresh["encoder"] | taken}
   anew = [name for name in fresh if name != "encoder"]
   anew += [f"encoder {n}" for n in fresh["encoder"] if n not in taken]
-  metrics.say(
+  say(
     f"init {config.init}: its encoder is taken; drawn at random: "
     + ", ".join(anew)
   )

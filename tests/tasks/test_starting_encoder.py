@@ -185,3 +185,15 @@ def test_what_pre_training_cannot_start_from(
   config = change(tiny, init=name, model__encoder_depth=1)
   with pytest.raises(errors.UserError, match=words):
     starting.for_pretraining(config)
+
+
+def test_what_is_drawn_is_said_of_a_fresh_run(
+  tiny, change, formats, tmp_path, monkeypatch, capsys
+):
+  config = change(tiny, init=str(formats / "hf"))
+  pretrain._initial(config, tmp_path)
+  assert "drawn at random" in capsys.readouterr().out
+  # As where checkpoints are there already.
+  monkeypatch.setattr(pretrain.identity, "trained", lambda workdir: True)
+  pretrain._initial(config, tmp_path)
+  assert capsys.readouterr().out == ""
