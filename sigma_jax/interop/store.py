@@ -174,7 +174,8 @@ def write_workdir(
   if model.layout.kind == "dino":
     note(f"teacher taken to be {settings.target.variant}; see --config")
   about = {"source": str(source), "kind": model.layout.kind}
-  about["final_norm"] = model.layout.final_norm
+  if not model.layout.final_norm:
+    about["final_norm"] = False
   folder = workdir_lib.path(workdir)
   folder.mkdir(parents=True, exist_ok=True)
   # First of all files: an import that breaks off can then be told from a run.
