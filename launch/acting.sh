@@ -1,8 +1,29 @@
 #!/usr/bin/env bash
-# Sourced by the launchers: errors of one line, and commands that --dry-run
-# prints instead of running them.
+# Sourced by the scripts beside it: help, errors of one line, and commands that
+# --dry-run prints instead of running them.
 
 dry_run=""
+
+# help_first ARGUMENTS...: where the first is -h or --help, prints the comment at
+# the script's head, and ends it.
+help_first() {
+  local line
+  case "${1:-}" in
+    -h | --help) ;;
+    *) return 0 ;;
+  esac
+  while IFS= read -r line; do
+    case "$line" in
+      '#!'* | '#SBATCH'*) ;;
+      '#'*)
+        line="${line#\#}"
+        printf '%s\n' "${line# }"
+        ;;
+      *) break ;;
+    esac
+  done <"$0"
+  exit 0
+}
 
 # die WORDS...: the line on stderr, exit code 2.
 die() {

@@ -12,6 +12,7 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 # shellcheck source=launch/acting.sh
 . "$ROOT/launch/acting.sh"
+help_first "$@"
 
 OLDEST_DRIVER=580 # of CUDA 13, which setup.sh cuda installs
 

@@ -25,6 +25,7 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 # shellcheck source=launch/acting.sh
 . "$ROOT/launch/acting.sh"
+help_first "$@"
 
 PORT=8476 # pod 0 listens here; any free one would do
 
@@ -41,8 +42,8 @@ while [ $# -gt 0 ]; do
       shift
       break
       ;;
-    *) die "unknown option '$1': the options stand in the script's head, and" \
-      "sigma_jax.main's arguments come after --" ;;
+    *) die "unknown option '$1': --help lists the options, and sigma_jax.main's" \
+      "arguments come after --" ;;
   esac
   shift
 done

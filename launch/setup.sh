@@ -10,6 +10,9 @@
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
+# shellcheck source=launch/acting.sh
+. "$ROOT/launch/acting.sh"
+help_first "$@"
 VENV="$ROOT/.venv"
 STAMP="$VENV/setup.stamp"
 REQUIREMENTS="$ROOT/requirements.txt"
@@ -34,7 +37,7 @@ for arg in "$@"; do
       variant="$arg"
       ;;
     --test | test) with_test=1 ;;
-    *) die "unknown argument '$arg'; usage: setup.sh [cpu|cuda|tpu] [--test]" ;;
+    *) die "unknown argument '$arg'; usage: setup.sh [cpu|cuda|tpu] [--test]; --help says more" ;;
   esac
 done
 
@@ -176,13 +179,12 @@ if [ -z "$variant" ]; then
   variant="${variant:-cpu}"
 fi
 requirements_sum="$(checksum "$REQUIREMENTS")"
+[ "$variant" = cpu ] ||
+  requirements_sum+=" $(checksum "$ROOT/requirements-$variant.txt")"
 test_sum="$(checksum "$TEST_REQUIREMENTS")"
 
 arguments=(-r "$REQUIREMENTS")
-case "$variant" in # the extra joins the pin of jax in the requirements
-  cuda) arguments+=("jax[cuda13]") ;;
-  tpu) arguments+=("jax[tpu]") ;;
-esac
+[ "$variant" = cpu ] || arguments+=(-r "$ROOT/requirements-$variant.txt")
 
 if base_fits; then
   if [ -z "$with_test" ] || [ "$(stamped test)" = "$test_sum" ]; then

@@ -7,6 +7,9 @@
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
+# shellcheck source=launch/acting.sh
+. "$ROOT/launch/acting.sh"
+help_first "$@"
 cd "$ROOT"
 
 bash launch/setup.sh ${VARIANT:+"$VARIANT"} --test

@@ -34,6 +34,7 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 # shellcheck source=launch/acting.sh
 . "$ROOT/launch/acting.sh"
+help_first "$@"
 
 name="${TPU_NAME:-}"
 project="${TPU_PROJECT:-}"
@@ -54,7 +55,7 @@ while [ $# -gt 0 ]; do
       ;;
     --spot) spot=1 ;;
     --dry-run) dry_run=1 ;;
-    -*) die "unknown option '$1': the options stand in the script's head" ;;
+    -*) die "unknown option '$1': --help lists the options" ;;
     *) break ;;
   esac
   shift

@@ -13,6 +13,24 @@ from sigma_jax import errors, full_disk
 RAW = argparse.RawDescriptionHelpFormatter  # help as the docstring is written
 
 
+PROGRAM = "sigma-jax"  # the command of an installed package
+
+
+def program(module: str) -> str:
+  """How a command was called: by its module, or as one of sigma-jax's."""
+  called = sys.argv[0]
+  if called.partition(" ")[0] == PROGRAM:
+    return called
+  return f"python -m {module}"
+
+
+def another(command: str, module: str) -> str:
+  """How another command is called from where this one was."""
+  if sys.argv[0].partition(" ")[0] == PROGRAM:
+    return f"{PROGRAM} {command}"
+  return f"python -m {module}"
+
+
 class Parser(argparse.ArgumentParser):
   """Answers a mistake in one line."""
 

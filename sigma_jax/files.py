@@ -15,6 +15,9 @@ from etils import epath
 
 from sigma_jax import errors, full_disk
 
+# In a workdir: the traceback behind the one line that its last call ended in.
+TRACEBACK = "traceback.txt"
+
 Content = str | bytes | Callable[[BinaryIO], None]
 
 

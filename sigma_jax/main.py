@@ -11,7 +11,9 @@ import contextlib
 import os
 import pathlib
 import re
+import shlex
 import sys
+import textwrap
 import traceback
 
 from absl import flags, logging
@@ -21,12 +23,17 @@ from sigma_jax import cli, errors, nearest, paths, settings
 from sigma_jax.settings import config_file, given
 
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "Config file of the run, configs/<name>.py.", lock_config=True
+  "config",
+  None,
+  "Config file of the run: a path, or one of configs/ by name; "
+  "k400_vitb:dino gives it an argument. --config.KEY=VALUE changes an option.",
+  lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir",
   None,
-  "Folder for checkpoints, metrics and results; a run found there is resumed.",
+  "Folder for checkpoints, metrics and results; a run found there is resumed. "
+  "runs/<config> if not given.",
 )
 _DISTRIBUTED = flags.DEFINE_string(
   "distributed",
@@ -41,15 +48,19 @@ _PROFILE_STEPS = flags.DEFINE_string(
 )
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
   """Runs one task; the exit codes are the module's."""
+  argv = sys.argv[1:] if argv is None else argv
   if {"-h", "-help", "--help"} & set(argv):
-    print(f"{__doc__}\nThe config's keys and defaults: sigma_jax/settings/")
+    print(_help())
     return 0
   try:
     run = _parse(argv)
     profile_steps = _steps(_PROFILE_STEPS.value, run.task)
-    workdir = _workdir(_WORKDIR.value)
+    workdir = _workdir(
+      _WORKDIR.value
+      or _usual_workdir(flags.FLAGS["config"].config_filename, run)
+    )
   except (errors.UserError, ValueError, flags.Error) as error:
     return _fail(error, 2)
   cli.hush_tensorflow()
@@ -57,7 +68,7 @@ def main(argv: list[str]) -> int:
   # Imported late, so that a typo is answered at once and not after the
   # seconds that JAX and TensorFlow take to load.
   from sigma_jax import distributed, tasks
-  from sigma_jax.train import preemption
+  from sigma_jax.train import metrics, preemption
 
   try:
     distributed.start(_DISTRIBUTED.value)
@@ -75,7 +86,68 @@ def main(argv: list[str]) -> int:
     # Before there was anything to save: later, the run itself notices.
     print("interrupted; the same command starts again", file=sys.stderr)
     return 130
+  metrics.say(_done(run.task, str(workdir)))
   return 0
+
+
+def _done(task: str, workdir: str) -> str:
+  """Where the results of a finished run are, and what may come next."""
+  if task != "pretrain":
+    return f"done: the results are in {workdir}/results.json"
+  # The whole command's options are the user's own data: named, not guessed.
+  quoted = shlex.quote(workdir)
+  report = cli.another("report", "sigma_jax.report")
+  judge = cli.another("evaluate", "sigma_jax.main")
+  features = cli.another("features", "sigma_jax.features")
+  return "\n".join(
+    [
+      f"done: checkpoints, metrics and config are in {workdir}",
+      f"  a page on the run:  {report} {quoted}",
+      f"  judge its encoder:  {judge} --config=configs/eval/knn.py "
+      f"--config.init={quoted} --config.data.train=... --config.data.val=...",
+      f"  features of videos: {features} --init={quoted} --manifest=... "
+      "--out=features.npz",
+    ]
+  )
+
+
+def _help() -> str:
+  program = cli.program("sigma_jax.main")
+  lines = [
+    f"usage: {program} --config=CONFIG [--workdir=FOLDER]",
+    f"       {' ' * len(program)} [--config.KEY=VALUE ...]",
+    "",
+    *__doc__.splitlines()[2:],
+    "",
+  ]
+  for flag in (_CONFIG, _WORKDIR, _DISTRIBUTED, _PROFILE_STEPS):
+    indent = {"initial_indent": "  ", "subsequent_indent": " " * 6}
+    text = " ".join(flags.FLAGS[flag.name].help.split())
+    lines += textwrap.wrap(f"--{flag.name}: {text}", 80, **indent)
+  return "\n".join(
+    [
+      *lines,
+      "",
+      "All options, with their defaults: docs/OPTIONS.md, or what "
+      "`python -m sigma_jax.settings` prints.",
+    ]
+  )
+
+
+def _usual_workdir(source: str, run: settings.Settings) -> str:
+  """The folder of a run for which none is named; it is said.
+
+  runs/<config>; what judges a checkpoint goes below runs/<checkpoint>.
+  """
+  file, _, argument = source.partition(":")
+  name = pathlib.PurePath(file).stem
+  name += "_" + re.sub(r"[^\w.-]+", "_", argument) if argument else ""
+  below = pathlib.PurePath("runs")
+  if run.init and run.task != "pretrain":
+    below /= pathlib.PurePath(run.init).stem
+  workdir = str(below / name)
+  print(f"workdir: {workdir} (--workdir= names another)", flush=True)
+  return workdir
 
 
 def _workdir(value: str) -> pathlib.Path:
@@ -117,7 +189,10 @@ def _steps(text: str, task: str) -> range:
 def _parse(argv: list[str]) -> settings.Settings:
   """Flags -> settings, every mistake a one-line ValueError."""
   try:
-    rest = flags.FLAGS([_at_home(argument) for argument in argv])[1:]
+    argv = _found(argv)
+    rest = flags.FLAGS([cli.program("sigma_jax.main"), *argv])[1:]
+  except errors.UserError:
+    raise
   except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
     # A locked ConfigDict answers a misspelt key with the last three.
     message = _unknown_key(argv) or _explain(str(error.args[0]))
@@ -127,17 +202,14 @@ def _parse(argv: list[str]) -> settings.Settings:
       f"not understood: {' '.join(rest)!r}; options are --key=value, and paths "
       "with spaces need quotes"
     )
-  if not flags.FLAGS["config"].present or not _WORKDIR.value:
-    missing = "--workdir" if flags.FLAGS["config"].present else "--config"
+  if not flags.FLAGS["config"].present:
     raise errors.UserError(
-      f"{missing} is missing; for example: python -m sigma_jax.main "
+      "--config is missing; for example: python -m sigma_jax.main "
       "--config=configs/toy.py --workdir=runs/toy"
     )
-  try:
-    config = _CONFIG.value.to_dict()
-  except OSError as error:
-    path = flags.FLAGS["config"].config_filename
-    raise errors.UserError(f"cannot load config file {path!r}") from error
+  if _WORKDIR.value == "":
+    raise errors.UserError("--workdir is empty: name a folder, or leave it out")
+  config = _CONFIG.value.to_dict()
   chosen = config_flags.get_override_values(flags.FLAGS["config"])
   given.settle(config, chosen)
   run = settings.Settings.from_config(config)
@@ -145,12 +217,22 @@ def _parse(argv: list[str]) -> settings.Settings:
   return run
 
 
-def _at_home(argument: str) -> str:
-  """`~` as the home folder in flags that are paths, as shells do elsewhere."""
-  name, equals, value = argument.partition("=")
-  if equals and name.lstrip("-") in ("config", "workdir"):
-    return name + equals + paths.expand(value)
-  return argument
+def _found(argv: list[str]) -> list[str]:
+  """Flags with paths as they can be opened.
+
+  `~` is the home folder, as in shells elsewhere; the config is a file, or one
+  of the project's own by name.
+  """
+  found, words = [], iter(argv)
+  for word in words:
+    name, equals, value = word.partition("=")
+    flag = name.lstrip("-") if name.startswith("-") else ""
+    if flag in ("config", "workdir"):
+      value = paths.expand(value if equals else next(words, ""))
+      value = config_file.find(value) if flag == "config" else value
+      word = f"{name}={value}"
+    found.append(word)
+  return found
 
 
 def _unknown_key(argv: list[str]) -> str | None:
@@ -177,7 +259,7 @@ def _config_file(argv: list[str]) -> dict:
     match = re.match(r"--?config=(.*)", argument)
     if match:
       with contextlib.suppress(errors.UserError):
-        return config_file.load(paths.expand(match[1])).to_dict()
+        return config_file.load(match[1]).to_dict()
   return settings.Settings().to_dict()
 
 
@@ -209,9 +291,9 @@ def _fail(error: Exception, code: int, workdir=None) -> int:
     from sigma_jax import files
 
     with contextlib.suppress(OSError):
-      files.write_whole(workdir / "traceback.txt", traceback.format_exc())
+      files.write_whole(workdir / files.TRACEBACK, traceback.format_exc())
   return cli.fail(error, code)
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv))
+  sys.exit(main())

@@ -19,6 +19,7 @@ import pytest
 
 from sigma_jax import masking
 from sigma_jax import settings as settings_lib
+from sigma_jax.data import origins
 from sigma_jax.data.layouts import __main__ as layouts
 from sigma_jax.evaluate import features
 from sigma_jax.evaluate.segmentation import clip, dense
@@ -261,6 +262,25 @@ def test_docstring_holds_the_command(path):
   found = commands(path, rf"sigma_jax\.main --config={name}.*?")
   assert found
   assert all("--workdir=" in command for command in found)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_where_the_data_is_not_there_its_making_is_told(path):
+  config = load(path).get_config()
+  for file in filter(None, (config.data.train, config.data.val)):
+    told = origins.hint(file)
+    module = told.split()[2]
+    assert importlib.util.find_spec(module), told
+    if module == "sigma_jax.data.layouts":
+      assert told.split()[3] in layouts.DATASETS
+      assert f"--out={os.path.dirname(file)} " in told
+      (page,) = re.findall(r"docs/\S+\.md", told)
+      assert (ROOT / page).is_file()
+
+
+def test_nothing_is_told_of_lists_of_ones_own():
+  for path in ("train.csv", "/x/my_k400s/train.csv", "gs://b/mine/v.csv", ""):
+    assert origins.hint(path) == ""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)

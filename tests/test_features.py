@@ -1,5 +1,6 @@
 """Features of many videos: values, resuming, bad files, formats."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import sigma_jax
+from sigma_jax import errors
 from sigma_jax.inference import features
 from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint
@@ -92,6 +94,41 @@ def test_features_are_the_encoders(run, folder, tmp_path, tiny, capsys):
   np.testing.assert_allclose(
     found["features"], np.asarray(pooled)[rows], atol=1e-5
   )
+
+
+@pytest.mark.parametrize("more", [{}, {"stride": 1}])
+def test_read_clip_gives_the_pixels_of_features(run, folder, tmp_path, more):
+  """Bitwise the pixels of the pipeline, and so the command's features."""
+  out = tmp_path / "x.npz"
+  flags = [f"--{name}={value}" for name, value in more.items()]
+  assert _main(run, folder / "list.txt", out, *flags) == 0
+  encoder = sigma_jax.load(run)
+  names = [folder / f"{i}.mp4" for i in (0, 1, 2, 4, 5, 6)]
+  video = np.stack([sigma_jax.read_clip(x, encoder, **more) for x in names])
+  assert video.dtype == np.uint8 and video.shape == (6, 4, 16, 16, 3)
+  np.testing.assert_allclose(
+    _load(out)["features"], encoder.encode(video).pooled, atol=1e-5
+  )
+  from sigma_jax.data import pipeline, sources
+
+  data = dataclasses.replace(encoder.settings.data, **more)
+  settings = dataclasses.replace(encoder.settings, data=data)
+  rows = sources.load(str(folder / "list.txt"))
+  with pipeline.eval_batches(
+    settings, rows, batch_size=7, on_bad=lambda *_: None
+  ) as batches:
+    (batch,) = batches
+  np.testing.assert_array_equal(batch["video"][batch["valid"]], video)
+
+
+def test_read_clip_by_itself(folder):
+  clip = sigma_jax.read_clip(str(folder / "0.mp4"), num_frames=2, size=32)
+  assert clip.shape == (2, 32, 32, 3)
+  assert sigma_jax.read_clip(folder / "0.mp4").shape == (16, 224, 224, 3)
+  with pytest.raises(errors.UserError, match=r"3\.mp4 cannot be read: "):
+    sigma_jax.read_clip(folder / "3.mp4")
+  with pytest.raises(errors.UserError, match=r"no\.mp4 cannot be read: "):
+    sigma_jax.read_clip(folder / "no.mp4")
 
 
 def test_relative_paths_start_at_the_root(run, folder, tmp_path):
@@ -184,6 +221,24 @@ def test_folder_to_parquet(run, folder, tmp_path):
   assert table.num_rows == 6
   assert len(table["features"][0]) == 32
   assert table["path"][3].as_py() == str(folder / "4.mp4")
+
+
+def test_class_folders_are_the_labels(run, folder, tmp_path):
+  for place in ("sit/0.mp4", "jump/high/1.mp4", "sit/2.mp4"):
+    path = tmp_path / "videos" / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(folder / path.name, path)
+  out = tmp_path / "x.npz"
+  assert _main(run, tmp_path / "videos", out) == 0
+  found = _load(out)
+  assert found["label"].tolist() == ["jump", "sit", "sit"]
+  names = [pathlib.Path(path).name for path in found["path"]]
+  assert names == ["1.mp4", "0.mp4", "2.mp4"]
+  from pyarrow import parquet
+
+  assert _main(run, tmp_path / "videos", tmp_path / "x.parquet") == 0
+  table = parquet.read_table(tmp_path / "x.parquet")
+  assert table["label"].to_pylist() == ["jump", "sit", "sit"]
 
 
 def test_an_outage_leaves_nothing_behind(

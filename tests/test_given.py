@@ -1,5 +1,6 @@
 """Options given beside a config: the last word, and who hears it."""
 
+import functools
 import itertools
 import pathlib
 import re
@@ -44,7 +45,6 @@ def test_epochs_that_are_given_set_the_length():
     ({"target__kind": "dino"}, "target.dim", "target.kind is 'dino'"),
     ({"loss__kind": "l2"}, "loss.epsilon", "loss.kind is 'l2'"),
     ({}, "masking.direction", "masking.kind is 'tube'"),
-    ({"init": "a"}, "model.init", "all weights are those of init"),
     ({"task": "probe"}, "train.steps", "task 'probe' does not read it"),
     ({"task": "probe"}, "data.size", "as init's run did"),
     ({"task": "probe"}, "model.encoder_dim", "the model is that of init"),
@@ -186,3 +186,14 @@ def test_no_command_that_we_show_is_refused():
       given.check_read(run, keys)
     except ValueError as error:
       pytest.fail(f"{path}: {config}: {error}")
+
+
+def test_a_run_gives_all_weights_and_a_file_may_not(tmp_path):
+  (tmp_path / "checkpoints").mkdir()
+  read = functools.partial(given.unread, key="model.init")
+  config = settings.Settings(init=str(tmp_path))
+  assert read(config) == "all weights are those of init"
+  for init in ("", "x.pth", "hf"):
+    assert read(settings.Settings(init=init)) == ""
+  (tmp_path / "imported.json").touch()
+  assert read(config) == ""

@@ -16,6 +16,7 @@ _MODEL = {"keys", "precision", "masking", "models", "losses"}
 _TRAINED = {*_PLAIN, *_MODEL, "methods", "train", "interop"}
 ALLOWED = {
   "__init__": {"inference", "paths"},
+  "__main__": {"cli"},
   "augment": {"errors", "keys", "settings", "models"},
   "bench": {*_PLAIN, *_MODEL, "methods", "train", "evaluate", "cli"},
   "bench/data": {*_PLAIN, "bench", "data"},
@@ -25,6 +26,7 @@ ALLOWED = {
   "cli": {"errors", "full_disk"},
   "compile_cache": set(),
   "data": {*_PLAIN, "freeze", "cli"},
+  "demo": {"cli", "errors", "paths"},
   "distributed": {"errors", "files"},
   "errors": set(),
   "evaluate": {*_TRAINED, "inference", "cli"},
@@ -51,7 +53,7 @@ ALLOWED = {
   "precision": set(),
   "recipes": {"settings"},
   "report": {*_TRAINED, "compile_cache", "data", "evaluate", "cli"},
-  "settings": {"errors", "freeze", "methods", "paths"},
+  "settings": {"cli", "errors", "freeze", "methods", "paths"},
   "suite": {*_TRAINED, "evaluate", "report", "tasks"},
   "tasks": {
     *(*_TRAINED, "compile_cache", "data", "distributed", "evaluate"),

@@ -23,11 +23,12 @@ SHORT = (
 )
 
 
-def run(*command):
+def run(*command, folder=ROOT):
   environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+  environment["PYTHONPATH"] = str(ROOT)
   return subprocess.run(
     command,
-    cwd=ROOT,
+    cwd=folder,
     env=environment,
     capture_output=True,
     text=True,
@@ -87,7 +88,10 @@ TOY = "--config=configs/toy.py"
       ["'config.trian.steps'", "did you mean 'config.train.steps'"],
     ),
     ((TOY, "--wrokdir=x"), ["wrokdir"]),
-    (("--config=configs/nothing.py",), ["'configs/nothing.py'"]),
+    (
+      ("--config=configs/tay.py",),
+      ["no such config file: configs/tay.py; did you mean configs/toy.py?"],
+    ),
     ((TOY, "--config.model=3"), ["'config.model' is a section"]),
     ((TOY, "my", "videos"), ["not understood: 'my videos'"]),
     ((TOY, "--config.model.patch=0"), ["model.patch must be positive"]),
@@ -150,21 +154,54 @@ def test_mistakes_in_the_config_file(tmp_path, line, texts):
     assert text in error
 
 
-@pytest.mark.parametrize(
-  ("flags", "missing"),
-  [((TOY,), "--workdir is missing"), (("--workdir=x",), "--config is missing")],
-)
-def test_a_missing_flag_is_named_with_an_example(flags, missing):
-  error = one_line(main(*flags))
-  assert missing in error
+def test_a_missing_config_is_named_with_an_example():
+  error = one_line(main("--workdir=x"))
+  assert "--config is missing" in error
   assert "python -m sigma_jax.main --config=configs/toy.py --workdir=" in error
+
+
+def test_without_a_workdir(tmp_path):
+  """The literal command, where its data is not there."""
+  done = run(
+    *(sys.executable, "-m", "sigma_jax.main", "--config=configs/k400_vitb.py"),
+    folder=tmp_path,
+  )
+  error = one_line(done)
+  first = "workdir: runs/k400_vitb (--workdir= names another)"
+  assert done.stdout.splitlines()[0] == first
+  assert (tmp_path / "runs" / "k400_vitb").is_dir()
+  for text in (
+    "manifest 'data/k400/train.csv' does not exist",
+    "sigma_jax.data.layouts kinetics400 --out=data/k400",
+    "docs/datasets/kinetics400.md",
+    "--config=configs/toy.py",
+  ):
+    assert text in error
+
+
+@pytest.mark.parametrize(
+  ("config", "init", "workdir"),
+  [
+    ("configs/k400_vitb.py:dino", "", "runs/k400_vitb_dino"),
+    ("toy", "", "runs/toy"),
+    ("toy", "runs/other", "runs/toy"),  # a pre-training from another one
+    ("eval/knn", "~/runs/mine/", "runs/mine/knn"),
+    ("eval/finetune_toy", "weights/vmae.pth", "runs/vmae/finetune_toy"),
+    ("eval/finetune_toy", "", "runs/finetune_toy"),
+  ],
+)
+def test_a_run_has_a_usual_workdir(capsys, config, init, workdir):
+  task = "pretrain" if "eval" not in config else "supervised"
+  settings_ = settings.Settings(init=init, task=task)
+  assert main_lib._usual_workdir(config, settings_) == workdir
+  assert capsys.readouterr().out.startswith(f"workdir: {workdir} (")
 
 
 def test_a_workdir_that_cannot_be(tmp_path):
   path = tmp_path / "file"
   path.touch()
   assert "cannot be made" in one_line(main(TOY, f"--workdir={path}"))
-  assert "--workdir is missing" in one_line(main(TOY, "--workdir="))
+  assert "--workdir is empty" in one_line(main(TOY, "--workdir="))
 
 
 @pytest.fixture
@@ -231,6 +268,31 @@ def test_profiled_steps_leave_a_trace(toy_command, tmp_path):
   assert done.returncode == 0, done.stderr
   assert f"profile of steps 2 to 3: {workdir}/profile" in done.stdout
   assert list((workdir / "profile").rglob("*.xplane.pb"))
+
+
+def test_a_finished_run_says_so_and_what_is_next(toy_command, tmp_path):
+  """And what an earlier call left of its end goes."""
+  workdir = tmp_path / "a run"
+  workdir.mkdir()
+  (workdir / "traceback.txt").write_text("old")
+  done = run(*toy_command(workdir, *SHORT))
+  assert done.returncode == 0, done.stderr
+  lines = done.stdout.splitlines()
+  where = next(i for i, x in enumerate(lines) if x.startswith("done: "))
+  assert lines[where].endswith(f"metrics and config are in {workdir}")
+  quoted = f"'{workdir}'"
+  assert f"python -m sigma_jax.report {quoted}" in lines[where + 1]
+  judge = f"--config=configs/eval/knn.py --config.init={quoted}"
+  assert judge in lines[where + 2]
+  assert f"sigma_jax.features --init={quoted}" in lines[where + 3]
+  assert len(lines) == where + 4
+  assert not (workdir / "traceback.txt").exists()
+
+
+def test_what_is_next_is_said_in_the_words_of_the_call(monkeypatch):
+  monkeypatch.setattr(sys, "argv", ["sigma-jax train"])
+  assert "sigma-jax report runs/toy" in main_lib._done("pretrain", "runs/toy")
+  assert main_lib._done("probe", "x").endswith("in x/results.json")
 
 
 def test_missing_manifest(tmp_path):

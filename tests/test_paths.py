@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 OPTIONS = {
   *("--out", "--manifest", "--root", "--init", "--workdir", "--config"),
   *("--configs", "--toy", "--tfds", "--images", "--devkit", "--val"),
-  *("--val-solution", "--annotations", "--videos", "--plot"),
+  *("--data", "--val-solution", "--annotations", "--videos", "--plot"),
   *("workdir", "source", "out", "case", "manifest"),
 }
 # ... by these names, which stand for a number there.
@@ -54,12 +54,13 @@ def test_paths_of_a_config(home, key):
 
 
 def test_paths_of_the_command_line(home):
+  pathlib.Path(home).mkdir()
+  pathlib.Path(home, "c.py").touch()
   given = ["--config=~/c.py:mlp", "--workdir=~/w", "--config.seed=1", "~"]
-  found = [main_lib._at_home(argument) for argument in given]
-  assert found == [
-    *(f"--config={home}/c.py:mlp", f"--workdir={home}/w"),
-    *("--config.seed=1", "~"),
-  ]
+  expected = [f"--config={home}/c.py:mlp", f"--workdir={home}/w", *given[2:]]
+  assert main_lib._found(given) == expected
+  apart = ["--config", "~/c.py:mlp", "--workdir", "~/w", *given[2:]]
+  assert main_lib._found(apart) == expected
 
 
 def test_every_command_takes_it():

@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
   Returns:
     Exit code: 0 done, 1 results disagree, 2 the input has to change.
   """
-  parser = cli.commands("python -m sigma_jax.bench", __doc__, _COMMANDS)
+  parser = cli.commands(cli.program("sigma_jax.bench"), __doc__, _COMMANDS)
   args = parser.parse_args(argv)
   return cli.answer(lambda: args.run(args))
 

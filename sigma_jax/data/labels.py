@@ -61,7 +61,9 @@ def load_both(settings: Settings) -> tuple[Labelled, Labelled]:
   if settings.supervised.head:
     val = _load(settings, "val")
     return val, val
-  train, val = _load(settings, "train"), _load(settings, "val")
+  train = _load(settings, "train")
+  val = _load(settings, "val", splits.class_names(train.source))
+  splits.check_alike(train.source, val.source)
   splits.check_disjoint(train.source, val.source)
   if settings.supervised.targets == "classes":
     name = settings.supervised.label_set or "label"
@@ -83,7 +85,9 @@ def load_both(settings: Settings) -> tuple[Labelled, Labelled]:
   )
 
 
-def _load(settings: Settings, split: str) -> Labelled:
+def _load(
+  settings: Settings, split: str, names: tuple[str, ...] = ()
+) -> Labelled:
   path = settings.data.train if split == "train" else settings.data.val
   if not path:
     raise errors.UserError(
@@ -91,9 +95,8 @@ def _load(settings: Settings, split: str) -> Labelled:
     )
   options = settings.supervised
   # Counts go by the files' names, whatever their labels.
-  source = sources.load(
-    path, settings.data.root, classes=options.targets != "count"
-  )
+  classes = options.targets != "count"
+  source = sources.load(path, settings.data.root, classes, names)
   if split == "val" and isinstance(source, sources.Files):
     splits.check_present(split, source, settings.data.max_bad_share)
   file = options.train_targets if split == "train" else options.val_targets

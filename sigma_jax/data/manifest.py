@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.data import list_lines, storage
+from sigma_jax.data import list_lines, origins, storage
 
 LABEL_SETS = "label_sets.json"  # beside a manifest, as layouts write it
 # More are a mistake, such as numbers of videos, and would exhaust the memory.
@@ -68,10 +68,11 @@ def load(path: str, root: str = "", classes: bool = True) -> Manifest:
       "'path label' a line"
     )
   if not storage.is_file(path):
-    raise FileNotFoundError(
-      f"manifest {path!r} does not exist; set data.train or data.val to a "
-      "text file with one 'path label' a line"
+    usual = (
+      "set data.train or data.val to a text file with one 'path label' a line"
     )
+    how = origins.hint(path) or usual
+    raise FileNotFoundError(f"manifest {path!r} does not exist; {how}")
   lines = list_lines.read(storage.read(path), f"manifest {path}", classes)
   if not lines.paths:
     raise errors.UserError(
@@ -170,6 +171,8 @@ def are_of(label_sets: str, path: str) -> bool:
 
 def _classes(manifest: Manifest) -> tuple[str, ...]:
   """Names of the classes that labels are, without label sets."""
+  if named := getattr(manifest, "classes", ()):
+    return named
   present = np.unique(manifest.labels)
   top = int(present[-1])
   # Ids of a data set's own, such as dates or a database's keys.

@@ -28,7 +28,7 @@ import numpy as np
 from absl import logging
 
 from sigma_jax import cli, errors, paths
-from sigma_jax.data import manifest, storage
+from sigma_jax.data import class_folders, manifest, storage
 from sigma_jax.data.check import pool
 from sigma_jax.data.records import encode
 from sigma_jax.data.records.shards import Plan, Shards
@@ -86,19 +86,24 @@ def prepare(
 def _keep_label_sets(manifest_path: str, out: str) -> None:
   """Copies the file beside the manifest: it tells that they are these rows'."""
   here = os.path.join(os.path.dirname(manifest_path), manifest.LABEL_SETS)
-  if storage.is_file(here):
+  if storage.is_file(here) and not storage.is_dir(manifest_path):
     storage.write(os.path.join(out, manifest.LABEL_SETS), storage.read(here))
 
 
 def _rows(path: str, root: str) -> manifest.Manifest:
   """A manifest of class indices, or of none at all: those of its labels -1."""
-  rows = manifest.load(path, root, classes=False)
+  folder = storage.is_dir(path) and not storage.is_remote(path)
+  if folder:
+    rows = class_folders.load(path)
+  else:
+    rows = manifest.load(path, root, classes=False)
   for file in rows.files:
     if "\n" in file:
       raise errors.UserError(
         f"records cannot hold the file name {file!r}; rename the file"
       )
-  if rows.classes and not any(map(str.isdecimal, rows.classes)):
+  by_name = folder or not any(map(str.isdecimal, rows.classes))
+  if rows.classes and by_name:
     print(
       "warning: labels are names, which records do not hold: these are for "
       "pre-training and features, not for training or testing by class",
@@ -174,13 +179,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = cli.Parser(description=__doc__, formatter_class=cli.RAW)
+  parser = cli.Parser(
+    prog=cli.program("sigma_jax.data.prepare"),
+    description=__doc__,
+    formatter_class=cli.RAW,
+  )
   add = parser.add_argument
   add(
     "--manifest",
     type=paths.argument,
     required=True,
-    help="list of 'path label' lines",
+    help="list of 'path label' lines, or a folder of videos",
   )
   add("--out", type=paths.argument, required=True, help="folder to write")
   add(

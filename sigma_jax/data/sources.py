@@ -13,8 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.data import manifest, storage
-from sigma_jax.data.layouts import files
+from sigma_jax.data import class_folders, manifest, storage
 from sigma_jax.data.records import records
 from sigma_jax.data.video import decode, stills
 from sigma_jax.data.video.pixels import BoxOf
@@ -119,16 +118,21 @@ class Files:
     return [path, storage.stamp(path)]
 
 
-def load(path: str, root: str = "", classes: bool = True) -> Source:
+def load(
+  path: str, root: str = "", classes: bool = True, names: Sequence[str] = ()
+) -> Source:
   """Opens what `data.train` or `data.val` names.
 
   Args:
-    path: a manifest, or the folder of prepared records (data.prepare).
-    root: as for `manifest.load`; records have no use for it.
-    classes: as for `manifest.load`: whether labels have to be class indices.
+    path: a manifest, the folder of prepared records (data.prepare), or a local
+      folder of videos.
+    root: as for `manifest.load`; folders have no use for it.
+    classes: as for `manifest.load`: whether labels have to be class indices. Of
+      a folder of videos they are those of its class folders.
+    names: the classes that those count from; (): the folder's own.
 
   Raises:
-    FileNotFoundError, UserError: it is neither; one line.
+    FileNotFoundError, UserError: it is none of them; one line.
   """
   if records.is_prepared(path):
     found = records.Records(path)
@@ -140,21 +144,9 @@ def load(path: str, root: str = "", classes: bool = True) -> Source:
         "were prepared; prepare them from a list with one 'path label' a line"
       )
     return found
+  if storage.is_dir(path) and not storage.is_remote(path):
+    return Files(class_folders.load(path, classes, names))
   return Files(manifest.load(path, root, classes))
-
-
-def below(folder: str) -> Files:
-  """The videos of a folder, at any depth, without labels; links are followed.
-
-  Raises:
-    UserError: there are none, or a folder cannot be listed.
-  """
-  found = files.walk(folder, files.VIDEOS)
-  paths = sorted(os.path.join(folder, path) for path in found)
-  if not paths:
-    raise errors.UserError(f"no videos in {folder} ({', '.join(files.VIDEOS)})")
-  labels = np.full(len(paths), -1, np.int32)
-  return Files(manifest.Manifest(folder, tuple(paths), labels))
 
 
 def identity(source: Source, labels: bool = True) -> str:

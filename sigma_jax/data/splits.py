@@ -26,6 +26,25 @@ class Rows(Protocol):
   files: Sequence[str]
 
 
+def class_names(rows: Rows | None) -> tuple[str, ...]:
+  """What a source's labels are called; () of numbers."""
+  return getattr(rows, "classes", ())
+
+
+def check_alike(train: Rows, test: Rows) -> None:
+  """Refuses splits of which one has classes by name and the other by number.
+
+  Raises:
+    UserError: naming both.
+  """
+  if class_names(train) != class_names(test):
+    one, other = (train, test) if class_names(train) else (test, train)
+    raise errors.UserError(
+      f"{one.path} has classes by name, its folders, and {other.path} by "
+      "number: take folders for both, or lists"
+    )
+
+
 def check_disjoint(train: Rows, test: Rows) -> None:
   """Refuses splits that share a file.
 

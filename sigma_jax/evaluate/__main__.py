@@ -19,7 +19,7 @@ _COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
   """Runs one command; the exit codes are the module's."""
   parser = cli.commands(
-    "python -m sigma_jax.evaluate", __doc__, _COMMANDS, allow_abbrev=False
+    cli.program("sigma_jax.evaluate"), __doc__, _COMMANDS, allow_abbrev=False
   )
   args = parser.parse_args(argv)
   cli.hush_tensorflow()

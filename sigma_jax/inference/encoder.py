@@ -40,6 +40,16 @@ class Assignment(NamedTuple):
   soft: jax.Array
 
 
+class Classification(NamedTuple):
+  """logits: float32 [b, classes], before softmax. names: of the classes.
+
+  Where nobody has named the classes, their names are their numbers.
+  """
+
+  logits: jax.Array
+  names: tuple[str, ...]
+
+
 class VideoEncoder:
   """One checkpoint's encoder and, where it has them, its prototypes.
 
@@ -48,6 +58,7 @@ class VideoEncoder:
     kind: mlp, dino or pixel (pre-trained with that target), encoder (an
       encoder alone) or finetune.
     dim: d, width of tokens.
+    class_names: of a fine-tuned model's classes; () of others.
   """
 
   def __init__(self, model: store.Model):
@@ -55,10 +66,13 @@ class VideoEncoder:
     self.settings, self.kind = model.settings, model.layout.kind
     self.dim = model.settings.model.encoder_dim
     self._layout = model.layout
+    numbers = tuple(map(str, range(model.layout.num_classes)))
+    self.class_names = model.class_names or numbers
     self._params = jax.tree.map(jnp.asarray, model.params)
     self._frozen: dict | None = None
     self._encode = jax.jit(self._encoding)
     self._assign = jax.jit(self._assignment)
+    self._classify = jax.jit(self._logits)
 
   def encode(self, video: jax.Array) -> Encoding:
     """Tokens of all tubes and one vector a clip; nothing is masked.
@@ -80,6 +94,29 @@ class VideoEncoder:
       ValueError: not such a video.
     """
     return self._encode(self._params, self._checked(video))
+
+  def classify(self, video: jax.Array) -> Classification:
+    """What a fine-tuned model says of clips, each by itself.
+
+    A test by several views takes the mean of the softmax of theirs.
+
+    Args:
+      video: as of `encode`; `sigma_jax.read_clip` makes clips of files.
+
+    Raises:
+      UserError: the checkpoint has no classifier.
+      ValueError: not such a video.
+    """
+    options = self.settings.supervised
+    if self.settings.task == "supervised" and options.targets == "count":
+      raise errors.UserError("this model counts repetitions, it has no classes")
+    if not self._layout.num_classes:
+      raise errors.UserError(
+        f"this checkpoint has no classifier: it is of kind {self.kind!r}; "
+        "configs/eval/finetune.py trains one on it"
+      )
+    logits = self._classify(self._params, self._checked(video))
+    return Classification(logits, self.class_names)
 
   def assign(self, video: jax.Array) -> Assignment:
     """Prototypes of all tubes, by the target network and not the encoder.
@@ -142,20 +179,39 @@ class VideoEncoder:
       )
     return video
 
-  def _encoding(self, params: dict, video: jax.Array) -> Encoding:
+  def _grid(self, video: jax.Array) -> tuple[int, int, int]:
     model = self.settings.model
     _, time, height, width, _ = video.shape
-    grid = (time // model.tubelet, height // model.patch, width // model.patch)
-    tubes = vit.split_tubes(video, model.tubelet, model.patch)
+    return time // model.tubelet, height // model.patch, width // model.patch
+
+  def _classifier(self, params: dict, video: jax.Array) -> heads.Classifier:
+    return layout_lib.assemble(
+      params,
+      heads.Classifier,
+      self.settings.model,
+      self._grid(video),
+      self._layout.num_classes,
+    )
+
+  def _logits(self, params: dict, video: jax.Array) -> jax.Array:
+    return self._classifier(params, video)(video)
+
+  def _encoding(self, params: dict, video: jax.Array) -> Encoding:
     if self._layout.num_classes:
-      classifier = layout_lib.assemble(
-        params, heads.Classifier, model, grid, self._layout.num_classes
-      )
-      tokens = classifier.encoder(tubes)
-      return Encoding(tokens, classifier.norm(jnp.mean(tokens, axis=1)))
-    encoder = layout_lib.assemble(params["encoder"], vit.Encoder, model, grid)
+      classifier = self._classifier(params, video)
+      tokens = classifier.tokens(video)
+      return Encoding(tokens, classifier.pooled(tokens))
+    model = self.settings.model
+    tubes = vit.split_tubes(video, model.tubelet, model.patch)
+    encoder = layout_lib.assemble(
+      params["encoder"],
+      vit.Encoder,
+      model,
+      self._grid(video),
+      final_norm=self._layout.final_norm,
+    )
     tokens = encoder(tubes, final_norm=False)
-    normed = encoder.norm(tokens)
+    normed = encoder.norm(tokens) if self._layout.final_norm else tokens
     pooled = normed if model.pool_normed else tokens
     return Encoding(normed, jnp.mean(pooled, axis=1))
 

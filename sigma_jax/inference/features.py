@@ -3,12 +3,13 @@
 python -m sigma_jax.features --init=runs/k400 --manifest=clips.csv \\
   --out=features.npz
 
-`--init` is a workdir, a .pth or a transformers folder; `--manifest` a text
-file of `path label` lines (any label, or none) or a folder of videos, whose
-links are followed; `--out` ends in .npz or .parquet. Every file gives the mean
-token of its centred clip (`pooled` of `encoder.VideoEncoder.encode`). Finished
-parts are kept in OUT.parts until all are there, so a killed run goes on where
-it was. Unreadable files are left out and listed in OUT.bad.jsonl.
+`--init` is a workdir, a .pth or a transformers folder; `--manifest` a text file
+of `path label` lines (any label, or none), prepared records, or a folder of
+videos, whose links are followed and whose class folders become the labels;
+`--out` ends in .npz or .parquet. Every file gives the mean token of its centred
+clip (`pooled` of `encoder.VideoEncoder.encode`). Finished parts are kept in
+OUT.parts until all are there, so a killed run goes on where it was. Unreadable
+files are left out and listed in OUT.bad.jsonl.
 """
 
 import argparse
@@ -16,7 +17,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import pathlib
 import shutil
 
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
   parser = cli.Parser(
-    prog="python -m sigma_jax.features",
+    prog=cli.program("sigma_jax.features"),
     description=__doc__,
     formatter_class=cli.RAW,
   )
@@ -122,11 +122,9 @@ def extract(
 
 
 def _list(path: str, root: str):
-  """The videos, and whether they have labels: a folder's files have none."""
+  """The videos, and whether they have labels."""
   from sigma_jax.data import sources
 
-  if os.path.isdir(path):
-    return sources.below(path), False
   rows = sources.load(path, root, classes=False)
   return rows, bool((rows.labels >= 0).any())
 

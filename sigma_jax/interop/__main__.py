@@ -17,7 +17,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = cli.Parser(prog="python -m sigma_jax.interop", description=__doc__)
+  parser = cli.Parser(
+    prog=cli.program("sigma_jax.interop"), description=__doc__
+  )
   commands = parser.add_subparsers(
     required=True, metavar="COMMAND", parser_class=cli.Parser
   )

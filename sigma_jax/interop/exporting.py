@@ -43,7 +43,7 @@ def export(
       say what the encoder is.
   """
   destinations.check_export(out, kind, source)
-  _check_expressible(model)
+  _check_expressible(model, kind)
   files.check_local(out, "the exported checkpoint")
   if model.settings.model.key_bias:
     return _vjepa(model, out, kind, note)
@@ -71,8 +71,13 @@ def export(
   note(f"{name}.from_pretrained({str(out)!r})")
 
 
-def _check_expressible(model: Model) -> None:
+def _check_expressible(model: Model, kind: str) -> None:
   run = model.settings
+  if kind == "pth" and not model.layout.final_norm:
+    raise errors.UserError(
+      "this encoder ends without a LayerNorm (transformers' use_mean_pooling), "
+      "which the published code cannot read: export it by --format=hf"
+    )
   table = run.model.table_grid
   if table and table != run.grid:
     raise errors.UserError(

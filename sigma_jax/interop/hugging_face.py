@@ -146,9 +146,24 @@ def read(
     norm_epsilon=float(config["layer_norm_eps"]),
     normalized=config["norm_pix_loss"],
   )
+  if not layout.num_classes and _ends_without_norm(tensors, config):
+    if layout.target_dim:
+      note(
+        "decoder left out: it reads tokens without a last LayerNorm "
+        "(use_mean_pooling), which our pre-trained models have"
+      )
+    layout = published.Layout(layout.model, final_norm=False)
+    names = [name for name in tensors if name.startswith("encoder.")]
+    tensors = {name: tensors[name] for name in names}
   params = published.to_params(tensors, layout)
   geometry = {"num_frames": config["num_frames"], "size": config["image_size"]}
   return params, layout, geometry
+
+
+def _ends_without_norm(tensors: dict, config: dict) -> bool:
+  """As transformers makes a model that is not told otherwise."""
+  named = any(name.startswith("encoder.norm.") for name in tensors)
+  return config["use_mean_pooling"] is True and not named
 
 
 def class_names(
@@ -194,7 +209,7 @@ def _config(
     "hidden_act": "gelu",
     "qkv_bias": True,
     # With mean pooling there is no last norm: fine-tuned models alone.
-    "use_mean_pooling": layout.kind == "finetune",
+    "use_mean_pooling": layout.kind == "finetune" or not layout.final_norm,
     "norm_pix_loss": layout.normalized,
     "intermediate_size": model.mlp_ratio * model.encoder_dim,
     "decoder_intermediate_size": model.mlp_ratio * model.decoder_dim,

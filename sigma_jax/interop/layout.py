@@ -35,6 +35,7 @@ class Layout:
     num_prototypes: k; 0: none (VideoMAE).
     hidden: widths inside SIGMA's mlp target; None: the target has no weights.
     normalized: see `settings.Target.normalize`; of models that predict pixels.
+    final_norm: of an encoder alone, whether a LayerNorm ends it.
   """
 
   model: settings.Model
@@ -43,6 +44,7 @@ class Layout:
   num_prototypes: int = 0
   hidden: tuple[int, ...] | None = None
   normalized: bool = True
+  final_norm: bool = True
 
   @property
   def kind(self) -> str:
@@ -116,7 +118,8 @@ def shapes(layout: Layout) -> dict:
   pixels = model.tubelet * model.patch**2 * 3
   if classes:
     return _shapes(heads.Classifier, model, _ANY_GRID, classes)
-  params = {"encoder": _shapes(vit.Encoder, model, _ANY_GRID)}
+  norm = {"final_norm": layout.final_norm}
+  params = {"encoder": _shapes(vit.Encoder, model, _ANY_GRID, **norm)}
   if not dim:
     return params
   params["decoder"] = _shapes(vit.Decoder, model, _ANY_GRID, dim)

@@ -78,7 +78,8 @@ def _as_imported(workdir: pathlib.Path, model: Model) -> Model:
   """The model of a workdir without labels: a pre-training's, or imported."""
   settings, params = model.settings, model.params
   about = workdir / destinations.IMPORTED
-  kind = json.loads(about.read_text())["kind"] if about.is_file() else ""
+  imported = json.loads(about.read_text()) if about.is_file() else {}
+  kind = imported.get("kind", "")
   if not kind and settings.method.name != "masked":
     kind = "encoder"  # all that published formats, or anybody, wants of it
   if kind not in ("encoder", "finetune"):
@@ -88,7 +89,11 @@ def _as_imported(workdir: pathlib.Path, model: Model) -> Model:
     settings.model, normalized=settings.target.normalize
   )
   if kind == "encoder":
-    params = {"encoder": params["encoder"]}
+    encoder = params["encoder"]
+    if not imported.get("final_norm", True):  # the workdir's is a fresh one
+      encoder = {k: v for k, v in encoder.items() if k != "norm"}
+      layout = dataclasses.replace(layout, final_norm=False)
+    params = {"encoder": encoder}
     return model._replace(layout=layout, params=params, class_names=())
   # Read whole: the workdir may be in a bucket.
   with np.load(io.BytesIO((workdir / CLASSIFIER).read_bytes())) as head:

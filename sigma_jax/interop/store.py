@@ -30,6 +30,9 @@ from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint
 from sigma_jax.train import workdir as workdir_lib
 
+# What files are called, and models of a hub are not.
+_FILES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".json")
+
 
 def read(
   source: str | pathlib.Path,
@@ -69,7 +72,7 @@ def read(
       f"weights must be last, average or empty, got {weights!r}"
     )
   if not source.exists():
-    raise errors.UserError(f"no such checkpoint: {source}")
+    raise errors.UserError(f"no such checkpoint: {source}{_download(source)}")
   given = unstated.Facts(
     num_frames=num_frames,
     size=size,
@@ -84,6 +87,19 @@ def read(
   if file := _file_in(source):
     return _read_state_dict(file, config, given, weights, note)
   return runs.read(source, weights, note)
+
+
+def _download(source: pathlib.Path) -> str:
+  """What to do where the name is most likely one of huggingface.co's."""
+  if len(source.parts) != 2 or source.suffix in _FILES:
+    return ""
+  if files.is_remote(source) or source.parent.exists() or source.anchor:
+    return ""
+  return (
+    "; nothing is downloaded here: if that is a model of huggingface.co, run "
+    f"hf download {source} --local-dir={source.name}, or save its config.json "
+    "and model.safetensors in a folder, and give that folder"
+  )
 
 
 def folder_of_weights(folder: pathlib.Path) -> pathlib.Path | None:
@@ -158,6 +174,8 @@ def write_workdir(
   if model.layout.kind == "dino":
     note(f"teacher taken to be {settings.target.variant}; see --config")
   about = {"source": str(source), "kind": model.layout.kind}
+  if not model.layout.final_norm:
+    about["final_norm"] = False
   folder = workdir_lib.path(workdir)
   folder.mkdir(parents=True, exist_ok=True)
   # First of all files: an import that breaks off can then be told from a run.

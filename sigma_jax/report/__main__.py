@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     Exit code: 0 written, 2 the input has to change (one line on stderr).
   """
   parser = cli.Parser(
-    prog="python -m sigma_jax.report", description=__doc__.splitlines()[0]
+    prog=cli.program("sigma_jax.report"), description=__doc__.splitlines()[0]
   )
   parser.add_argument(
     "workdir", type=paths.argument, help="of a pre-training run"

@@ -71,7 +71,7 @@ class Settings:
   task: str = "pretrain"  # pretrain, probe, supervised or segmentation
   seed: int = 0  # from 0 to 2^32 - 1
   # Whose parameters a fresh training starts from, or which encoder is judged:
-  # a workdir, and but for pre-training also a .pth or a transformers folder.
+  # a workdir, a .pth or a folder of transformers.
   init: str = ""
   data: Data = dataclasses.field(default_factory=Data)
   augment: Augment = dataclasses.field(default_factory=Augment)

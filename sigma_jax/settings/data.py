@@ -9,14 +9,15 @@ from sigma_jax import freeze
 class Data:
   """Where clips come from and how they are cut.
 
-  `train` and `val` are manifests, one `path label` a line, or folders of the
-  records that data.prepare writes. Relative paths in manifests are taken from
-  `root`, or from the manifest's folder where root is empty.
+  `train` and `val` are manifests, one `path label` a line, folders of videos
+  with a folder for each class, or folders of the records that data.prepare
+  writes. Relative paths in manifests are taken from `root`, or from the
+  manifest's folder where root is empty.
   """
 
-  train: str = ""
-  val: str = ""
-  root: str = ""
+  train: str = ""  # what is trained on
+  val: str = ""  # what is tested on; pre-training shows its clips in the report
+  root: str = ""  # folder of relative paths in lists; empty: the list's own
   # JSON that maps the manifest's label to one class per label set (toy data
   # has two: appearance and motion); it, or a copy, has to be in the manifest's
   # folder or the one above. Empty: the label is the only set.
@@ -39,8 +40,8 @@ class Data:
   # the nearest two each way, as in the published fine-tuning (PyTorch's
   # `interpolate`) and tests (OpenCV); whole frames become RGB first.
   antialias: bool = True
-  # Training clips are mirrored at random, on the device. Never where classes
-  # tell left from right, nor in pre-training for such.
+  # Training clips are mirrored at random, on the device. Leave it off where
+  # classes tell left from right, and in pre-training for such classes.
   flip: bool = False
   # Training clips cut from each video that is read: the same frames, each with
   # its own crop and flip. train.batch_size counts videos.

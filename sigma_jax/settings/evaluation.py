@@ -49,7 +49,7 @@ class Segmentation:
   restarts: int = 5  # of k-means
   random_baseline: bool = True  # the same protocol on an untrained encoder
   bootstrap: int = 1000  # resamples behind the confidence interval
-  overlays: int = 30  # of so many clips, pictures and a video an encoder
+  overlays: int = 30  # clips of which pictures and a video are made
   # Data set whose published results are printed beside: davis or none.
   published: str = ""
 

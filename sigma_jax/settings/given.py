@@ -4,6 +4,7 @@ A config file may set anything, read or not: it is the same for many runs. What
 somebody types for one run is meant to have an effect.
 """
 
+import os
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -65,7 +66,8 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
   if task == "pretrain":
     yield "augment. probe. supervised. segmentation.", why
     yield from _of_method(settings)
-    if settings.init:
+    # Other checkpoints may lack some, which are then drawn.
+    if settings.init and _is_run(settings.init):
       yield "model.init", "all weights are those of init"
     return
   yield "masking. loss. method.", why
@@ -97,6 +99,12 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
     if settings.init:
       kept = ("table_grid",)
       yield _model(settings, but=kept), "the model is that of init"
+
+
+def _is_run(init: str) -> bool:
+  """Whether it is the workdir of a run, and not of an import."""
+  there = os.path.isdir(os.path.join(init, "checkpoints"))
+  return there and not os.path.exists(os.path.join(init, "imported.json"))
 
 
 def _of_method(settings) -> Iterator[tuple[str, str]]:

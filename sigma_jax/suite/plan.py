@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import glob
 import hashlib
 import json
 import pathlib
@@ -149,7 +148,7 @@ def _sources(patterns: Sequence[str]) -> dict[str, str]:
   found: dict[str, str] = {}
   for pattern in patterns:
     files, colon, argument = pattern.partition(":")
-    paths = sorted(glob.glob(files, recursive=True))
+    paths = config_file.matching(files)
     if not paths:
       raise errors.UserError(f"--configs {pattern!r}: there is no such file")
     for path in paths:

@@ -127,7 +127,7 @@ def _judge(one: Run, folder: pathlib.Path, content: Row, say) -> None:
     text = " ".join(str(error).split())
     content["failed"].append({"name": one.name, "reason": text})
     if folder.is_dir():
-      files.write_whole(folder / "traceback.txt", traceback.format_exc())
+      files.write_whole(folder / files.TRACEBACK, traceback.format_exc())
     say(f"failed: {text}", flush=True)
     return
   table.add(content["rows"], one, found["rows"], seconds)

@@ -32,6 +32,8 @@ def run(
     _check_writable(workdir)
   task = importlib.import_module(f"sigma_jax.tasks.{config.task}")
   with write_faults.of_run(workdir), lock.hold(workdir, metrics.say):
+    if jax.process_index() == 0:  # an earlier call's: this one has begun
+      (workdir / files.TRACEBACK).unlink(missing_ok=True)
     task.run(config, workdir, profile_steps)
 
 

@@ -4,8 +4,8 @@ import pathlib
 
 from sigma_jax import distributed, errors, settings
 from sigma_jax.methods import method
-from sigma_jax.tasks import reading
-from sigma_jax.train import checkpoint, identity, loop, metrics
+from sigma_jax.tasks import reading, starting
+from sigma_jax.train import identity, loop, metrics
 
 
 def run(
@@ -15,7 +15,8 @@ def run(
 ) -> None:
   """Pre-trains on `data.train`; resumes what the workdir holds.
 
-  A fresh run starts from `init`'s parameters where that is set.
+  A fresh run starts from `init`'s parameters where that is set: see
+  `starting.for_pretraining`.
 
   Raises:
     UserError: the input has to change.
@@ -57,7 +58,10 @@ def _initial(config, workdir) -> tuple[dict | None, dict[str, identity.Thing]]:
   if identity.init_is_gone(workdir, config.init):
     metrics.say(f"init {config.init!r} is gone, and no longer needed")
     return None, {}
-  params, step = None, None
-  if config.init:
-    params, step = checkpoint.restore_params(config.init)
-  return params, {"init": identity.init(config.init, params, step)}
+  if not config.init:
+    return None, {"init": identity.init("", None, None)}
+  # A run that goes on has its own weights; these are only compared.
+  fresh = not identity.trained(workdir)
+  say = metrics.say if fresh else lambda line: None
+  params, taken, step = starting.for_pretraining(config, say)
+  return params, {"init": identity.init(config.init, taken, step)}

@@ -161,7 +161,8 @@ def open_splits(config: settings.Settings) -> tuple[dict, dict, dict]:
       raise errors.UserError(
         f"data.{split} is not set: it names the {split} split"
       )
-    opened[split] = sources.load(path, config.data.root)
+    names = splits.class_names(opened.get("train"))
+    opened[split] = sources.load(path, config.data.root, names=names)
     if split == "val" and isinstance(opened[split], sources.Files):
       splits.check_present(split, opened[split], config.data.max_bad_share)
     labels[split], names = manifest.load_label_sets(
@@ -170,6 +171,7 @@ def open_splits(config: settings.Settings) -> tuple[dict, dict, dict]:
     # Without label sets the names are the classes of this split alone.
     for name, classes in names.items():
       num_classes[name] = max(len(classes), num_classes.get(name, 0))
+  splits.check_alike(opened["train"], opened["val"])
   splits.check_disjoint(opened["train"], opened["val"])
   for name, of_rows in labels["train"].items():
     splits.check_classes(config.data.train, name, of_rows)

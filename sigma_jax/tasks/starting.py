@@ -1,4 +1,4 @@
-"""What a task with labels begins from: an encoder, perhaps a released head."""
+"""What a run begins from: all weights, an encoder, perhaps a released head."""
 
 import dataclasses
 
@@ -7,7 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigma_jax import errors, settings
-from sigma_jax.interop import probes, store
+from sigma_jax.interop import agreement, destinations, probes, store
+from sigma_jax.interop import layout as layout_lib
+from sigma_jax.methods import method
+from sigma_jax.train import checkpoint, metrics
+from sigma_jax.train import workdir as workdir_lib
 
 
 def with_model(config) -> tuple[settings.Settings, store.Model]:
@@ -45,6 +49,59 @@ def encoder(given: dict, fresh: dict) -> dict:
   """
   there = given.get("encoder", {})
   return {name: there.get(name, part) for name, part in fresh.items()}
+
+
+def for_pretraining(config, say=metrics.say) -> tuple[dict, dict, int | None]:
+  """Parameters of a fresh pre-training that starts from `init`.
+
+  Of a pre-training's workdir all weights are taken, and they have to be the
+  config's. Of other checkpoints (.pth, a folder of transformers, a fine-tuned
+  run) all are taken where they are those of the config, and else the encoder;
+  what they lack is drawn as without `init`, and that is said. The position
+  table is computed, so clips may be of another size.
+
+  Args:
+    config: of the run.
+    say: is given that line.
+
+  Returns:
+    All parameters; those of them that are `init`'s; the step they are from,
+    None where it has none.
+
+  Raises:
+    UserError: nothing is there, or it is of another model.
+    RunStopped: a damaged checkpoint.
+  """
+  folder = workdir_lib.path(config.init)
+  own = destinations.is_run(folder)
+  own = own and not (folder / destinations.IMPORTED).exists()
+  if own and workdir_lib.read_config(folder).task == "pretrain":
+    params, step = checkpoint.restore_params(config.init)
+    return params, params, step
+  model = store.read(config.init)
+  draw = jax.jit(method.of(config).init)
+  fresh = jax.device_get(draw(jax.random.key(config.seed)))
+  shapes = [jax.tree.map(np.shape, tree) for tree in (model.params, fresh)]
+  if shapes[0] == shapes[1]:
+    return model.params, model.params, model.step
+  # What normalises differs by 1e-6 at most between formats.
+  given = dataclasses.replace(
+    model.settings.model, norm_epsilon=config.model.norm_epsilon
+  )
+  try:
+    agreement.settings(layout_lib.Layout(given), config, {})
+  except errors.UserError as error:
+    raise errors.UserError(f"init {config.init!r}: {error}") from error
+  taken = model.params["encoder"]
+  taken = {name: taken[name] for name in fresh["encoder"] if name in taken}
+  params = fresh | {"encoder": fresh["encoder"] | taken}
+  anew = [name for name in fresh if name != "encoder"]
+  anew += [f"encoder {n}" for n in fresh["encoder"] if n not in taken]
+  say(
+    f"init {config.init}: its encoder is taken; drawn at random: "
+    + ", ".join(anew)
+  )
+  return params, {"encoder": taken}, model.step
 
 
 def released(config) -> tuple[settings.Settings, probes.Probe | None]:

@@ -61,7 +61,7 @@ def claim(workdir: str | os.PathLike, things: dict[str, Thing]) -> None:
     UserError: the checkpoints in the workdir come of others; names them.
   """
   file = workdir_lib.path(workdir) / IDENTITY
-  before = _read(file) if _trained(workdir) else {}
+  before = _read(file) if trained(workdir) else {}
   differing = [
     f"{name} ({before[name][0]} there, {thing.shown} here)"
     if before[name][0] != thing.shown
@@ -91,7 +91,7 @@ def init_is_gone(workdir: str | os.PathLike, init: str) -> bool:
     workdir: of the run.
     init: the option, which has to be the one that the run was begun with.
   """
-  if not init or not _trained(workdir) or workdir_lib.path(init).exists():
+  if not init or not trained(workdir) or workdir_lib.path(init).exists():
     return False
   return workdir_lib.read_config(workdir).init == init
 
@@ -108,7 +108,8 @@ def _read(file) -> dict[str, list[str]]:
     ) from error
 
 
-def _trained(workdir) -> bool:
+def trained(workdir: str | os.PathLike) -> bool:
+  """Whether a training in the workdir goes on rather than begins."""
   # By listing: `exists` says no where the storage does not answer.
   found = stored.entries(workdir_lib.checkpoints(workdir))
   return any(name.isdigit() for name in found)

@@ -86,6 +86,11 @@ def read_config(workdir: str | os.PathLike) -> settings_lib.Settings:
     )
   try:
     stored = json.loads(file.read_text())
+    if not isinstance(stored, dict) or "model_type" in stored:
+      raise errors.UserError(
+        "it is not a run's, but as in a folder of transformers: make a workdir "
+        "of that (python -m sigma_jax.interop import FOLDER WORKDIR)"
+      )
     for key, value in _BEFORE.items():
       section, name = key.split(".")
       stored.setdefault(section, {}).setdefault(name, value)

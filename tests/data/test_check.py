@@ -261,7 +261,7 @@ def test_sequences(tmp_path, capsys):
   ("arguments", "parts"),
   [
     (["{root}/no.csv"], ["does not exist"]),
-    (["{root}"], ["is a folder"]),
+    (["{root}/empty"], ["no videos in"]),
     (["{root}/fine.csv", "{root}/fine.csv"], ["given twice"]),
     (["{root}/fine.csv", "--timeout=0"], ["--timeout"]),
     (["{root}/fine.csv", "--workers=-1"], ["--workers"]),
@@ -269,6 +269,7 @@ def test_sequences(tmp_path, capsys):
   ],
 )
 def test_wrong_input_is_one_line(folder, capsys, arguments, parts):
+  (folder / "empty").mkdir(exist_ok=True)
   code, out, err = run(capsys, *(a.format(root=folder) for a in arguments))
   assert (code, out) == (2, "")
   assert err.startswith("error: ") and err.count("\n") == 1

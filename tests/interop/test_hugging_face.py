@@ -217,6 +217,53 @@ def test_import_of_what_transformers_saves(library, video, tmp_path, name):
   np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["VideoMAEModel", "VideoMAEForPreTraining"])
+def test_the_librarys_default_has_no_last_norm(library, video, tmp_path, name):
+  """`use_mean_pooling=True`: read as an encoder, imported, sent back."""
+  torch, transformers = library
+  config = transformers.VideoMAEConfig(
+    image_size=SIZE,
+    patch_size=8,
+    num_frames=FRAMES,
+    hidden_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    intermediate_size=192,
+    decoder_hidden_size=32,
+    decoder_num_hidden_layers=1,
+    decoder_num_attention_heads=2,
+    decoder_intermediate_size=128,
+    initializer_range=0.2,
+  )
+  assert config.use_mean_pooling
+  torch.manual_seed(0)
+  model = getattr(transformers, name)(config).eval()
+  _save(library, model, tmp_path / "hf")
+  base = model if name == "VideoMAEModel" else model.videomae
+  with torch.no_grad():
+    theirs = base(_pixels(torch, video)).last_hidden_state.numpy()
+  notes = []
+  read = store.read(tmp_path / "hf", note=notes.append)
+  assert any("decoder left out" in x for x in notes) == (
+    name != "VideoMAEModel"
+  )
+  store.write_workdir(tmp_path / "run", read, tmp_path / "hf", notes.append)
+  store.export(store.read(tmp_path / "run"), tmp_path / "out", "hf", print)
+  for folder in ("hf", "run", "out"):
+    encoder = encoder_lib.load(tmp_path / folder)
+    assert encoder.kind == "encoder"
+    found = encoder.encode(video)
+    np.testing.assert_allclose(found.tokens, theirs, atol=1e-4)
+    np.testing.assert_allclose(found.pooled, theirs.mean(axis=1), atol=1e-4)
+  back, info = _load(library, "VideoMAEModel", tmp_path / "out")
+  assert not info["unexpected_keys"]
+  with torch.no_grad():
+    again = back(_pixels(torch, video)).last_hidden_state.numpy()
+  np.testing.assert_allclose(again, theirs, atol=1e-6)
+  with pytest.raises(errors.UserError, match="without a LayerNorm"):
+    store.export(read, tmp_path / "x.pth", "pth", print)
+
+
 @pytest.mark.parametrize(
   "layout",
   [

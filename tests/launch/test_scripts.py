@@ -23,6 +23,9 @@ SCRIPTS = [
   ROOT / ".ci" / "run",
 ]
 REQUIREMENTS = sorted(ROOT.glob("requirements*.txt"))
+# These add an extra to a pin of requirements.txt.
+EXTRAS = [ROOT / f"requirements-{name}.txt" for name in ("cuda", "tpu")]
+PINS = [path for path in REQUIREMENTS if path not in EXTRAS]
 
 # FAKE_* are set by the tests. `-c` runs for real, under a false version.
 FAKE_PYTHON = r"""#!/bin/sh
@@ -135,6 +138,29 @@ def test_script_parses(script):
   assert (result.returncode, result.stderr) == (0, "")
 
 
+def heading(script):
+  """The comment at a script's head."""
+  lines = script.read_text().splitlines()[1:]
+  end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+  lines = [x for x in lines[:end] if not x.startswith("#SBATCH")]
+  return "".join(x.removeprefix("#").removeprefix(" ") + "\n" for x in lines)
+
+
+@pytest.mark.parametrize(
+  "script",
+  [x for x in SCRIPTS if x.parent.name == "launch" and x.stem != "acting"],
+  ids=lambda path: path.name,
+)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_helps_and_does_nothing_else(checkout, script, flag):
+  before = sorted(checkout.root.rglob("*"))
+  out = succeeded(checkout.run(script.name, flag))
+  assert out == heading(script)
+  assert len(out.splitlines()) > 3 and script.name in out
+  assert not checkout.log.exists()  # no Python was called
+  assert sorted(checkout.root.rglob("*")) == before
+
+
 def test_scripts_pass_shellcheck():
   beside = pathlib.Path(sys.executable).parent / "shellcheck"
   shellcheck = str(beside) if beside.exists() else shutil.which("shellcheck")
@@ -159,7 +185,7 @@ def pins(path):
   return [line for line in lines if line]
 
 
-@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PINS, ids=lambda path: path.name)
 def test_requirements_are_exact_pins(path):
   lines = pins(path)
   assert lines
@@ -182,7 +208,7 @@ def test_each_platform_gets_one_pin_of_each_package(minor, machine):
     "platform_machine": processor,
   }
   names = []
-  for path in REQUIREMENTS:
+  for path in PINS:
     for line in pins(path):
       requirement = requirements.Requirement(line)
       marker = requirement.marker
@@ -273,8 +299,7 @@ def test_fresh_environment_then_reuse(checkout):
   assert re.search(r"cpu environment is ready in \d+ s", out)
   (install,) = checkout.installs
   assert "requirements.txt" in install
-  assert "requirements-test.txt" not in install
-  assert "jax[" not in install
+  assert "requirements-" not in install
 
   start = time.monotonic()
   out = succeeded(checkout.setup("cpu"))
@@ -290,12 +315,13 @@ def test_fresh_environment_then_reuse(checkout):
   "variant, extra", [("cuda", "jax[cuda13]"), ("tpu", "jax[tpu]")]
 )
 def test_variant_installs_its_jax_and_is_kept(checkout, variant, extra):
+  assert pins(ROOT / f"requirements-{variant}.txt") == [extra]
   succeeded(checkout.setup(variant))
-  assert extra in checkout.installs[-1].split()
+  assert f"/requirements-{variant}.txt" in checkout.installs[-1]
   assert "requirements.txt" in checkout.installs[-1]
   assert f"{variant} environment is up to date" in succeeded(checkout.setup())
   assert "for cpu" in succeeded(checkout.setup("cpu"))
-  assert "jax[" not in checkout.installs[-1]
+  assert f"requirements-{variant}" not in checkout.installs[-1]
 
 
 def test_test_requirements_are_added_without_a_rebuild(checkout):
@@ -395,36 +421,25 @@ def test_two_at_once_install_once(checkout):
   assert sum("waiting" in out and "up to date" in out for out in outs) == 1
 
 
-def test_demo_runs_its_stages_in_order(checkout, tmp_path):
+def test_demo_sets_up_and_hands_over(checkout, tmp_path):
   data, workdir = tmp_path / "the data", tmp_path / "the run"
   out = succeeded(
     checkout.run(
       *("demo.sh", "--config.steps=3"), DATA=str(data), WORKDIR=str(workdir)
     )
   )
-  # Where the data lies is told to the jobs too, not only to its maker.
-  told = (
-    f"--config.data.train={data}/train.csv --config.data.val={data}/val.csv"
-    f" --config.data.label_sets={data}/label_sets.json"
-  )
   assert checkout.calls("-m sigma_jax") == [
-    f"-m sigma_jax.data.toy --out {data}",
-    f"-m sigma_jax.main --config=configs/toy.py --workdir={workdir}"
-    f" {told} --config.steps=3",
-    "-m sigma_jax.main --config=configs/eval/knn_toy.py"
-    f" --workdir={workdir}/probe --config.init={workdir} {told}",
-    f"-m sigma_jax.report {workdir}",
+    f"-m sigma_jax demo --data {data} --workdir {workdir} --config.steps=3"
   ]
-  for stage in ("setup", "data", "pretrain", "probe", "report"):
-    assert re.search(rf"^== {stage}: \d+ s$", out, re.MULTILINE)
-  assert out.splitlines()[-1] == f"report: {workdir}/report.html"
+  assert re.search(r"^== setup: \d+ s$", out, re.MULTILINE)
 
 
 def test_demo_defaults_lie_in_the_checkout(checkout):
-  out = succeeded(checkout.run("demo.sh"))
-  assert out.splitlines()[-1] == f"report: {checkout.root}/runs/toy/report.html"
-  (data,) = checkout.calls("-m sigma_jax.data.toy")
-  assert data.endswith(f"--out {checkout.root}/data/toy")
+  succeeded(checkout.run("demo.sh"))
+  root = checkout.root
+  assert checkout.calls("-m sigma_jax") == [
+    f"-m sigma_jax demo --data {root}/data/toy --workdir {root}/runs/toy"
+  ]
 
 
 def test_test_script_passes_arguments_to_pytest_last(checkout):

@@ -8,7 +8,9 @@ import pytest
 
 import sigma_jax
 from sigma_jax import errors
+from sigma_jax.interop import layout as layout_lib
 from sigma_jax.interop import store
+from sigma_jax.methods import method
 from sigma_jax.tasks import pretrain, starting, supervised
 from sigma_jax.train import checkpoint, metrics
 from sigma_jax.train import supervised as train_supervised
@@ -97,3 +99,101 @@ def test_pre_training_has_no_other_table(tiny, change, tmp_path):
   config = change(tiny, model__table_grid=(2, 4, 4))
   with pytest.raises(errors.UserError, match="has the formula's own rows"):
     pretrain.run(config, tmp_path)
+
+
+def same(one, other):
+  assert jax.tree.structure(one) == jax.tree.structure(other)
+  jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.fixture(scope="module", name="formats")
+def formats_fixture(tiny, init, tmp_path_factory):
+  """The pre-training's model in all that `init` may be."""
+  tmp_path = tmp_path_factory.mktemp("formats")
+  model = store.read(init)
+  note = [].append
+  store.export(model, tmp_path / "x.pth", "pth", note)
+  store.export(model, tmp_path / "hf", "hf", note)
+  whole = store.read(tmp_path / "x.pth", config=tiny)
+  store.write_workdir(tmp_path / "imported", whole, "x.pth", note)
+  encoder = store.read(tmp_path / "hf")
+  store.write_workdir(tmp_path / "encoder", encoder, "hf", note)
+  return tmp_path
+
+
+@pytest.mark.parametrize(
+  ("name", "whole"),
+  [("x.pth", True), ("imported", True), ("hf", False), ("encoder", False)],
+)
+def test_pre_training_starts_from_any_checkpoint(
+  tiny, change, init, formats, capsys, name, whole
+):
+  own, _ = checkpoint.restore_params(init)
+  config = change(tiny, init=str(formats / name))
+  params, taken, step = starting.for_pretraining(config)
+  same(params["encoder"], own["encoder"])
+  assert step == (0 if name in ("imported", "encoder") else None)
+  said = capsys.readouterr().out
+  fresh = jax.jit(method.of(config).init)(jax.random.key(config.seed))
+  if whole:
+    same(params, own)
+    same(taken, own)
+    assert "drawn at random" not in said
+    return
+  same(taken, {"encoder": own["encoder"]})
+  same(params, fresh | {"encoder": own["encoder"]})
+  assert "drawn at random: decoder, prototypes, target" in said
+
+
+def test_pre_training_starts_from_all_of_a_run(tiny, change, init):
+  params, taken, step = starting.for_pretraining(change(tiny, init=str(init)))
+  own, last = checkpoint.restore_params(init)
+  same(params, own)
+  assert params is taken and step == last == 7
+
+
+def test_a_fine_tuned_encoder_has_no_last_norm(
+  tiny, change, init, tmp_path, capsys
+):
+  own, _ = checkpoint.restore_params(init)
+  encoder = {k: v for k, v in own["encoder"].items() if k != "norm"}
+  layout = layout_lib.Layout(tiny.model, num_classes=3)
+  head = jax.tree.map(
+    lambda leaf: np.zeros(leaf.shape, np.float32), layout_lib.shapes(layout)
+  )
+  model = store.Model(layout, head | {"encoder": encoder}, tiny)
+  store.export(model, tmp_path / "tuned.pth", "pth", print)
+  config = change(tiny, init=str(tmp_path / "tuned.pth"))
+  params, taken, _ = starting.for_pretraining(config)
+  same(taken, {"encoder": encoder})
+  assert (params["encoder"]["norm"]["scale"] == 1).all()
+  assert "prototypes, target, encoder norm" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("name", "words"),
+  [
+    ("x.pth", r"model\.encoder_depth \(2 in the checkpoint, 1 in the config"),
+    ("MCG-NJU/videomae-base", "hf download MCG-NJU/videomae-base --local-dir"),
+    ("nothing.pth", "no such checkpoint: .*nothing.pth$"),
+  ],
+)
+def test_what_pre_training_cannot_start_from(
+  tiny, change, formats, monkeypatch, name, words
+):
+  monkeypatch.chdir(formats)
+  config = change(tiny, init=name, model__encoder_depth=1)
+  with pytest.raises(errors.UserError, match=words):
+    starting.for_pretraining(config)
+
+
+def test_what_is_drawn_is_said_of_a_fresh_run(
+  tiny, change, formats, tmp_path, monkeypatch, capsys
+):
+  config = change(tiny, init=str(formats / "hf"))
+  pretrain._initial(config, tmp_path)
+  assert "drawn at random" in capsys.readouterr().out
+  # As where checkpoints are there already.
+  monkeypatch.setattr(pretrain.identity, "trained", lambda workdir: True)
+  pretrain._initial(config, tmp_path)
+  assert capsys.readouterr().out == ""

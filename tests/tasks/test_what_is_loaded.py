@@ -79,6 +79,27 @@ def test_what_was_tested_is_loaded(tuned, video, capsys):
   jax.tree.map(np.testing.assert_array_equal, read, params)
 
 
+def test_classify_says_what_was_tested(tuned, video, toy_clips, tmp_path):
+  with np.load(tuned / "test" / "00000000.npz") as found:
+    tested = found["values"][0]
+  sets = json.loads((toy_clips / "label_sets.json").read_text())
+  found = sigma_jax.load(tuned).classify(video)
+  assert found.names == tuple(sets["motion"]["names"])
+  assert found.logits.dtype == np.float32
+  assert found.logits.shape == (len(video), len(found.names))
+  np.testing.assert_allclose(jax.nn.softmax(found.logits), tested, atol=1e-4)
+  store.export(store.read(tuned), tmp_path / "x.pth", "pth", print)
+  again = sigma_jax.load(tmp_path / "x.pth").classify(video)
+  np.testing.assert_allclose(again.logits, found.logits, atol=1e-5)
+
+
+def test_what_cannot_classify_says_so(tuned, video):
+  with pytest.raises(errors.UserError, match="no classifier: it is of kind"):
+    sigma_jax.load(tuned.parent / "init").classify(video)
+  with pytest.raises(ValueError, match="video must be uint8"):
+    sigma_jax.load(tuned).classify(video[0])
+
+
 @pytest.mark.parametrize("kind", ["pth", "hf"])
 def test_what_was_tested_is_exported(tuned, video, tmp_path, kind):
   out = tmp_path / "out"

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from etils import epath
 
-from sigma_jax import files
+from sigma_jax import errors, files
 from sigma_jax.train import metrics
 from sigma_jax.train import workdir as workdir_lib
 
@@ -65,3 +65,10 @@ def test_a_run_from_before_initialisation_was_an_option(tmp_path, tiny):
   (tmp_path / "config.json").write_text(json.dumps(stored))
   assert tiny.model.init == "published"
   assert workdir_lib.read_config(tmp_path).model.init == "xavier"
+
+
+@pytest.mark.parametrize("content", ['{"model_type": "videomae"}', "[1]"])
+def test_a_folder_of_transformers_is_no_run(tmp_path, content):
+  (tmp_path / workdir_lib.CONFIG).write_text(content)
+  with pytest.raises(errors.UserError, match=r"sigma_jax\.interop import"):
+    workdir_lib.read_config(tmp_path)

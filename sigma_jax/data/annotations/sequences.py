@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from sigma_jax import errors
-from sigma_jax.data import storage
+from sigma_jax.data import origins, storage
 
 _LAYOUT = (
   "JPEGImages/[480p/]SEQUENCE/*.jpg and Annotations/[480p/]SEQUENCE/*.png"
@@ -51,10 +51,9 @@ def load(path: str) -> tuple[Sequence, ...]:
   if os.path.isdir(path):
     return _load_folder(path)
   if not os.path.isfile(path):
-    raise FileNotFoundError(
-      f"{path!r} does not exist; it has to be a list of sequences or a folder "
-      f"of {_LAYOUT}"
-    )
+    usual = f"it has to be a list of sequences or a folder of {_LAYOUT}"
+    how = origins.hint(path) or usual
+    raise FileNotFoundError(f"{path!r} does not exist; {how}")
   found = []
   with open(path, encoding="utf-8", errors="surrogateescape") as lines:
     for number, line in enumerate(lines, 1):

@@ -58,7 +58,7 @@ def _answer(args: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
   parser = cli.Parser(
-    prog="python -m sigma_jax.data.check",
+    prog=cli.program("sigma_jax.data.check"),
     description=__doc__,
     formatter_class=cli.RAW,
   )

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, module in DATASETS.items()
   }
   parser = cli.commands(
-    "python -m sigma_jax.data.layouts",
+    cli.program("sigma_jax.data.layouts"),
     __doc__,
     modules,
     formatter_class=cli.RAW,
