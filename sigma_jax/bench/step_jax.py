@@ -53,6 +53,11 @@ class Training:
     self._step, self.compile_seconds = None, 0.0
 
   @property
+  def inputs(self) -> tuple[str, ...]:
+    """Entries of the batches that it reads."""
+    return self._job.inputs
+
+  @property
   def params(self) -> dict:
     """Parameters as they are now, blocks stacked."""
     return layout.stack(self._state).params
@@ -125,8 +130,13 @@ def video(settings: settings_lib.Settings) -> np.ndarray:
 
 
 def batch(settings: settings_lib.Settings) -> dict[str, np.ndarray]:
-  """What a step reads: `video`, and classes where there are labels."""
+  """What a step reads: `video`, further views, classes if it has labels."""
   found = {"video": video(settings)}
+  if settings.task == "pretrain":
+    rng = np.random.default_rng(1)
+    for view in method.of(settings).views():
+      shape = view.shape(len(found["video"]))
+      found[view.name] = rng.integers(0, 256, shape, np.uint8)
   if settings.task == "supervised":
     found["target"] = np.arange(len(found["video"]), dtype=np.int32) % CLASSES
   return found

@@ -16,7 +16,7 @@ from sigma_jax.data.bad_files import TooManyBadFiles
 from sigma_jax.data.sampling import Purpose
 from sigma_jax.data.sources import Source, Video
 from sigma_jax.data.video.containers import DecodeError
-from sigma_jax.settings import Settings
+from sigma_jax.settings import Settings, Views
 
 # Other files tried in the place of one that cannot be read.
 _REPLACEMENTS = 8
@@ -25,6 +25,8 @@ OnBad = Callable[[int, str, str], None]  # row, path, reason
 OnTried = Callable[[int], None]  # row
 # Clips, and the times of the first and last frame: float64 [2] or of each clip.
 _Found = tuple[np.ndarray, np.ndarray]
+# Clips, further views by name, and the times of the first and last frame.
+_Trained = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
 
 
 class Examples:
@@ -36,6 +38,7 @@ class Examples:
     source: Source,
     on_bad: OnBad,
     on_tried: OnTried | None = None,
+    views: tuple[Views, ...] = (),
   ):
     """Binds the sources of every draw.
 
@@ -44,14 +47,18 @@ class Examples:
       source: n rows.
       on_bad: told of every file that cannot be read; may raise to stop.
       on_tried: told of every row before its file is opened.
+      views: further clips that `train` cuts from each video.
     """
+    self._views = views
     self._data = settings.data
     self._seed = settings.seed
     self._source = source
     self._on_bad = on_bad
     self._on_tried = on_tried
 
-  def train(self, number: int) -> tuple[np.ndarray, int, int, np.ndarray]:
+  def train(
+    self, number: int
+  ) -> tuple[np.ndarray, dict[str, np.ndarray], int, int, np.ndarray]:
     """The clips of one place in training, a pure function of seed and number.
 
     Every n numbers are an epoch: each row once, in an order of its own. A row
@@ -61,8 +68,9 @@ class Examples:
       number: step * global batch + slot.
 
     Returns:
-      Clips, uint8 [data.samples, t, size, size, 3]; their label; their row in
-      the source; the times of their first and last frame, float64 [2].
+      Clips, uint8 [data.samples, t, size, size, 3]; further views by name, see
+      `further`; their label; their row in the source; the times of the clips'
+      first and last frame, float64 [2].
 
     Raises:
       TooManyBadFiles: the row and all its replacements cannot be read.
@@ -76,8 +84,8 @@ class Examples:
         row = int(draw.integers(rows))
       found = self._try(row, self._train_clips, number, attempt)
       if found is not None:
-        clips, span = found
-        return clips, int(self._source.labels[row]), row, span
+        clips, further, span = found
+        return clips, further, int(self._source.labels[row]), row, span
     raise TooManyBadFiles(
       f"{1 + _REPLACEMENTS} files in a row cannot be read, the last one is "
       f"{self._source.files[row]}; check the files of "
@@ -115,15 +123,21 @@ class Examples:
     shape = (clips, data.num_frames, data.size, data.size, 3)
     return np.zeros(shape, np.uint8)
 
-  def _try(self, row: int, cut: Callable, *args) -> _Found | None:
+  def further(self, videos: int) -> dict[str, np.ndarray]:
+    """Black further views of so many videos, uint8 `Views.shape(videos)`."""
+    return {
+      view.name: np.zeros(view.shape(videos), np.uint8) for view in self._views
+    }
+
+  def _try(self, row: int, cut: Callable, *args) -> _Found | _Trained | None:
     """Opens a row's file and cuts clips; None, reported, if it is bad."""
     path = self._source.files[row]
     if self._on_tried is not None:
       self._on_tried(row)
     try:
       with self._source.open(row, self._data.file_timeout) as video:
-        clips, spans = cut(video, *args)
-        return np.ascontiguousarray(clips), spans
+        clips, *rest = cut(video, *args)
+        return np.ascontiguousarray(clips), *rest
     except DecodeError as error:
       self._on_bad(row, path, error.reason)
       return None
@@ -131,20 +145,37 @@ class Examples:
   def _generator(self, number, purpose, attempt=0):
     return sampling.generator(self._seed, number, purpose, attempt)
 
-  def _train_clips(self, video: Video, number: int, attempt: int) -> _Found:
+  def _train_clips(self, video: Video, number: int, attempt: int) -> _Trained:
     data = self._data
     rng = self._generator(number, Purpose.TRAIN, attempt)
     indices = self._random_indices(video.num_frames, rng)
-
-    def box_of(width: int, height: int):
-      if data.crop == "multiscale":
-        return crops.multiscale(width, height, data.size, data.scales, rng)
-      if data.crop == "random_resized":
-        return crops.random_resized(width, height, data.min_area, rng)
-      return crops.square(width, height)
-
+    box_of = functools.partial(self._box, rng, None, data.size)
     clips = self._cut(video, indices, [box_of] * data.samples)
-    return clips, video.times(indices[[0, -1]])
+    # Of draws of their own: clips are the same whatever stands beside them.
+    rng = self._generator(number, Purpose.VIEWS, attempt)
+    further = self.further(data.samples)
+    for view in self._views:
+      for place in np.ndindex(data.samples, view.count):
+        further[view.name][place] = self._view(video, view, rng)
+    return clips, further, video.times(indices[[0, -1]])
+
+  def _view(self, video: Video, view: Views, rng) -> np.ndarray:
+    """One further clip, uint8 [t, size, size, 3]."""
+    indices = self._random_indices(video.num_frames, rng, view.num_frames)
+    box_of = functools.partial(self._box, rng, view.area, view.size)
+    return video.read(indices, box_of, view.size, self._data.antialias)
+
+  def _box(self, rng, area, size: int, width: int, height: int):
+    data = self._data
+    if area is not None:
+      return crops.random_resized(width, height, area[0], rng, area[1])
+    if data.crop == "multiscale":
+      return crops.multiscale(width, height, size, data.scales, rng)
+    if data.crop == "random_resized":
+      return crops.random_resized(
+        width, height, data.min_area, rng, data.max_area
+      )
+    return crops.square(width, height)
 
   def _eval_clips(
     self, video: Video, row: int, samples: int, views: tuple[int, int]
@@ -169,13 +200,13 @@ class Examples:
     spans = video.times(ends).reshape(-1, 2)
     return clips, np.repeat(spans, in_space, axis=0)
 
-  def _random_indices(self, num_frames: int, rng) -> np.ndarray:
-    data = self._data
+  def _random_indices(
+    self, num_frames: int, rng, clip_frames: int = 0
+  ) -> np.ndarray:
+    data, wanted = self._data, clip_frames or self._data.num_frames
     if data.sampling == "segments":
-      return sampling.segment_clip_indices(num_frames, data.num_frames, rng)
-    return sampling.dense_clip_indices(
-      num_frames, data.num_frames, data.stride, rng
-    )
+      return sampling.segment_clip_indices(num_frames, wanted, rng)
+    return sampling.dense_clip_indices(num_frames, wanted, data.stride, rng)
 
   def _view_indices(self, num_frames: int, view: int, views: int):
     data = self._data

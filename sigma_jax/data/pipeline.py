@@ -18,7 +18,7 @@ from sigma_jax import errors
 from sigma_jax.data import memory
 from sigma_jax.data.examples import Examples, OnBad, OnTried
 from sigma_jax.data.sources import Source
-from sigma_jax.settings import Data, Settings
+from sigma_jax.settings import Data, Settings, Views
 
 # Accelerators are JAX's: TensorFlow would claim all of their memory.
 tf.config.set_visible_devices([], "GPU")
@@ -157,6 +157,7 @@ def train_batches(
   on_tried: OnTried | None = None,
   start_step: int = 0,
   slots: Sequence[int] | np.ndarray | None = None,
+  views: tuple[Views, ...] = (),
   process_index: int = 0,
   process_count: int = 1,
 ) -> Batches:
@@ -178,6 +179,7 @@ def train_batches(
     start_step: step of the first batch.
     slots: b places in the global batch that this host reads, in their order
       here, see `train.mesh.rows`; None: its share.
+    views: further clips of each video: entries of their own.
     process_index: this host, p.
     process_count: hosts, P.
 
@@ -185,7 +187,8 @@ def train_batches(
     Iterator of `video` uint8 [b k, t, size, size, 3], `label` int32 [b k],
     `index` int32 [b k], the row of the source that was read, and `span` float32
     [b k, 2], when a clip's first and last frame are shown: seconds after the
-    video's first frame, 0 and 0 where the source cannot tell (images).
+    video's first frame, 0 and 0 where the source cannot tell (images); and
+    each of `views` by its name, uint8 [b k, count, t', size', size', 3].
 
   Raises:
     UserError: the batch is not divisible by the hosts.
@@ -196,14 +199,17 @@ def train_batches(
   if slots is None:
     host_batch = _host_batch(batch_size, process_count)
     slots = process_index * host_batch + np.arange(host_batch)
-  examples = Examples(settings, source, on_bad, on_tried)
+  examples = Examples(settings, source, on_bad, on_tried, views)
 
   def make(number: int) -> Element:
     step, place = divmod(number, len(slots))
     slot = int(slots[place])
-    return _element(*examples.train((start_step + step) * batch_size + slot))
+    number = (start_step + step) * batch_size + slot
+    video, further, *rest = examples.train(number)
+    return _element(video, *rest) | further
 
   blank = _element(examples.blank(clips), 0, 0, 0.0)
+  blank |= examples.further(clips)
   return Batches(make, blank, _ENDLESS, len(slots) * clips, settings.data)
 
 

@@ -1,6 +1,7 @@
 """What a method of pre-training is to the trainer: one class in one file.
 
-A step (`train.steps`) mirrors the clips, asks the method to `prepare` them,
+A step (`train.steps`) mirrors the clips and changes their colours as the method
+says (`colours`), asks it to `prepare` them,
 takes its `features`, which may be computed in several parts, and then its
 `loss` of the whole global batch's features; the loss's gradients go back
 through the features to the parameters. docs/METHODS.md has a worked example.
@@ -192,12 +193,24 @@ class Method:
 
   # --- a step ----------------------------------------------------------------
 
+  def views(self) -> tuple[settings_lib.Views, ...]:
+    """Further clips of each video that a batch has, beside `inputs`."""
+    return ()
+
+  def colours(self) -> dict[str, settings_lib.Colours]:
+    """How colours are changed: entry, "video" or of `views` -> how.
+
+    Where nothing is said they stay.
+    """
+    return {}
+
   def prepare(self, batch: Tree, key: jax.Array, frozen: Tree) -> Any:
     """A batch as `features` takes it, such as with masks. Pure, no gradient.
 
     Args:
-      batch: `inputs` by name; "video" is uint8 [b, t, h, w, 3], the global
-        batch, mirrored where the settings say so.
+      batch: `inputs` and `views` by name, the global batch; "video" is uint8
+        [b, t, h, w, 3], each of `views` [b, count, t, h, w, 3]. All are
+        mirrored where the settings say so, in the colours of `colours`.
       key: of the step; every use draws from its own, see `keys`.
       frozen: weights as of `load`.
 

@@ -138,16 +138,19 @@ def _step(settings: settings_lib.Settings, mesh) -> tuple[Any, tuple]:
     lambda leaf: placed(leaf, mesh_lib.replicated(mesh)),
     method.of(settings).abstract.frozen,
   )
-  data = settings.data
-  side = (data.size, data.size, 3)
-  video = jax.ShapeDtypeStruct(
-    (settings.train.batch_size, data.num_frames, *side),
-    jnp.uint8,
-    sharding=mesh_lib.batch_sharding(mesh),
-  )
+  data, videos = settings.data, settings.train.batch_size
+  shapes = {"video": (videos, data.num_frames, data.size, data.size, 3)}
+  for view in method.of(settings).views():
+    shapes[view.name] = view.shape(videos)
+  batch = {
+    name: jax.ShapeDtypeStruct(
+      shape, jnp.uint8, sharding=mesh_lib.batch_sharding(mesh)
+    )
+    for name, shape in shapes.items()
+  }
   step = steps.pretrain_step(settings, tx, schedule, mesh)
   function = steps.jit(step, mesh, train_state)
-  return function, (train_state, frozen, {"video": video})
+  return function, (train_state, frozen, batch)
 
 
 def _sizes(params: dict, fsdp: int) -> frozenset[int]:
