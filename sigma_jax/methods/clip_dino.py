@@ -9,6 +9,7 @@ clips as DINO does.
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from sigma_jax.models import projection, vit
 class Options(views.Options):
   """`config.method` of DINO on clips."""
 
+  shapes: ClassVar[tuple[str, ...]] = ("hidden", "bottleneck", "outputs")
   name: str = "clip_dino"
   hidden: int = 2048  # width inside the head
   bottleneck: int = 256  # before its last layer

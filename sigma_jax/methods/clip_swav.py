@@ -8,6 +8,7 @@ one. Evaluations take the encoder.
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from sigma_jax.models import projection, vit
 class Options(views.Options):
   """`config.method` of SwAV on clips."""
 
+  shapes: ClassVar[tuple[str, ...]] = ("hidden", "dim", "prototypes", "queue")
   name: str = "clip_swav"
   hidden: int = 2048  # width inside the head
   dim: int = 128  # of embeddings and prototypes

@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from sigma_jax.methods import clip_dino, clip_swav
+import sigma_jax
+from sigma_jax.methods import clip_dino, clip_swav, method
+from sigma_jax.models import vit
 from sigma_jax.train import checkpoint
 
 SHARED = {
@@ -46,3 +48,11 @@ def test_resuming_is_the_unbroken_run_bitwise(tiny, pretrain, tmp_path, name):
     )
     assert step == 6
     jax.tree.map(np.testing.assert_array_equal, one, other)
+  # What evaluations take: the teacher's encoder, or the trained one.
+  video = np.random.default_rng(0).integers(0, 256, (2, 4, 16, 16, 3), np.uint8)
+  found = sigma_jax.load(whole).encode(video)
+  of_run = method.of(run)
+  encoder = of_run.networks({**of_run.abstract.params, **one}, {}).encoder
+  tubes = vit.split_tubes(video, run.model.tubelet, run.model.patch)
+  np.testing.assert_allclose(found.tokens, encoder(tubes), atol=1e-5)
+  assert (name == "dino") == (of_run.evaluated[0] == "slow")
