@@ -133,9 +133,7 @@ def pretraining(settings):
 
 def pretraining_step(settings):
   tx, step = pretraining(settings)
-  batch = {"video": clips(settings)}
-  for view in method.of(settings).views():
-    batch[view.name] = np.zeros(view.shape(2), np.uint8)
+  batch = method.of(settings).batch(clips(settings))
   traced(
     step,
     state_lib.abstract(settings, tx, one_device()),

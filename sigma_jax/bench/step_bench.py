@@ -125,7 +125,7 @@ def _work(settings: settings_lib.Settings) -> float:
         ),
         abstract.params,
         abstract.frozen,
-        batch,
+        batch["video"],
         jax.random.key(0),
       )
     task = supervised.Task(plain, step_jax.CLASSES)

@@ -53,11 +53,6 @@ class Training:
     self._step, self.compile_seconds = None, 0.0
 
   @property
-  def inputs(self) -> tuple[str, ...]:
-    """Entries of the batches that it reads."""
-    return self._job.inputs
-
-  @property
   def params(self) -> dict:
     """Parameters as they are now, blocks stacked."""
     return layout.stack(self._state).params
@@ -129,17 +124,17 @@ def video(settings: settings_lib.Settings) -> np.ndarray:
   return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def batch(settings: settings_lib.Settings) -> dict[str, np.ndarray]:
-  """What a step reads: `video`, further views, classes if it has labels."""
-  found = {"video": video(settings)}
+def batch(
+  settings: settings_lib.Settings, clips: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+  """What a step reads of clips, noise by default; classes beside them."""
+  clips = video(settings) if clips is None else clips
   if settings.task == "pretrain":
-    rng = np.random.default_rng(1)
-    for view in method.of(settings).views():
-      shape = view.shape(len(found["video"]))
-      found[view.name] = rng.integers(0, 256, shape, np.uint8)
-  if settings.task == "supervised":
-    found["target"] = np.arange(len(found["video"]), dtype=np.int32) % CLASSES
-  return found
+    return jax.device_get(method.of(settings).batch(clips))
+  return {
+    "video": clips,
+    "target": np.arange(len(clips), dtype=np.int32) % CLASSES,
+  }
 
 
 def job_of(settings: settings_lib.Settings) -> tuple[loop.Job, dict]:

@@ -23,10 +23,11 @@ _REPLACEMENTS = 8
 
 OnBad = Callable[[int, str, str], None]  # row, path, reason
 OnTried = Callable[[int], None]  # row
+# What is cut out of a video, by its name in a batch: "video", and what is asked
+# for beside it; the first axis is the clips'.
+Pictures = dict[str, np.ndarray]
 # Clips, and the times of the first and last frame: float64 [2] or of each clip.
-_Found = tuple[np.ndarray, np.ndarray]
-# Clips, further views by name, and the times of the first and last frame.
-_Trained = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
+_Found = tuple[Pictures, np.ndarray]
 
 
 class Examples:
@@ -56,9 +57,7 @@ class Examples:
     self._on_bad = on_bad
     self._on_tried = on_tried
 
-  def train(
-    self, number: int
-  ) -> tuple[np.ndarray, dict[str, np.ndarray], int, int, np.ndarray]:
+  def train(self, number: int) -> tuple[Pictures, int, int, np.ndarray]:
     """The clips of one place in training, a pure function of seed and number.
 
     Every n numbers are an epoch: each row once, in an order of its own. A row
@@ -68,9 +67,9 @@ class Examples:
       number: step * global batch + slot.
 
     Returns:
-      Clips, uint8 [data.samples, t, size, size, 3]; further views by name, see
-      `further`; their label; their row in the source; the times of the clips'
-      first and last frame, float64 [2].
+      Clips, "video" uint8 [data.samples, t, size, size, 3], and each of the
+      views as `settings.Views` says; their label; their row in the source; the
+      times of the clips' first and last frame, float64 [2].
 
     Raises:
       TooManyBadFiles: the row and all its replacements cannot be read.
@@ -84,8 +83,8 @@ class Examples:
         row = int(draw.integers(rows))
       found = self._try(row, self._train_clips, number, attempt)
       if found is not None:
-        clips, further, span = found
-        return clips, further, int(self._source.labels[row]), row, span
+        clips, span = found
+        return clips, int(self._source.labels[row]), row, span
     raise TooManyBadFiles(
       f"{1 + _REPLACEMENTS} files in a row cannot be read, the last one is "
       f"{self._source.files[row]}; check the files of "
@@ -94,7 +93,7 @@ class Examples:
 
   def evaluate(
     self, row: int, samples: int, views: tuple[int, int]
-  ) -> tuple[np.ndarray, int, bool, np.ndarray]:
+  ) -> tuple[Pictures, int, bool, np.ndarray]:
     """All clips of a row, from one opening of its file.
 
     Args:
@@ -105,9 +104,9 @@ class Examples:
         spread over the long side; time is the slower axis of the result.
 
     Returns:
-      Clips, uint8 [samples * views, t, size, size, 3]; their label; whether
-      the file could be read (if not, the clips are black); the times of the
-      first and last frame of each, float64 [samples * views, 2].
+      Clips, "video" uint8 [samples * views, t, size, size, 3]; their label;
+      whether the file could be read (if not, the clips are black); the times
+      of the first and last frame of each, float64 [samples * views, 2].
     """
     found = self._try(row, self._eval_clips, row, samples, views)
     label = int(self._source.labels[row])
@@ -117,27 +116,25 @@ class Examples:
     clips, spans = found
     return clips, label, True, spans
 
-  def blank(self, clips: int) -> np.ndarray:
-    """Black clips, uint8 [clips, t, size, size, 3]."""
+  def blank(self, clips: int) -> Pictures:
+    """Black clips."""
     data = self._data
     shape = (clips, data.num_frames, data.size, data.size, 3)
-    return np.zeros(shape, np.uint8)
+    found = {"video": np.zeros(shape, np.uint8)}
+    for view in self._views:
+      found[view.name] = np.zeros(view.shape(clips), np.uint8)
+    return found
 
-  def further(self, videos: int) -> dict[str, np.ndarray]:
-    """Black further views of so many videos, uint8 `Views.shape(videos)`."""
-    return {
-      view.name: np.zeros(view.shape(videos), np.uint8) for view in self._views
-    }
-
-  def _try(self, row: int, cut: Callable, *args) -> _Found | _Trained | None:
+  def _try(self, row: int, cut: Callable, *args) -> _Found | None:
     """Opens a row's file and cuts clips; None, reported, if it is bad."""
     path = self._source.files[row]
     if self._on_tried is not None:
       self._on_tried(row)
     try:
       with self._source.open(row, self._data.file_timeout) as video:
-        clips, *rest = cut(video, *args)
-        return np.ascontiguousarray(clips), *rest
+        clips, spans = cut(video, *args)
+        whole = {name: np.ascontiguousarray(x) for name, x in clips.items()}
+        return whole, spans
     except DecodeError as error:
       self._on_bad(row, path, error.reason)
       return None
@@ -145,7 +142,7 @@ class Examples:
   def _generator(self, number, purpose, attempt=0):
     return sampling.generator(self._seed, number, purpose, attempt)
 
-  def _train_clips(self, video: Video, number: int, attempt: int) -> _Trained:
+  def _train_clips(self, video: Video, number: int, attempt: int) -> _Found:
     data = self._data
     rng = self._generator(number, Purpose.TRAIN, attempt)
     indices = self._random_indices(video.num_frames, rng)
@@ -153,11 +150,11 @@ class Examples:
     clips = self._cut(video, indices, [box_of] * data.samples)
     # Of draws of their own: clips are the same whatever stands beside them.
     rng = self._generator(number, Purpose.VIEWS, attempt)
-    further = self.further(data.samples)
     for view in self._views:
+      clips[view.name] = np.empty(view.shape(data.samples), np.uint8)
       for place in np.ndindex(data.samples, view.count):
-        further[view.name][place] = self._view(video, view, rng)
-    return clips, further, video.times(indices[[0, -1]])
+        clips[view.name][place] = self._view(video, view, rng)
+    return clips, video.times(indices[[0, -1]])
 
   def _view(self, video: Video, view: Views, rng) -> np.ndarray:
     """One further clip, uint8 [t, size, size, 3]."""
@@ -180,7 +177,7 @@ class Examples:
   def _eval_clips(
     self, video: Video, row: int, samples: int, views: tuple[int, int]
   ) -> _Found:
-    data, (in_time, in_space) = self._data, views
+    in_time, in_space = views
     indices = [
       self._view_indices(video.num_frames, view, in_time)
       for view in range(in_time)
@@ -192,10 +189,12 @@ class Examples:
       functools.partial(crops.square, view=view, views=in_space)
       for view in range(in_space)
     ]
-    clips = self._cut(video, np.concatenate(indices), boxes)
-    clips = rearrange(
-      clips, "space (time t) ... -> (time space) t ...", t=data.num_frames
-    )
+    clips = {
+      name: rearrange(
+        x, "space (time t) ... -> (time space) t ...", time=len(indices)
+      )
+      for name, x in self._cut(video, np.concatenate(indices), boxes).items()
+    }
     ends = np.concatenate([index[[0, -1]] for index in indices])
     spans = video.times(ends).reshape(-1, 2)
     return clips, np.repeat(spans, in_space, axis=0)
@@ -218,9 +217,9 @@ class Examples:
       num_frames, data.num_frames, data.stride, view, views
     )
 
-  def _cut(self, video: Video, indices: np.ndarray, boxes: list) -> np.ndarray:
-    """Boxes of the same frames, decoded once: [boxes, n, size, size, 3]."""
+  def _cut(self, video: Video, indices: np.ndarray, boxes: list) -> Pictures:
+    """Boxes of the same frames, decoded once: [boxes, n, ...] of each."""
     options = (self._data.size, self._data.antialias)
     if len(boxes) == 1:
-      return video.read(indices, boxes[0], *options)[None]
-    return video.read(indices, boxes, *options)
+      return {"video": video.read(indices, boxes[0], *options)[None]}
+    return {"video": video.read(indices, boxes, *options)}

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from sigma_jax import errors
 from sigma_jax.data import memory
-from sigma_jax.data.examples import Examples, OnBad, OnTried
+from sigma_jax.data.examples import Examples, OnBad, OnTried, Pictures
 from sigma_jax.data.sources import Source
 from sigma_jax.settings import Data, Settings, Views
 
@@ -204,12 +204,9 @@ def train_batches(
   def make(number: int) -> Element:
     step, place = divmod(number, len(slots))
     slot = int(slots[place])
-    number = (start_step + step) * batch_size + slot
-    video, further, *rest = examples.train(number)
-    return _element(video, *rest) | further
+    return _element(*examples.train((start_step + step) * batch_size + slot))
 
   blank = _element(examples.blank(clips), 0, 0, 0.0)
-  blank |= examples.further(clips)
   return Batches(make, blank, _ENDLESS, len(slots) * clips, settings.data)
 
 
@@ -271,8 +268,8 @@ def eval_batches(
     row = group * batch_size + offset + slot
     if row >= len(source):
       return absent
-    video, label, valid, spans = examples.evaluate(row, samples, views)
-    return _evaluated(video, label, row, spans, np.arange(clips), valid)
+    found, label, valid, spans = examples.evaluate(row, samples, views)
+    return _evaluated(found, label, row, spans, np.arange(clips), valid)
 
   # The first host has the most rows.
   whole, rest = divmod(len(source), batch_size)
@@ -281,18 +278,17 @@ def eval_batches(
   return Batches(make, absent, num_batches, host_batch, settings.data)
 
 
-def _element(video: np.ndarray, label: int, row: int, span) -> Element:
-  clips = len(video)
-  return {
-    "video": video,
+def _element(pictures: Pictures, label: int, row: int, span) -> Element:
+  clips = len(pictures["video"])
+  return pictures | {
     "label": np.full(clips, label, np.int32),
     "index": np.full(clips, row, np.int32),
     "span": np.full((clips, 2), span, np.float32),
   }
 
 
-def _evaluated(video, label, row, span, view, valid: bool) -> Element:
-  return _element(video, label, row, span) | {
+def _evaluated(pictures, label, row, span, view, valid: bool) -> Element:
+  return _element(pictures, label, row, span) | {
     "view": view.astype(np.int32),
-    "valid": np.full(len(video), valid),
+    "valid": np.full(len(view), valid),
   }

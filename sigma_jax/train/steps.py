@@ -184,7 +184,7 @@ def pretrain_loss(
   params: dict,
   frozen: dict,
   settings: settings_lib.Settings,
-  batch: jax.Array | dict[str, jax.Array],
+  video: jax.Array,
   key: jax.Array,
   mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[jax.Array, Metrics]:
@@ -194,14 +194,13 @@ def pretrain_loss(
     params: nested dict of float32, projected already.
     frozen: weights that have no gradient, or {}.
     settings: the run.
-    batch: the method's inputs, or "video" alone, uint8 [b, t, h, w, 3].
+    video: uint8 [b, t, h, w, 3].
     key: of this step, see `keys.of_step`.
     mesh: as for `pretrain_step`.
   """
   method = method_lib.of(settings)
   slow, carry = method_lib.beside(method, params)
-  batch = batch if isinstance(batch, dict) else {"video": batch}
-  inputs = method.prepare(batch, key, frozen)
+  inputs = method.prepare(method.batch(video), key, frozen)
   judged = _judge(
     method,
     method_lib.Weights(params, slow, frozen),

@@ -235,6 +235,18 @@ def test_every_view_is_told_apart(runs, name, change):
   assert large.shape[:2] == local.shape[:2] == (8, 2)
 
 
+def test_a_batch_of_clips_alone_has_the_views(runs):
+  """What benchmarks run: the shapes that the pipeline gives."""
+  (batch,) = batches(runs["swav"])
+  found = method.of(runs["swav"]).batch(batch["video"])
+  assert {name: x.shape for name, x in found.items()} == {
+    name: x.shape for name, x in batch.items()
+  }
+  np.testing.assert_array_equal(
+    found["local"][:, 1], batch["video"][:, :2, :8, :8]
+  )
+
+
 def test_an_embedding_is_the_mean_of_normed_tokens(runs):
   run = runs["swav"]
   of_run = method.of(run)

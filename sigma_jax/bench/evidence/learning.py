@@ -40,20 +40,15 @@ def run(args: argparse.Namespace) -> int:
   if args.dtype:
     changes["model.dtype"] = args.dtype
   settings = step_jax.read_settings({"config": args.config, "changes": changes})
-  training = step_jax.Training(settings, args.steps)
-  if training.inputs != ("video",):
-    raise errors.UserError(
-      f"method {settings.method.name!r} reads several views of a video, and "
-      "the clips that are drawn here have one: choose a config of another"
-    )
   videos, motions = _clips(args.clips, settings)
   half = len(videos) // 2
+  training = step_jax.Training(settings, args.steps)
   before = _judged(settings, training.params["encoder"], videos, motions)
   losses, start = [], None
   draw = np.random.default_rng(0)
   for step in range(args.steps):
     rows = draw.choice(len(videos), args.batch, replace=False)
-    metrics = training.step({"video": videos[rows]})
+    metrics = training.step(step_jax.batch(settings, videos[rows]))
     if step % _EVERY == 0 or step == args.steps - 1:
       losses.append(float(metrics["loss"]))
     start = start or time.perf_counter()  # after the first step

@@ -134,20 +134,17 @@ def _step(settings: settings_lib.Settings, mesh) -> tuple[Any, tuple]:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
   train_state = state.abstract(settings, tx, mesh)
+  made = method.of(settings)
   frozen = jax.tree.map(
-    lambda leaf: placed(leaf, mesh_lib.replicated(mesh)),
-    method.of(settings).abstract.frozen,
+    lambda leaf: placed(leaf, mesh_lib.replicated(mesh)), made.abstract.frozen
   )
-  data, videos = settings.data, settings.train.batch_size
-  shapes = {"video": (videos, data.num_frames, data.size, data.size, 3)}
-  for view in method.of(settings).views():
-    shapes[view.name] = view.shape(videos)
-  batch = {
-    name: jax.ShapeDtypeStruct(
-      shape, jnp.uint8, sharding=mesh_lib.batch_sharding(mesh)
-    )
-    for name, shape in shapes.items()
-  }
+  data = settings.data
+  side = (data.size, data.size, 3)
+  shape = (settings.train.batch_size, data.num_frames, *side)
+  batch = jax.tree.map(
+    lambda leaf: placed(leaf, mesh_lib.batch_sharding(mesh)),
+    jax.eval_shape(made.batch, jax.ShapeDtypeStruct(shape, jnp.uint8)),
+  )
   step = steps.pretrain_step(settings, tx, schedule, mesh)
   function = steps.jit(step, mesh, train_state)
   return function, (train_state, frozen, batch)
