@@ -49,6 +49,12 @@ class Options(views.Options):
         f"got {self.queue}, {self.queue_epochs} and {self.freeze_epochs}"
       )
 
+  def unread(self):
+    found = super().unread()
+    if not self.queue:
+      found += (("method.queue_epochs", "method.queue is 0"),)
+    return found
+
 
 class Networks(nnx.Module):
   """What is trained."""

@@ -67,6 +67,22 @@ class Options(settings_lib.Method):
       )
     self._check_shares()
 
+  def unread(self):
+    found = [
+      (
+        "model.decoder_dim model.decoder_depth model.decoder_heads",
+        f"method {self.name!r} has no decoder",
+      )
+    ]
+    if not self.local_views:
+      names = "method.local_size method.local_frames method.local_area"
+      found.append((names, "method.local_views is 0"))
+    if not self.jitter_prob:
+      found.append(("method.jitter", "method.jitter_prob is 0"))
+    if not any(self.blur_prob):
+      found.append(("method.blur", "method.blur_prob is 0"))
+    return tuple(found)
+
   def _check_shares(self):
     for name in ("blur_prob", "solarize_prob"):
       if len(getattr(self, name)) != 3:

@@ -100,6 +100,7 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
 
 
 def _of_method(settings) -> Iterator[tuple[str, str]]:
+  yield from settings.method.unread()
   name = settings.method.name
   if name == "masked":  # whose sections these are
     return

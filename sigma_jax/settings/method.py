@@ -22,6 +22,10 @@ class Method:
   # Of a module in sigma_jax/methods, or a module of one's own: docs/METHODS.md.
   name: str = "masked"
 
+  def unread(self) -> tuple[tuple[str, str], ...]:
+    """(options, why they have no effect): dotted names with spaces between."""
+    return ()
+
 
 def options(values: Any) -> Method:
   """A method's options from nested plain values; see `freeze.build`.
