@@ -148,13 +148,14 @@ class Examples:
     indices = self._random_indices(video.num_frames, rng)
     box_of = functools.partial(self._box, rng, None, data.size)
     clips = self._cut(video, indices, [box_of] * data.samples)
+    span = video.times(indices[[0, -1]])  # of what was read last
     # Of draws of their own: clips are the same whatever stands beside them.
     rng = self._generator(number, Purpose.VIEWS, attempt)
     for view in self._views:
       clips[view.name] = np.empty(view.shape(data.samples), np.uint8)
       for place in np.ndindex(data.samples, view.count):
         clips[view.name][place] = self._view(video, view, rng)
-    return clips, video.times(indices[[0, -1]])
+    return clips, span
 
   def _view(self, video: Video, view: Views, rng) -> np.ndarray:
     """One further clip, uint8 [t, size, size, 3]."""

@@ -74,6 +74,22 @@ def test_clips_are_the_same_with_and_without_views(rows):
       np.testing.assert_array_equal(one[name], other[name])
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "avi"])
+def test_views_of_files_without_an_index(write_video, tmp_path, suffix):
+  """Which are decoded from the start, again for every view."""
+  write_video(
+    tmp_path / f"a.{suffix}", 24, 36, 44, codec="mpeg4", stamps=range(24)
+  )
+  (tmp_path / "train.txt").write_text(f"a.{suffix} 0\n")
+  rows = sources.load(str(tmp_path / "train.txt"))
+  alone = train(run_of(), rows, 2)
+  beside = train(run_of(), rows, 2, views=VIEWS)
+  for one, other in zip(alone, beside, strict=True):
+    for name in one:
+      np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    assert np.any(other["second"][:, 0] != other["video"])
+
+
 def test_local_views_differ_from_each_other(rows):
   (batch,) = train(run_of(), rows, 1, views=VIEWS)
   for views in batch["local"]:
