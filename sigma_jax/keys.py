@@ -27,6 +27,8 @@ class Use(enum.IntEnum):
   ERASE = STEP + 4
   MIX = STEP + 5
   DROP_PATH = STEP + 6
+  VIEW_MIRROR = STEP + 16  # of a batch's further views
+  COLOURS = STEP + 17
 
 
 def of_step(seed: int, step: jax.Array | int) -> jax.Array:

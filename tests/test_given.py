@@ -197,3 +197,25 @@ def test_a_run_gives_all_weights_and_a_file_may_not(tmp_path):
     assert read(settings.Settings(init=init)) == ""
   (tmp_path / "imported.json").touch()
   assert read(config) == ""
+
+
+@pytest.mark.parametrize(
+  ("options", "key", "why"),
+  [
+    ({}, "model.decoder_dim", "method 'clip_swav' has no decoder"),
+    ({}, "method.local_size", "method.local_views is 0"),
+    ({}, "method.queue_epochs", "method.queue is 0"),
+    ({"jitter_prob": 0.0}, "method.jitter", "method.jitter_prob is 0"),
+    ({"blur_prob": (0.0,) * 3}, "method.blur", "method.blur_prob is 0"),
+    ({}, "masking.ratio", "method.name is 'clip_swav'"),
+  ],
+)
+def test_a_method_says_which_options_have_no_effect(options, key, why):
+  def run(**options):
+    config = {"method": {"name": "clip_swav", **options}}
+    return settings.Settings.from_config(config)
+
+  with pytest.raises(ValueError, match=why):
+    given.check_read(run(**options), [key])
+  read = "method.local_size method.queue_epochs method.jitter method.blur"
+  given.check_read(run(local_views=2, queue=8), read.split())

@@ -1,6 +1,7 @@
 """Nothing that a step draws shares its key with anything else."""
 
 import collections
+import dataclasses
 import functools
 import sys
 
@@ -10,7 +11,8 @@ import optax
 import pytest
 
 from sigma_jax import keys
-from sigma_jax.augment import randaugment
+from sigma_jax.augment import randaugment, views
+from sigma_jax.methods import clip_dino, method
 from sigma_jax.train import state as state_lib
 from sigma_jax.train import steps, supervised
 
@@ -103,6 +105,26 @@ def test_pretraining(tiny, tiny_video, change, used):
   used.clear()
   drawn = run(step, state, {"video": tiny_video}, used)
   assert drawn == {"masking.py": 2 * 8, "flips.py": 2 * 8}
+
+
+def test_pretraining_on_views(tiny, change, used, monkeypatch):
+  """The clip, a second one and two local ones of each of 8 videos."""
+  options = clip_dino.Options(
+    hidden=8, bottleneck=4, outputs=6, local_views=2, local_size=8
+  )
+  settings = change(tiny, data__flip=True, model__encoder_depth=1)
+  settings = dataclasses.replace(settings, method=options)
+  # As above: what is drawn counts here.
+  monkeypatch.setattr(views, "apply_each", lambda clips, draws, options: clips)
+  tx = optax.sgd(0.1)
+  step = jax.jit(steps.pretrain_step(settings, tx, rate))
+  state = state_lib.create(settings, tx, mesh_of_one())
+  noise = np.random.default_rng(0).integers(0, 256, (8, 4, 16, 16, 3), np.uint8)
+  used.clear()
+  batch = method.of(settings).batch(noise)
+  drawn = run(step, state, batch, used)
+  clips = 8 * (1 + 1 + 2)
+  assert drawn == {"flips.py": 2 * clips, "views.py": 2 * clips * 3}
 
 
 def test_training_with_labels(tiny, tiny_video, change, used):

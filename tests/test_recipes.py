@@ -196,3 +196,37 @@ def test_toy_evaluations_are_longer_than_their_warm_up(trains):
   config = recipes.toy_supervised("motion", trains)
   epoch = 6000 / config.train.batch_size  # of the toy clips
   assert config.optimizer.warmup_epochs * epoch < config.train.steps / 5
+
+
+def test_dino_on_clips_is_trained_as_dinos_vit_b():
+  """The args file of its ViT-B/16, but for outputs, batch and drop path."""
+  run = load("k400_vitb_dino")
+  options, optimizer_ = run.method, run.optimizer
+  scale = run.train.batch_size / 256
+  assert (options.name, options.hidden, options.bottleneck) == (
+    *("clip_dino", 2048, 256),
+  )
+  assert (options.temperature_start, options.temperature) == (0.04, 0.07)
+  assert (options.temperature_epochs, options.freeze_epochs) == (50, 3)
+  assert (options.momentum, options.momentum_end) == (0.996, 1.0)
+  assert (options.centre_momentum, options.student_temperature) == (0.9, 0.1)
+  assert (optimizer_.weight_decay, optimizer_.weight_decay_end) == (0.04, 0.4)
+  assert (optimizer_.clip_norm, optimizer_.clip_by) == (0.3, "parameter")
+  assert (optimizer_.b2, optimizer_.warmup_epochs) == (0.999, 10)
+  assert optimizer_.base_lr == 7.5e-4
+  assert optimizer_.min_lr * scale == pytest.approx(2e-6)
+  assert run.model.pool_normed  # as the head takes tokens
+
+
+def test_swav_on_clips_has_the_published_crops_and_loss():
+  """SlowFast's SwAV of Kinetics; its queue is SwAV's own for small batches."""
+  run = load("k400_vitb_swav")
+  options = run.method
+  assert (run.data.min_area, run.data.max_area) == (0.2, 0.766)
+  assert options.jitter == (0.6, 0.6, 0.6, 0.15) and options.grey_prob == 0.2
+  assert (options.prototypes, options.dim, options.hidden) == (1000, 128, 2048)
+  assert (options.epsilon, options.rounds, options.temperature) == (
+    *(0.05, 3, 0.1),
+  )
+  assert (options.queue, options.queue_epochs) == (3840, 15)
+  assert options.freeze_epochs == 1 and options.local_views == 0

@@ -131,6 +131,35 @@ def sharpness(frames: Frames, factor: jax.Array) -> Frames:
   return _blend(smooth, frames, factor)
 
 
+def hue(frames: Frames, turns: jax.Array) -> Frames:
+  """Every colour moved around the wheel: float32 scalar; 0 or 1 is no change.
+
+  Brightest and darkest channel, and so HSV's saturation and value, stay. Pillow
+  rounds hue to 256 steps in between, this does not.
+  """
+  x = _wide(frames)
+  value, low = jnp.max(x, axis=-1), jnp.min(x, axis=-1)
+  extent = value - low
+  red, green, blue = (x[..., channel] for channel in range(3))
+  divisor = jnp.where(extent > 0, extent, 1.0)
+  sixths = jnp.where(
+    value == red,
+    (green - blue) / divisor,
+    jnp.where(
+      value == green,
+      2 + (blue - red) / divisor,
+      4 + (red - green) / divisor,
+    ),
+  )
+  # Each channel falls from the value and rises to it as the wheel turns.
+  place = sixths + 6 * turns
+  offsets = jnp.asarray([5.0, 3.0, 1.0], jnp.float32)
+  along = jnp.mod(offsets + place[..., None], 6.0)
+  share = jnp.clip(jnp.minimum(along, 4.0 - along), 0.0, 1.0)
+  moved = value[..., None] - extent[..., None] * share
+  return jnp.clip(jnp.round(moved), 0, 255).astype(jnp.uint8)
+
+
 def _over_pixels(reduce, frames):
   """Of each frame and channel, [t, 1, 1, 3]: rows first is fast on CPUs."""
   return reduce(reduce(frames, axis=1), axis=1)[:, None, None]

@@ -59,13 +59,17 @@ def multiscale(
 
 
 def random_resized(
-  width: int, height: int, min_area: float, rng: np.random.Generator
+  width: int,
+  height: int,
+  min_area: float,
+  rng: np.random.Generator,
+  max_area: float = 1.0,
 ) -> tuple[int, int, int, int]:
   """Random area and aspect ratio: the "Inception" crop.
 
-  The area is uniform in [min_area, 1] of the video's, the ratio of width to
-  height log-uniform in [3/4, 4/3]. After ten boxes that do not fit, the
-  largest central one whose ratio is allowed. From Szegedy et al., "Going
+  The area is uniform in [min_area, max_area] of the video's, the ratio of
+  width to height log-uniform in [3/4, 4/3]. After ten boxes that do not fit,
+  the largest central one whose ratio is allowed. From Szegedy et al., "Going
   deeper with convolutions", 2014, https://arxiv.org/abs/1409.4842, section 6,
   with torchvision's ten tries.
 
@@ -74,12 +78,13 @@ def random_resized(
     height: of the video, pixels.
     min_area: the smallest part of the video, in (0, 1].
     rng: two draws are taken for each try and two for the place.
+    max_area: the largest part of the video.
 
   Returns:
     x, y, width and height of the box, pixels, inside the video.
   """
   for _ in range(_TRIES):
-    area = width * height * rng.uniform(min_area, 1.0)
+    area = width * height * rng.uniform(min_area, max_area)
     ratio = math.exp(rng.uniform(-_LOG_RATIO, _LOG_RATIO))
     w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
     if 0 < w <= width and 0 < h <= height:

@@ -16,15 +16,18 @@ from sigma_jax.data.bad_files import TooManyBadFiles
 from sigma_jax.data.sampling import Purpose
 from sigma_jax.data.sources import Source, Video
 from sigma_jax.data.video.containers import DecodeError
-from sigma_jax.settings import Settings
+from sigma_jax.settings import Settings, Views
 
 # Other files tried in the place of one that cannot be read.
 _REPLACEMENTS = 8
 
 OnBad = Callable[[int, str, str], None]  # row, path, reason
 OnTried = Callable[[int], None]  # row
+# What is cut out of a video, by its name in a batch: "video", and what is asked
+# for beside it; the first axis is the clips'.
+Pictures = dict[str, np.ndarray]
 # Clips, and the times of the first and last frame: float64 [2] or of each clip.
-_Found = tuple[np.ndarray, np.ndarray]
+_Found = tuple[Pictures, np.ndarray]
 
 
 class Examples:
@@ -36,6 +39,7 @@ class Examples:
     source: Source,
     on_bad: OnBad,
     on_tried: OnTried | None = None,
+    views: tuple[Views, ...] = (),
   ):
     """Binds the sources of every draw.
 
@@ -44,14 +48,16 @@ class Examples:
       source: n rows.
       on_bad: told of every file that cannot be read; may raise to stop.
       on_tried: told of every row before its file is opened.
+      views: further clips that `train` cuts from each video.
     """
+    self._views = views
     self._data = settings.data
     self._seed = settings.seed
     self._source = source
     self._on_bad = on_bad
     self._on_tried = on_tried
 
-  def train(self, number: int) -> tuple[np.ndarray, int, int, np.ndarray]:
+  def train(self, number: int) -> tuple[Pictures, int, int, np.ndarray]:
     """The clips of one place in training, a pure function of seed and number.
 
     Every n numbers are an epoch: each row once, in an order of its own. A row
@@ -61,8 +67,9 @@ class Examples:
       number: step * global batch + slot.
 
     Returns:
-      Clips, uint8 [data.samples, t, size, size, 3]; their label; their row in
-      the source; the times of their first and last frame, float64 [2].
+      Clips, "video" uint8 [data.samples, t, size, size, 3], and each of the
+      views as `settings.Views` says; their label; their row in the source; the
+      times of the clips' first and last frame, float64 [2].
 
     Raises:
       TooManyBadFiles: the row and all its replacements cannot be read.
@@ -86,7 +93,7 @@ class Examples:
 
   def evaluate(
     self, row: int, samples: int, views: tuple[int, int]
-  ) -> tuple[np.ndarray, int, bool, np.ndarray]:
+  ) -> tuple[Pictures, int, bool, np.ndarray]:
     """All clips of a row, from one opening of its file.
 
     Args:
@@ -97,9 +104,9 @@ class Examples:
         spread over the long side; time is the slower axis of the result.
 
     Returns:
-      Clips, uint8 [samples * views, t, size, size, 3]; their label; whether
-      the file could be read (if not, the clips are black); the times of the
-      first and last frame of each, float64 [samples * views, 2].
+      Clips, "video" uint8 [samples * views, t, size, size, 3]; their label;
+      whether the file could be read (if not, the clips are black); the times
+      of the first and last frame of each, float64 [samples * views, 2].
     """
     found = self._try(row, self._eval_clips, row, samples, views)
     label = int(self._source.labels[row])
@@ -109,11 +116,14 @@ class Examples:
     clips, spans = found
     return clips, label, True, spans
 
-  def blank(self, clips: int) -> np.ndarray:
-    """Black clips, uint8 [clips, t, size, size, 3]."""
+  def blank(self, clips: int) -> Pictures:
+    """Black clips."""
     data = self._data
     shape = (clips, data.num_frames, data.size, data.size, 3)
-    return np.zeros(shape, np.uint8)
+    found = {"video": np.zeros(shape, np.uint8)}
+    for view in self._views:
+      found[view.name] = np.zeros(view.shape(clips), np.uint8)
+    return found
 
   def _try(self, row: int, cut: Callable, *args) -> _Found | None:
     """Opens a row's file and cuts clips; None, reported, if it is bad."""
@@ -123,7 +133,8 @@ class Examples:
     try:
       with self._source.open(row, self._data.file_timeout) as video:
         clips, spans = cut(video, *args)
-        return np.ascontiguousarray(clips), spans
+        whole = {name: np.ascontiguousarray(x) for name, x in clips.items()}
+        return whole, spans
     except DecodeError as error:
       self._on_bad(row, path, error.reason)
       return None
@@ -135,21 +146,39 @@ class Examples:
     data = self._data
     rng = self._generator(number, Purpose.TRAIN, attempt)
     indices = self._random_indices(video.num_frames, rng)
-
-    def box_of(width: int, height: int):
-      if data.crop == "multiscale":
-        return crops.multiscale(width, height, data.size, data.scales, rng)
-      if data.crop == "random_resized":
-        return crops.random_resized(width, height, data.min_area, rng)
-      return crops.square(width, height)
-
+    box_of = functools.partial(self._box, rng, None, data.size)
     clips = self._cut(video, indices, [box_of] * data.samples)
-    return clips, video.times(indices[[0, -1]])
+    span = video.times(indices[[0, -1]])  # of what was read last
+    # Of draws of their own: clips are the same whatever stands beside them.
+    rng = self._generator(number, Purpose.VIEWS, attempt)
+    for view in self._views:
+      clips[view.name] = np.empty(view.shape(data.samples), np.uint8)
+      for place in np.ndindex(data.samples, view.count):
+        clips[view.name][place] = self._view(video, view, rng)
+    return clips, span
+
+  def _view(self, video: Video, view: Views, rng) -> np.ndarray:
+    """One further clip, uint8 [t, size, size, 3]."""
+    indices = self._random_indices(video.num_frames, rng, view.num_frames)
+    box_of = functools.partial(self._box, rng, view.area, view.size)
+    return video.read(indices, box_of, view.size, self._data.antialias)
+
+  def _box(self, rng, area, size: int, width: int, height: int):
+    data = self._data
+    if area is not None:
+      return crops.random_resized(width, height, area[0], rng, area[1])
+    if data.crop == "multiscale":
+      return crops.multiscale(width, height, size, data.scales, rng)
+    if data.crop == "random_resized":
+      return crops.random_resized(
+        width, height, data.min_area, rng, data.max_area
+      )
+    return crops.square(width, height)
 
   def _eval_clips(
     self, video: Video, row: int, samples: int, views: tuple[int, int]
   ) -> _Found:
-    data, (in_time, in_space) = self._data, views
+    in_time, in_space = views
     indices = [
       self._view_indices(video.num_frames, view, in_time)
       for view in range(in_time)
@@ -161,21 +190,23 @@ class Examples:
       functools.partial(crops.square, view=view, views=in_space)
       for view in range(in_space)
     ]
-    clips = self._cut(video, np.concatenate(indices), boxes)
-    clips = rearrange(
-      clips, "space (time t) ... -> (time space) t ...", t=data.num_frames
-    )
+    clips = {
+      name: rearrange(
+        x, "space (time t) ... -> (time space) t ...", time=len(indices)
+      )
+      for name, x in self._cut(video, np.concatenate(indices), boxes).items()
+    }
     ends = np.concatenate([index[[0, -1]] for index in indices])
     spans = video.times(ends).reshape(-1, 2)
     return clips, np.repeat(spans, in_space, axis=0)
 
-  def _random_indices(self, num_frames: int, rng) -> np.ndarray:
-    data = self._data
+  def _random_indices(
+    self, num_frames: int, rng, clip_frames: int = 0
+  ) -> np.ndarray:
+    data, wanted = self._data, clip_frames or self._data.num_frames
     if data.sampling == "segments":
-      return sampling.segment_clip_indices(num_frames, data.num_frames, rng)
-    return sampling.dense_clip_indices(
-      num_frames, data.num_frames, data.stride, rng
-    )
+      return sampling.segment_clip_indices(num_frames, wanted, rng)
+    return sampling.dense_clip_indices(num_frames, wanted, data.stride, rng)
 
   def _view_indices(self, num_frames: int, view: int, views: int):
     data = self._data
@@ -187,9 +218,9 @@ class Examples:
       num_frames, data.num_frames, data.stride, view, views
     )
 
-  def _cut(self, video: Video, indices: np.ndarray, boxes: list) -> np.ndarray:
-    """Boxes of the same frames, decoded once: [boxes, n, size, size, 3]."""
+  def _cut(self, video: Video, indices: np.ndarray, boxes: list) -> Pictures:
+    """Boxes of the same frames, decoded once: [boxes, n, ...] of each."""
     options = (self._data.size, self._data.antialias)
     if len(boxes) == 1:
-      return video.read(indices, boxes[0], *options)[None]
-    return video.read(indices, boxes, *options)
+      return {"video": video.read(indices, boxes[0], *options)[None]}
+    return {"video": video.read(indices, boxes, *options)}

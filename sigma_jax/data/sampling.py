@@ -22,6 +22,7 @@ class Purpose(enum.IntEnum):
   REPLACE = 1
   EVAL = 2
   SHUFFLE = 3
+  VIEWS = 4
 
 
 def generator(

@@ -162,7 +162,9 @@ def _method(case: golden_case.Case):
     rows.append(Row(name, relative(mine, theirs), GRADIENT))
   gradients = _gradients(case, ours.gradients, ours.published)
   rows += _worst("gradient", gradients, GRADIENT)
-  after = case.options.get("step", {}).get("after", {})
+  after = ours.published_after
+  if after is None:
+    after = case.options.get("step", {}).get("after", {})
   rows += _worst("step", _gradients(case, ours.after, after), GRADIENT)
   return rows, gradients
 

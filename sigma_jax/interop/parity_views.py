@@ -1,7 +1,7 @@
 """SwAV's and DINO's losses, state, head and schedules on golden cases.
 
 A case's kind is told by what it holds. Not compared, though cases hold them:
-LARC, SwAV's rate, and DINO's whole step (`step_*`), an image ViT's.
+LARC and SwAV's rate.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sigma_jax.interop import golden_case
+from sigma_jax.interop import golden_case, parity_dino_step
 from sigma_jax.interop import layout as layout_lib
 from sigma_jax.losses import distilled, sinkhorn, swapped
 from sigma_jax.models import projection
@@ -27,7 +27,7 @@ class Found(NamedTuple):
   the case's `grads`. after: the same after one step, theirs `step.after`.
   by_array: gradients that the case holds whole, to be equal within the
   tolerance of gradients. published: what `gradients` are beside, where that is
-  not the case's `grads`.
+  not the case's `grads`; published_after: likewise of `after`.
   """
 
   forward: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # noqa: RUF012
@@ -36,6 +36,7 @@ class Found(NamedTuple):
   after: Arrays = {}  # noqa: RUF012
   by_array: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # noqa: RUF012
   published: dict | None = None
+  published_after: dict | None = None
 
 
 def kind(arrays: Arrays) -> str:
@@ -104,7 +105,7 @@ def _swav_calls(options: dict, arrays: Arrays, *, queued: bool) -> Arrays:
 
 
 def dino(options: dict, arrays: Arrays) -> Found:
-  """Losses, gradients and centres of calls, and the head."""
+  """Losses, gradients and centres of calls, the head, and a whole step."""
   given = options["loss"]
   centre = jnp.zeros(arrays["student"].shape[-1])
   found = {"loss": [], "center": [], "student_grad": []}
@@ -135,16 +136,31 @@ def dino(options: dict, arrays: Arrays) -> Found:
   ours = {name: np.stack(values) for name, values in found.items()}
   gradient = {"student_grad": (ours["student_grad"], arrays["student_grad"])}
   forward = {name: (ours[name], arrays[name]) for name in ("loss", "center")}
+  gradients, published, after, published_after = {}, {}, {}, {}
   if "head_in" in arrays:
     output, by_input, gradients = _head(options["head"], arrays)
     forward["head_out"] = output, arrays["head_out"]
     gradient["head_in_grad"] = by_input, arrays["head_in_grad"]
-    # The last layer's lengths are constants here, and have none there.
-    published = {k: v for k, v in options["head"]["grads"].items() if v}
-    return Found(
-      forward, gradients=gradients, by_array=gradient, published=published
-    )
-  return Found(forward, by_array=gradient)
+    published = options["head"]["grads"]
+  if "step_loss" in arrays:
+    step = parity_dino_step.Step(options["step"], arrays)
+    forward |= step.forward
+    gradients = gradients | step.gradients
+    published = published | options["step"]["grads"]
+    after, published_after = step.after, options["step"]["step"]["after"]
+  # The last layer's lengths are constants here, and have none there.
+  return Found(
+    forward,
+    gradients=gradients,
+    after=after,
+    by_array=gradient,
+    published={k: v for k, v in published.items() if v},
+    published_after={
+      name: value
+      for name, value in published_after.items()
+      if not name.endswith("weight_g")
+    },
+  )
 
 
 _MAPS = {"fc1": "mlp.0", "fc2": "mlp.2", "fc3": "mlp.4"}

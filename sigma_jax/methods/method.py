@@ -1,6 +1,7 @@
 """What a method of pre-training is to the trainer: one class in one file.
 
-A step (`train.steps`) mirrors the clips, asks the method to `prepare` them,
+A step (`train.steps`) mirrors the clips and changes their colours as the method
+says (`colours`), asks it to `prepare` them,
 takes its `features`, which may be computed in several parts, and then its
 `loss` of the whole global batch's features; the loss's gradients go back
 through the features to the parameters. docs/METHODS.md has a worked example.
@@ -21,7 +22,10 @@ import numpy as np
 from flax import nnx
 
 from sigma_jax import settings as settings_lib
+from sigma_jax.methods.description import Chart, Description
 from sigma_jax.models import modules
+
+__all__ = ["Chart", "Description"]  # of methods, under one name
 
 Tree = dict[str, Any]  # nested dicts of arrays
 Metrics = dict[str, jax.Array]  # float32 scalars
@@ -79,40 +83,6 @@ class Judged(NamedTuple):
   metrics: Metrics
 
 
-class Chart(NamedTuple):
-  """A chart of the report.
-
-  title, unit: of the vertical axis. curves: metric -> its name in the chart.
-  scale: what values are multiplied by. reference: (name, value), a dashed
-  line. floor: a value that the axis reaches down to.
-  """
-
-  title: str
-  unit: str
-  curves: dict[str, str]
-  scale: float = 1.0
-  reference: tuple[str, float] | None = None
-  floor: float | None = 0.0
-
-
-class Description(NamedTuple):
-  """A run in words, for its report.
-
-  title: the method in the literature's words. tubes: what happens to the
-  clip's tubes, such as "75% masked (tube)". facts: (name, value) of what is
-  the method's own. charts: of its metrics. target: what gives tubes their
-  prototypes, where prototypes can be shown. num_prototypes: k, where it has
-  prototypes.
-  """
-
-  title: str
-  tubes: str = ""
-  facts: tuple[tuple[str, str], ...] = ()
-  charts: tuple[Chart, ...] = ()
-  target: str = ""
-  num_prototypes: int | None = None
-
-
 class Method:
   """The base of methods. Those without a default have to be written.
 
@@ -144,6 +114,27 @@ class Method:
   def options(self) -> Any:
     """The run's `Options`."""
     return self.settings.method
+
+  # --- what is read ----------------------------------------------------------
+
+  def views(self) -> tuple[settings_lib.Views, ...]:
+    """Further clips of each video that a batch has, beside `inputs`."""
+    return ()
+
+  def batch(self, video: jax.Array) -> Tree:
+    """A batch of clips alone, uint8 [b, t, h, w, 3]; jit-able.
+
+    For benchmarks, and where clips are drawn and not read: further views are
+    the clips again, cut or repeated to their size.
+    """
+    found = {"video": video}
+    for view in self.views():
+      _, t, h, w, _ = video.shape
+      frames = np.arange(view.num_frames) % t
+      rows, columns = (np.arange(view.size) % side for side in (h, w))
+      clip = jnp.asarray(video)[:, frames][:, :, rows][:, :, :, columns]
+      found[view.name] = jnp.repeat(clip[:, None], view.count, axis=1)
+    return found
 
   # --- what is trained -------------------------------------------------------
 
@@ -192,12 +183,20 @@ class Method:
 
   # --- a step ----------------------------------------------------------------
 
+  def colours(self) -> dict[str, settings_lib.Colours]:
+    """How colours are changed: entry, "video" or of `views` -> how.
+
+    Where nothing is said they stay.
+    """
+    return {}
+
   def prepare(self, batch: Tree, key: jax.Array, frozen: Tree) -> Any:
     """A batch as `features` takes it, such as with masks. Pure, no gradient.
 
     Args:
-      batch: `inputs` by name; "video" is uint8 [b, t, h, w, 3], the global
-        batch, mirrored where the settings say so.
+      batch: `inputs` and `views` by name, the global batch; "video" is uint8
+        [b, t, h, w, 3], each of `views` [b, count, t, h, w, 3]. All are
+        mirrored where the settings say so, in the colours of `colours`.
       key: of the step; every use draws from its own, see `keys`.
       frozen: weights as of `load`.
 

@@ -1,4 +1,4 @@
-"""DINO's head: one embedding a view to the outputs that are compared."""
+"""DINO's and SwAV's heads: one embedding a view to what is compared."""
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ from sigma_jax import precision
 from sigma_jax.models import layers
 
 _small = jax.nn.initializers.truncated_normal(0.02)
+_EPSILON = 1e-6  # of LayerNorms
 _SHORTEST = 1e-3  # shorter rows are divided by it and not by their length
 
 
@@ -55,3 +56,34 @@ class UnitRows(nnx.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """x: float32 [b, p] -> float32 [b, k]."""
     return precision.einsum("bp,kp->bk", x, unit(self.directions[...]))
+
+
+class Projection(nnx.Module):
+  """SwAV's head, as its followers on video have it: three maps.
+
+  LayerNorm stands where they have BatchNorm: a clip's output depends on that
+  clip alone, whatever the devices and the parts of a batch.
+  """
+
+  def __init__(self, dim: int, hidden: int, out: int, *, rngs: nnx.Rngs):
+    """`dim`, `hidden`, `out`: width of inputs, between, and of outputs."""
+    self.fc1 = layers.Linear(dim, hidden, rngs=rngs)
+    self.norm1 = layers.layer_norm(hidden, _EPSILON, rngs=rngs)
+    self.fc2 = layers.Linear(hidden, hidden, rngs=rngs)
+    self.norm2 = layers.layer_norm(hidden, _EPSILON, rngs=rngs)
+    self.fc3 = layers.Linear(hidden, out, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """x: float32 [b, d] -> float32 [b, p], of any length."""
+    x = jax.nn.relu(self.norm1(self.fc1(x)))
+    x = jax.nn.relu(self.norm2(self.fc2(x)))
+    return self.fc3(x)
+
+
+def prototypes(num: int, dim: int, *, rngs: nnx.Rngs) -> nnx.Param:
+  """Unit rows, float32 [k, p], that start in uniform directions of a cube."""
+  bound = dim**-0.5
+  drawn = jax.random.uniform(
+    rngs.params(), (num, dim), jnp.float32, -bound, bound
+  )
+  return nnx.Param(unit(drawn))

@@ -9,11 +9,26 @@ from sigma_jax.recipes.judging import (
   set_data,
   supervised,
 )
-from sigma_jax.recipes.pretraining import motion_guided, pretrain, vjepa
-from sigma_jax.recipes.toys import toy, toy_sigma, toy_supervised, toy_vjepa
+from sigma_jax.recipes.pretraining import (
+  clip_dino,
+  clip_swav,
+  motion_guided,
+  pretrain,
+  vjepa,
+)
+from sigma_jax.recipes.toys import (
+  toy,
+  toy_dino,
+  toy_sigma,
+  toy_supervised,
+  toy_swav,
+  toy_vjepa,
+)
 
 __all__ = [
   "attentive",
+  "clip_dino",
+  "clip_swav",
   "finetune",
   "knn",
   "linear",
@@ -23,8 +38,10 @@ __all__ = [
   "set_data",
   "supervised",
   "toy",
+  "toy_dino",
   "toy_sigma",
   "toy_supervised",
+  "toy_swav",
   "toy_vjepa",
   "vjepa",
 ]

@@ -133,6 +133,76 @@ def set_vjepa(config: ml_collections.ConfigDict) -> None:
   config.optimizer.clip_after_warmup = True
 
 
+def clip_swav(size: str) -> ml_collections.ConfigDict:
+  """SwAV on clips, for a model of `size`: crops and losses as published.
+
+  From https://github.com/facebookresearch/SlowFast at 287ec00 (a ResNet, LARS)
+  with the optimiser of DINO's ViT-B, LayerNorm in the head, and a queue, since
+  a batch is smaller than the number of prototypes.
+
+  Args:
+    size: as for `pretrain`.
+  """
+  config = _views(size, "clip_swav")
+  config.data.min_area, config.data.max_area = 0.2, 0.766
+  config.method.jitter = (0.6, 0.6, 0.6, 0.15)
+  config.method.queue = 3840
+  return config
+
+
+def clip_dino(size: str) -> ml_collections.ConfigDict:
+  """DINO on clips, for a model of `size`: DINO's recipe of ViT-B.
+
+  From https://github.com/facebookresearch/dino at 7c446df, with fewer outputs,
+  and without blur and solarisation, as https://arxiv.org/abs/2112.01514 was
+  trained on video. No drop path.
+
+  Args:
+    size: as for `pretrain`.
+  """
+  config = _views(size, "clip_dino")
+  config.data.min_area = 0.4
+  config.method.outputs = 8192
+  config.method.temperature_epochs = 50
+  config.method.freeze_epochs = 3.0
+  config.method.blur_prob = (0.0, 0.0, 0.0)
+  config.method.solarize_prob = (0.0, 0.0, 0.0)
+  return config
+
+
+def _views(size: str, method: str) -> ml_collections.ConfigDict:
+  """What both have in common: 512 videos a step, DINO's optimiser."""
+  config = settings.default_config(method)
+  config.data.num_frames = 16
+  config.data.stride = 4
+  config.data.size = 224
+  config.data.crop = "random_resized"
+  config.data.flip = True
+
+  width, depth, heads, *_ = _SIZES[size]
+  config.model.dtype = "bfloat16"
+  config.model.encoder_dim = width
+  config.model.encoder_depth = depth
+  config.model.encoder_heads = heads
+  set_views(config)
+  config.train.batch_size = 512
+  config.train.epochs = 200.0
+  config.optimizer.base_lr = 7.5e-4
+  config.optimizer.min_lr = 2e-6 * 256 / 512
+  config.optimizer.warmup_epochs = 10.0
+  return config
+
+
+def set_views(config: ml_collections.ConfigDict) -> None:
+  """Changes what clip_swav and clip_dino share, whatever the size."""
+  config.model.pool_normed = True
+  config.optimizer.b2 = 0.999
+  config.optimizer.weight_decay = 0.04
+  config.optimizer.weight_decay_end = 0.4
+  config.optimizer.clip_norm = 0.3
+  config.optimizer.clip_by = "parameter"
+
+
 def _set_target(config: ml_collections.ConfigDict, target: str) -> None:
   if target == "mlp":
     config.target.kind = "mlp"

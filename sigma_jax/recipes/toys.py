@@ -57,6 +57,45 @@ def toy_vjepa() -> ml_collections.ConfigDict:
   return config
 
 
+def toy_swav() -> ml_collections.ConfigDict:
+  """SwAV on clips, with a queue, since 48 clips are fewer than prototypes."""
+  config = _toy_views("clip_swav")
+  config.method.dim = 64
+  config.method.prototypes = 64
+  config.method.queue = 192
+  config.method.queue_epochs = 1.0
+  return config
+
+
+def toy_dino() -> ml_collections.ConfigDict:
+  """DINO on clips, its schedules shortened to a run of a thousand steps."""
+  config = _toy_views("clip_dino")
+  config.method.bottleneck = 64
+  config.method.outputs = 256
+  config.method.temperature_epochs = 3
+  config.method.momentum = 0.99
+  config.method.blur_prob = (0.0, 0.0, 0.0)
+  config.method.solarize_prob = (0.0, 0.0, 0.0)
+  return config
+
+
+def _toy_views(method: str) -> ml_collections.ConfigDict:
+  config = toy(method)
+  pretraining.set_views(config)
+  config.data.crop = "random_resized"
+  config.data.min_area = 0.5
+  config.method.hidden = 192
+  # Hue tells toy classes apart.
+  config.method.jitter = (0.4, 0.4, 0.2, 0.0)
+  config.method.grey_prob = 0.0
+  config.method.blur_prob = (0.0, 0.0, 0.0)
+  config.method.freeze_epochs = 0.5
+  config.optimizer.clip_norm = 1.0
+  config.optimizer.base_lr = 5e-4 * 256 / _BATCH
+  config.optimizer.min_lr = 1e-5 * 256 / _BATCH
+  return config
+
+
 def toy_supervised(
   label_set: str, trains: str = "all"
 ) -> ml_collections.ConfigDict:

@@ -15,7 +15,7 @@ from typing import Any
 import ml_collections
 
 from sigma_jax import freeze, paths
-from sigma_jax.settings.data import Augment, Data
+from sigma_jax.settings.data import Augment, Colours, Data, Views
 from sigma_jax.settings.evaluation import Probe, Segmentation
 from sigma_jax.settings.method import Method
 from sigma_jax.settings.method import options as _method
@@ -35,6 +35,7 @@ __all__ = [
   "COMPUTED",
   "TEACHERS",
   "Augment",
+  "Colours",
   "Data",
   "Loss",
   "Masking",
@@ -48,6 +49,7 @@ __all__ = [
   "Supervised",
   "Target",
   "Train",
+  "Views",
   "default_config",
 ]
 

@@ -34,7 +34,9 @@ class Data:
   # recipe) or center.
   crop: str = "multiscale"
   scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # of multiscale
-  min_area: float = 0.08  # of random_resized, as a share of the frame
+  # Of random_resized, as shares of the frame.
+  min_area: float = 0.08
+  max_area: float = 1.0
   # How boxes that become smaller are scaled. True: each pixel is the mean of
   # all that it covers, as in Pillow and the published pre-training. False: of
   # the nearest two each way, as in the published fine-tuning (PyTorch's
@@ -66,6 +68,11 @@ class Data:
       )
     if not 0 < self.min_area <= 1:
       raise ValueError(f"data.min_area must lie in (0, 1], got {self.min_area}")
+    if not self.min_area <= self.max_area <= 1:
+      raise ValueError(
+        "data.max_area must lie in [data.min_area, 1], got "
+        f"{self.max_area} and {self.min_area}"
+      )
     if not self.scales or not all(0 < s <= 1 for s in self.scales):
       raise ValueError(f"data.scales must lie in (0, 1], got {self.scales}")
     if self.workers < 0 or self.prefetch < 0:
@@ -77,6 +84,51 @@ class Data:
       raise ValueError(
         f"data.max_bad_share must lie in [0, 1], got {self.max_bad_share}"
       )
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+  """Further clips of every video: each of its own frames, crop and flip.
+
+  A method asks for them; they are no section of the settings.
+
+  Attributes:
+    name: the batch's entry, uint8 [b, count, num_frames, size, size, 3].
+    count: how many.
+    num_frames, size: of each clip; stride and sampling are the settings'.
+    area: smallest and largest share of the frame of a random_resized crop;
+      None: crops as `Data.crop` says.
+  """
+
+  name: str
+  count: int
+  num_frames: int
+  size: int
+  area: tuple[float, float] | None = None
+
+  def shape(self, videos: int) -> tuple[int, ...]:
+    """Of the entry of so many videos."""
+    return (videos, self.count, self.num_frames, self.size, self.size, 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Colours:
+  """How the colours of a view are changed at random, its frames all alike.
+
+  SwAV's and DINO's augmentation: torchvision's ColorJitter, grey, a Gaussian
+  blur and solarisation, in this order. Zero switches a part off. A method asks
+  for them, and checks them; they are no section of the settings.
+  """
+
+  jitter_prob: float = 0.8
+  # Strengths: of brightness, contrast and saturation, as factors of 1 - x to
+  # 1 + x; of hue, in turns of -x to x.
+  jitter: tuple[float, ...] = (0.4, 0.4, 0.2, 0.1)
+  grey_prob: float = 0.2
+  blur_prob: float = 0.5
+  # Its deviation is uniform between these, pixels.
+  blur: tuple[float, ...] = (0.1, 2.0)
+  solarize_prob: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

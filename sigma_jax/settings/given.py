@@ -79,7 +79,7 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
       yield _model(settings, but=kept), "the model is that of init"
     return
   yield "augment. optimizer. train. supervised.", why
-  yield "data.crop data.scales data.min_area data.flip data.samples", why
+  yield _in("data", "crop scales min_area max_area flip samples"), why
   if task == "probe":
     yield "target. segmentation.", why
     yield "model.", "the model is that of init"
@@ -108,6 +108,7 @@ def _is_run(init: str) -> bool:
 
 
 def _of_method(settings) -> Iterator[tuple[str, str]]:
+  yield from settings.method.unread()
   name = settings.method.name
   if name == "masked":  # whose sections these are
     return
@@ -127,7 +128,7 @@ def _of_values(settings) -> Iterator[tuple[str, str]]:
   if data.crop != "multiscale":
     yield "data.scales", f"data.crop is {data.crop!r}"
   if data.crop != "random_resized":
-    yield "data.min_area", f"data.crop is {data.crop!r}"
+    yield "data.min_area data.max_area", f"data.crop is {data.crop!r}"
   if settings.masking.kind != "motion":
     yield "masking.direction", f"masking.kind is {settings.masking.kind!r}"
   kind = settings.target.kind

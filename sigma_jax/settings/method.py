@@ -1,7 +1,7 @@
 """Which method pre-trains, and the options that are that method's own."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from sigma_jax import freeze
 
@@ -15,8 +15,16 @@ class Method:
   `config.method.*`: `default_config(NAME)` lists them.
   """
 
+  # Options that change a parameter's or another state's shape: a checkpoint
+  # fits only a run that agrees on them.
+  shapes: ClassVar[tuple[str, ...]] = ()
+
   # Of a module in sigma_jax/methods, or a module of one's own: docs/METHODS.md.
   name: str = "masked"
+
+  def unread(self) -> tuple[tuple[str, str], ...]:
+    """(options, why they have no effect): dotted names with spaces between."""
+    return ()
 
 
 def options(values: Any) -> Method:

@@ -29,8 +29,8 @@ class Optimizer:
   weight_decay_end: float = -1.0
   warmup_epochs: float = 40.0
   clip_norm: float = 0.0  # largest norm of the gradient; 0: no clipping
-  # Of whose gradient: all parameters' together, or each part's of its own
-  # (a part: encoder, predictor, ...).
+  # Of whose gradient: all parameters' together, each part's of its own (a part:
+  # encoder, predictor, ...), or each parameter's, as DINO does.
   clip_by: str = "all"
   # Whether clipping begins an epoch after the warm-up only, as V-JEPA's does.
   clip_after_warmup: bool = False
@@ -39,7 +39,9 @@ class Optimizer:
     freeze.choice(
       "optimizer.schedule", self.schedule, ("cosine", "stretched", "linear")
     )
-    freeze.choice("optimizer.clip_by", self.clip_by, ("all", "part"))
+    freeze.choice(
+      "optimizer.clip_by", self.clip_by, ("all", "part", "parameter")
+    )
     if self.start_lr < 0 or self.stretch < 1:
       raise ValueError(
         "optimizer.start_lr must not be negative and optimizer.stretch must be "

@@ -16,8 +16,15 @@ _TRIED = 8  # test videos, until one can be read
 class Training:
   """Opens `pipeline.train_batches` at a step; counts bad files as it goes."""
 
-  def __init__(self, config: settings.Settings, workdir, source):
-    self._config, self._source = config, source
+  def __init__(
+    self,
+    config: settings.Settings,
+    workdir,
+    source,
+    views: tuple[settings.Views, ...] = (),
+  ):
+    """views: further clips of each video, see `pipeline.train_batches`."""
+    self._config, self._source, self._views = config, source, views
     self._bad = account(config, workdir, source, shuffled=True)
 
   def __call__(self, start_step: int):
@@ -34,6 +41,7 @@ class Training:
       slots=mesh_lib.rows(mesh, self._config.train.batch_size),
       on_bad=self._bad.report,
       on_tried=self._bad.tried,
+      views=self._views,
     )
 
   def account(self, step: int, saved: bool) -> None:

@@ -97,7 +97,12 @@ def changes(
     for each in workdir_lib.differences(old, new)
     if each[0] != "model.init"
   ]
-  another = [each for each in found if workdir_lib.is_of_model(each.key)]
+  shapes = [f"method.{name}" for name in settings.method.shapes]
+  another = [
+    each
+    for each in found
+    if workdir_lib.is_of_model(each.key) or each.key in shapes
+  ]
   if another:
     raise errors.UserError(
       f"{workdir} holds a run of another model: {_listed(another)}; choose "

@@ -70,7 +70,7 @@ def job_of(method: method_lib.Method) -> Job:
   return Job(
     make_step=functools.partial(steps.pretrain_step, method=method),
     fresh=state.of_method(method),
-    inputs=method.inputs,
+    inputs=(*method.inputs, *(view.name for view in method.views())),
     optimizer=method.optimizer(),
     signs=method.signs,
     shown=method.shown,

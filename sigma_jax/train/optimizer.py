@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from sigma_jax import settings as settings_lib
+from sigma_jax.train import parts
 
 
 def cosine_schedule(
@@ -182,41 +183,9 @@ def layer_decay(params: dict, decay: float) -> dict:
   return jax.tree_util.tree_map_with_path(factor, params)
 
 
-def _clipped(
-  inner: optax.GradientTransformation,
-  max_norm: float,
-  by_part: bool = False,
-  begin: int = 0,
-) -> optax.GradientTransformation:
-  """`inner` of gradients whose norm is at most `max_norm`.
-
-  Clipping keeps no state, so the state is that of `inner`: a run can be resumed
-  with clipping switched on or off. (`optax.chain` would give it a place.)
-
-  Args:
-    inner: keeps a count of steps.
-    max_norm: of all gradients together, or of each part's.
-    by_part: which of the two; parts are the tree's first level.
-    begin: first step that is clipped, counted from 0.
-  """
-  clip = optax.clip_by_global_norm(max_norm)
-
-  def clipped(updates):
-    return clip.update(updates, clip.init(None))[0]
-
-  def update(updates, state, params=None):
-    if by_part:
-      found = {name: clipped(part) for name, part in updates.items()}
-    else:
-      found = clipped(updates)
-    if begin:
-      count = optax.tree.get_all_with_path(state, "count")[0][1]
-      found = jax.tree.map(
-        lambda new, old: jnp.where(count >= begin, new, old), found, updates
-      )
-    return inner.update(found, state, params)
-
-  return optax.GradientTransformation(inner.init, update)
+def _later(schedule: optax.Schedule, begin: int) -> optax.Schedule:
+  """A schedule for what counts its own steps from `begin` on."""
+  return (lambda step: schedule(step + begin)) if begin else schedule
 
 
 def _scale(factors: Callable[[dict], dict]) -> optax.GradientTransformation:
@@ -277,6 +246,7 @@ def make(
   factors: Callable[[dict], dict] | None = None,
   average: float = 0.0,
   decayed: tuple[str, ...] = (),
+  held: dict[str, int] | None = None,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
   """The optimiser of a run and its learning-rate schedule.
 
@@ -288,22 +258,27 @@ def make(
     factors: parameters -> a tree of factors of their rates; None: all 1.
     average: decay of a moving average of the parameters; 0: none is kept.
     decayed: see `decay_mask`.
+    held: part of the parameters -> steps that it is not trained at first.
   """
   warmup = warmup_steps(optimizer, steps_per_epoch)
   schedule, decay = schedules(optimizer, batch_size, total_steps, warmup)
-  adamw = optax.adamw(
-    schedule,
-    b1=optimizer.b1,
-    b2=optimizer.b2,
-    weight_decay=decay,
-    mask=functools.partial(decay_mask, decayed=decayed),
-  )
+
+  def adam(begin: int = 0):
+    return optax.adamw(
+      _later(schedule, begin),
+      b1=optimizer.b1,
+      b2=optimizer.b2,
+      weight_decay=_later(decay, begin) if callable(decay) else decay,
+      mask=functools.partial(decay_mask, decayed=decayed),
+    )
+
+  adamw = parts.hold(adam, held) if held else adam()
   if optimizer.clip_norm > 0:
     late = optimizer.clip_after_warmup
-    adamw = _clipped(
+    adamw = parts.clipped(
       adamw,
       optimizer.clip_norm,
-      optimizer.clip_by == "part",
+      optimizer.clip_by,
       warmup + round(steps_per_epoch) if late else 0,
     )
   steps = [adamw]

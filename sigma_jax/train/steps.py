@@ -12,7 +12,7 @@ import optax
 
 from sigma_jax import keys
 from sigma_jax import settings as settings_lib
-from sigma_jax.augment import flips
+from sigma_jax.augment import flips, views
 from sigma_jax.methods import method as method_lib
 from sigma_jax.models import attention, targets, vit
 from sigma_jax.train import mesh as mesh_lib
@@ -35,7 +35,8 @@ def pretrain_step(
   """One step of pre-training, whatever the method; to be jitted.
 
   The batch has the method's inputs, of which "video" is uint8 [b, t, h, w, 3],
-  over all devices; the loss is that of this global batch.
+  and further views [b, count, t, h, w, 3], over all devices; the loss is that
+  of this global batch.
 
   Args:
     settings: the run.
@@ -56,7 +57,8 @@ def pretrain_step(
     whole = mesh_lib.whole((params, state.slow), mesh)
     with jax.named_scope("inputs"):
       video = mirrored(settings, key, batch["video"], mesh)
-      inputs = method.prepare({**batch, "video": video}, key, frozen)
+      batch = _changed(method, key, {**batch, "video": video}, mesh)
+      inputs = method.prepare(batch, key, frozen)
     with attention.on_platform(*where(mesh), kind=settings.model.attention):
       judged, grads = _gradients(
         method,
@@ -100,6 +102,26 @@ def mirrored(
     return video
   spread = mesh_lib.over_batch(mesh) if mesh is not None else None
   return flips.flip(keys.of(key, keys.Use.MIRROR), video, spread)
+
+
+def _changed(method, key: jax.Array, batch: dict, mesh) -> dict:
+  """The batch with further views mirrored, and all in the method's colours."""
+  spread = mesh_lib.over_batch(mesh) if mesh is not None else None
+  names = [view.name for view in method.views()]
+  colours = method.colours()
+  found = dict(batch)
+  # Numbered by place: an entry draws the same whatever others are called.
+  for number, name in enumerate(("video", *names)):
+    shape = batch[name].shape
+    clips = batch[name].reshape(-1, *shape[-4:])
+    if name in names and method.settings.data.flip:
+      of_view = jax.random.fold_in(keys.of(key, keys.Use.VIEW_MIRROR), number)
+      clips = flips.flip(of_view, clips, spread)
+    if name in colours:
+      of_view = jax.random.fold_in(keys.of(key, keys.Use.COLOURS), number)
+      clips = views.change(of_view, clips, colours[name], spread)
+    found[name] = clips.reshape(shape)
+  return found
 
 
 @jax.named_scope("optimizer")
@@ -181,7 +203,7 @@ def pretrain_loss(
   """
   method = method_lib.of(settings)
   slow, carry = method_lib.beside(method, params)
-  inputs = method.prepare({"video": video}, key, frozen)
+  inputs = method.prepare(method.batch(video), key, frozen)
   judged = _judge(
     method,
     method_lib.Weights(params, slow, frozen),

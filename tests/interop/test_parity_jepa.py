@@ -1,9 +1,13 @@
 """V-JEPA and V-JEPA 2 beside numbers that their published code printed."""
 
+import jax
+import jax.numpy as jnp
+import optax
 import pytest
 
 from sigma_jax.interop import __main__ as cli
 from sigma_jax.interop import golden_case, parity, parity_jepa, parity_views
+from sigma_jax.train import parts
 
 CASES = (
   *("vjepa_masks", "vjepa_parts", "vjepa_pretrain", "vjepa2_pretrain"),
@@ -17,6 +21,33 @@ def test_published_numbers(golden_dir, name):
   result = parity.compare(golden_case.load(golden_dir / "jepa" / name))
   assert result.rows
   assert not [row for row in result.rows if not row.passed]
+
+
+@pytest.mark.parametrize(
+  ("function", "changed", "quantities"),
+  [
+    (
+      "clip_each",
+      lambda grads, most: jax.tree.map(
+        lambda g: g * min(1.0, most / jnp.linalg.norm(g)), grads
+      ),  # stacked blocks by one norm
+      {"step_clipped_norms"},
+    ),
+    (
+      "hold",
+      lambda make, held: make(0) if not held else optax.sgd(1e-3),
+      {"step_norm", "step_values"},
+    ),
+  ],
+)
+def test_another_step_of_dino_is_seen(
+  golden_dir, monkeypatch, function, changed, quantities
+):
+  monkeypatch.setattr(parts, function, changed)
+  result = parity.compare(golden_case.load(golden_dir / "jepa" / "dino"))
+  failed = {row.quantity for row in result.rows if not row.passed}
+  assert quantities <= failed
+  assert "step_loss" not in failed
 
 
 def test_another_number_is_seen(golden_dir, monkeypatch, capsys):

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from sigma_jax.methods import method
 from sigma_jax.train import loop, metrics
 
 
@@ -46,10 +47,12 @@ def pretrain():
           raise KeyboardInterrupt(f"before step {step}")
         rng = np.random.default_rng(step)
         index = np.arange(rows, dtype=np.int32) + 100 * step
-        yield {
-          "video": rng.integers(0, 256, shape, np.uint8),
-          "index": index,
+        video = rng.integers(0, 256, shape, np.uint8)
+        further = {
+          view.name: rng.integers(0, 256, view.shape(rows), np.uint8)
+          for view in method.of(settings).views()
         }
+        yield {"video": video, "index": index, **further}
 
     with pytest.MonkeyPatch.context() as patch:
       # TensorFlow takes seconds to load; test_kill.py runs with it.

@@ -1,11 +1,13 @@
 """A run that goes on with other options."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from sigma_jax import errors
+from sigma_jax.methods import clip_swav
 from sigma_jax.train import checkpoint, continuing
 from sigma_jax.train import workdir as workdir_lib
 
@@ -129,3 +131,19 @@ def test_a_complete_run_keeps_its_own(tiny, saved, change, capsys):
   told = capsys.readouterr().out
   assert "complete" in told and "loss.epsilon (0.05 there, 0.5 here)" in told
   assert workdir_lib.read_config(saved) == tiny
+
+
+def test_options_that_shape_a_methods_state_are_refused(tiny, saved):
+  """Such as a queue's length: no checkpoint of the other would fit."""
+  options = clip_swav.Options(queue=8)
+  workdir_lib.write_config(saved, dataclasses.replace(tiny, method=options))
+  train = dataclasses.replace(tiny.train, override=True)
+  for name, value in (("queue", 16), ("dim", 64), ("prototypes", 9)):
+    other = dataclasses.replace(
+      tiny, method=dataclasses.replace(options, **{name: value}), train=train
+    )
+    with pytest.raises(errors.UserError, match=rf"model: method\.{name} \("):
+      go_on(saved, other)
+  softer = dataclasses.replace(options, epsilon=0.03)
+  go_on(saved, dataclasses.replace(tiny, method=softer, train=train))
+  assert (3, "method.epsilon", 0.05, 0.03) in noted(saved)

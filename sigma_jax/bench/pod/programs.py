@@ -40,19 +40,23 @@ def of(settings: settings_lib.Settings, mesh, testing: bool = False) -> Program:
   if settings.task == "pretrain":
     made = method.of(settings)
     plan = made.plan(steps.where(mesh))
+    batch = jax.eval_shape(made.batch, _clips(settings, mesh))
     return _training(
-      settings, mesh, loop.job_of(made), made.abstract.frozen, plan
+      settings, mesh, loop.job_of(made), made.abstract.frozen, batch, plan
     )
   if settings.task == "supervised":
     task = supervised.Task(settings, step_jax.CLASSES)
     frozen = jax.eval_shape(task.fresh_frozen, jax.random.key(0))
     if testing:
       return _test(task, mesh, frozen)
-    return _training(settings, mesh, supervised.job(task), frozen)
+    batch = {"video": _clips(settings, mesh), "target": _target(settings)}
+    return _training(settings, mesh, supervised.job(task), frozen, batch)
   return _pooling(settings, mesh)
 
 
-def _training(settings, mesh, job: loop.Job, frozen, plan=None) -> Program:
+def _training(
+  settings, mesh, job: loop.Job, frozen, batch, plan=None
+) -> Program:
   # The schedule's length is a constant of the program that changes no shape.
   tx, schedule = optimizer.make(
     settings.optimizer,
@@ -62,9 +66,8 @@ def _training(settings, mesh, job: loop.Job, frozen, plan=None) -> Program:
     **job.optimizer,
   )
   train_state = state.abstract(settings, tx, mesh, job.fresh)
-  batch = {"video": _clips(settings, mesh, settings.train.batch_size)}
-  if "target" in job.inputs:
-    batch["target"] = _target(settings, mesh)
+  split = mesh_lib.batch_sharding(mesh)
+  batch = _placed(batch, jax.tree.map(lambda _: split, batch))
   step = job.make_step(settings, tx, schedule, mesh)
   arguments = train_state, _replicated(frozen, mesh), batch
   function = steps.jit(step, mesh, train_state)
@@ -101,8 +104,9 @@ def _pooling(settings, mesh) -> Program:
   return Program(function, (params, batch), params)
 
 
-def _clips(settings, mesh, count: int) -> jax.ShapeDtypeStruct:
-  data = settings.data
+def _clips(settings, mesh, count: int = 0) -> jax.ShapeDtypeStruct:
+  """A batch of clips: `count`, or those of a step of training."""
+  data, count = settings.data, count or settings.train.batch_size
   return jax.ShapeDtypeStruct(
     (count, data.num_frames, data.size, data.size, 3),
     jnp.uint8,
@@ -110,15 +114,13 @@ def _clips(settings, mesh, count: int) -> jax.ShapeDtypeStruct:
   )
 
 
-def _target(settings, mesh) -> jax.ShapeDtypeStruct:
+def _target(settings) -> jax.ShapeDtypeStruct:
   shape, dtype = (settings.train.batch_size,), jnp.int32
   kind = settings.supervised.targets
   if kind != "classes":
     dtype = jnp.float32
     shape += (step_jax.CLASSES,) if kind == "multilabel" else ()
-  return jax.ShapeDtypeStruct(
-    shape, dtype, sharding=mesh_lib.batch_sharding(mesh)
-  )
+  return jax.ShapeDtypeStruct(shape, dtype)
 
 
 def _placed(tree, shardings):
