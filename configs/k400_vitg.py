@@ -1,18 +1,16 @@
 """SIGMA, ViT-g of a billion parameters, Kinetics-400: unpublished.
 
 python -m sigma_jax.main --config=configs/k400_vitg.py \
-    --workdir=runs/k400_vitg --config.data.train=/data/k400/train.csv \
-    --config.mesh.fsdp=8
+    --workdir=runs/k400_vitg --config.data.train=/data/k400/train.csv
 
-Sixteen bytes a parameter do not fit a chip of 16 GB: hence fsdp, the number of
-chips that parameters and optimiser state are split over.
+Sixteen bytes a parameter do not fit a chip of 16 GB: parameters and optimiser
+state are split over several, see `mesh.fsdp`.
 
 With the DINO ViT-B/16 teacher in place of the learnt MLP:
 
 python -m sigma_jax.main --config=configs/k400_vitg.py:dino \
     --workdir=runs/k400_vitg_dino --config.data.train=/data/k400/train.csv \
-    --config.target.weights=weights/dino_vitbase16_pretrain.pth \
-    --config.mesh.fsdp=8
+    --config.target.weights=weights/dino_vitbase16_pretrain.pth
 """
 
 from sigma_jax import recipes

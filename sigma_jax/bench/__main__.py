@@ -29,6 +29,10 @@ _COMMANDS = {
     "sigma_jax.bench.data.data_bench",
     "clips a second from videos and records, against other readers",
   ),
+  "start": (
+    "sigma_jax.bench.start_bench",
+    "time from the command to the first steps, with programs cold and warm",
+  ),
   "lists": (
     "sigma_jax.bench.data.lists_bench",
     "opening lists of millions of videos",

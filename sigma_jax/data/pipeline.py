@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from sigma_jax import errors
 from sigma_jax.data import memory
 from sigma_jax.data.examples import Examples, OnBad, OnTried, Pictures
+from sigma_jax.data.lean_tensorflow import tf
 from sigma_jax.data.sources import Source
 from sigma_jax.settings import Data, Settings, Views
 

@@ -134,7 +134,7 @@ def remove_tree(folder: str) -> None:
 def _remote(action, path: str):
   """Runs an action on TensorFlow's file system; its failures are OSErrors."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  import tensorflow as tf
+  from sigma_jax.data.lean_tensorflow import tf
 
   try:
     return action(tf.io.gfile)
