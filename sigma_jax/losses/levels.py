@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from sigma_jax.losses import plans, tiled
+from sigma_jax.losses import assignment, plans, tiled
 
 # Hard labels of one level, int32 [b, m]: of the video and of the target side.
 Labels = tuple[jax.Array, jax.Array]
@@ -49,6 +49,24 @@ def composed(nodes: Sequence[jax.Array], shares: Sequence[float]) -> jax.Array:
     each = jnp.repeat(level, leaves // level.shape[0], axis=0)
     total += jnp.float32(share) * each
   return total
+
+
+def vectors(params: dict, options) -> jax.Array:
+  """What tubes are scored against, where one level is looked at: the leaves.
+
+  Args:
+    params: with prototypes, and with coarse_prototypes where there is a tree.
+    options: `settings.Loss`.
+
+  Returns:
+    float32 [k, p]: unit rows, or those of `composed`.
+  """
+  leaves = assignment.normalize(params["prototypes"])
+  if not options.levels or options.hierarchy != "leaves":
+    return leaves
+  coarse = assignment.normalize(params["coarse_prototypes"])
+  nodes = [*split(coarse, options.levels), leaves]
+  return composed(nodes, options.per_level("level_scores"))
 
 
 def of_leaves(
