@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="of the levels above the prototypes, coarsest first: a tree, one "
     "transport over its leaves, beside the flat loss and not PyTorch",
   )
+  parser.add_argument(
+    "--hierarchy",
+    choices=("leaves", "top_down"),
+    default="leaves",
+    help="how the tree of --levels is assigned",
+  )
   parser.add_argument("--labels", choices=("hard", "soft"), default="hard")
   parser.add_argument("--epsilon", type=float, default=0.05)
   parser.add_argument(
@@ -93,7 +99,8 @@ def _contenders(args, options: dict) -> dict[str, tuple[str, dict]]:
     found = {}
     for mode, chosen in modes.items():
       found[_FLAT + mode] = ("loss_jax", chosen)
-      found[mode] = ("loss_jax", {**chosen, "levels": args.levels})
+      tree = {"levels": args.levels, "hierarchy": args.hierarchy}
+      found[mode] = ("loss_jax", {**chosen, **tree})
     return found
   with_torch = not args.no_torch and importlib.util.find_spec("torch")
   found = {"pytorch": ("loss_torch", options)} if with_torch else {}

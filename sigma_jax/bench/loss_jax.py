@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigma_jax.bench import loss_inputs, output
-from sigma_jax.losses import assignment, levels, plans, tiled
+from sigma_jax.losses import assignment, levels, plans, tiled, top_down
 
 
 class _Case:
@@ -47,10 +47,11 @@ def _function(options: dict):
   counts = (*options.get("levels", ()), options["prototypes"])
   even = (1.0 / len(counts),) * len(counts)
   tree = {"groups": counts[:-1], "weights": even} if len(counts) > 1 else {}
+  top = options.get("hierarchy") == "top_down"
   plan = plans.make(
     num_tubes=options["tubes"],
     num_devices=1,
-    num_prototypes=options["prototypes"],
+    num_prototypes=sum(counts) if top else options["prototypes"],
     platform=jax.default_backend(),
     kernels="auto" if options["mode"] == "reference" else options["mode"],
     dtype=options["dtype"],
@@ -65,7 +66,11 @@ def _function(options: dict):
       assignment.normalize(leaves.reshape(n, -1, leaves.shape[1]).sum(axis=1))
       for n in counts[:-1]
     ]
-    loss, labels = levels.of_leaves(video, target, [*nodes, leaves], even, plan)
+    nodes.append(leaves)
+    if top:
+      loss, labels = top_down.loss(video, target, nodes, plan)
+    else:
+      loss, labels = levels.of_leaves(video, target, nodes, even, plan)
     return loss, labels[-1]
 
   def fast(video, target, prototypes):

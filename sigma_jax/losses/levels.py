@@ -10,6 +10,8 @@ vector, the same mean of their prototypes. A node's share of a tube is the sum
 of its leaves' shares, so that balanced leaves make every level balanced, and
 the loss is the mean, with weights w, of the cross-entropies of all levels.
 
+Assignment from the top ("top_down") is in `losses.top_down`.
+
 The control ("independent"): a transport and a loss of its own a level, which
 nothing but the features ties together, as the heads of SeLa
 (https://arxiv.org/abs/1911.05371).

@@ -53,6 +53,7 @@ def loss(
   prototypes: jax.Array,
   plan: plans.Plan,
   spread: Callable | None = None,
+  work: Callable[..., Result] | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   """Symmetric loss of one global batch: `assignment.loss`, fast.
 
@@ -62,23 +63,25 @@ def loss(
     plan: from `plans.make`.
     spread: makes a function of one device's rows one of the whole batch, see
       `train.mesh.over_batch`; None where there is one device.
+    work: computes it in the place of `loss_and_gradients`.
 
   Returns:
     float32 scalar and int32 [b, m] hard labels of the video and target sides.
   """
-  return _loss(video, target, prototypes, plan, spread)
+  work = work or loss_and_gradients
+  return _loss(video, target, prototypes, plan, spread, work)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _loss(video, target, prototypes, plan, spread):
-  return _forward(video, target, prototypes, plan, spread)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _loss(video, target, prototypes, plan, spread, work):
+  return _forward(video, target, prototypes, plan, spread, work)[0]
 
 
-def _forward(video, target, prototypes, plan, spread):
+def _forward(video, target, prototypes, plan, spread, work):
   """The loss; its gradients are what is kept for the backward pass."""
 
   def local(axes, video, target, prototypes):
-    found = loss_and_gradients(video, target, prototypes, plan, axes)
+    found = work(video, target, prototypes, plan, axes)
     *features, learnt = found.gradients
     return found.loss, found.labels, (*features, spaces.sum_over(learnt, axes))
 
@@ -94,8 +97,8 @@ def _forward(video, target, prototypes, plan, spread):
   return (total, labels), gradients
 
 
-def _backward(plan, spread, gradients, cotangents):
-  del plan, spread
+def _backward(plan, spread, work, gradients, cotangents):
+  del plan, spread, work
   return tuple(cotangents[0] * g for g in gradients)
 
 
@@ -118,8 +121,8 @@ def loss_and_gradients(
     axes: mesh axes that the batch is split over; () outside shard_map.
   """
   prototypes = prototypes.astype(plan.dtype)
-  tubes = _Tubes(video.shape[0] * video.shape[1], plan.tiles)
-  num_tubes = tubes.count * _num_devices(axes)
+  tubes = Tubes(video.shape[0] * video.shape[1], plan.tiles)
+  num_tubes = tubes.count * num_devices(axes)
   tiles = (tubes.cut(video), tubes.cut(target))
   solved = _solve(tiles, prototypes, tubes, plan, axes)
   total, labels, gradients = _judge(solved, prototypes, tubes, plan, num_tubes)
@@ -130,7 +133,7 @@ def loss_and_gradients(
   )
 
 
-class _Tubes(NamedTuple):
+class Tubes(NamedTuple):
   """A device's tubes as equal tiles; the last is filled up with zero rows."""
 
   count: int
@@ -303,5 +306,6 @@ def _scores(x, prototypes, plan):
   )
 
 
-def _num_devices(axes) -> int:
+def num_devices(axes: tuple[str, ...]) -> int:
+  """Over which the mesh axes spread a batch."""
   return math.prod(jax.lax.axis_size(axis) for axis in axes)

@@ -1,9 +1,11 @@
 """The masked family's assignment loss: one level of prototypes, or a tree."""
 
+import math
+
 import jax
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.losses import health, levels, plans, tiled
+from sigma_jax.losses import health, levels, plans, tiled, top_down
 from sigma_jax.methods import method
 from sigma_jax.models import sigma
 
@@ -28,6 +30,8 @@ def loss(
   if options.hierarchy == "independent":
     made = [plan_of(settings, shape, where, n) for n in options.counts]
     return levels.independent(*features, nodes, weights, made, where.spread)
+  if options.hierarchy == "top_down":
+    return top_down.loss(*features, nodes, plan, where.spread)
   shares = options.per_level("level_scores")
   return levels.of_leaves(*features, nodes, shares, plan, where.spread)
 
@@ -48,9 +52,11 @@ def plan_of(
   """
   options = settings.loss
   tree = {}
-  if not count and options.levels and options.hierarchy == "leaves":
+  if not count and options.levels and options.hierarchy != "independent":
     weights = options.per_level("level_weights")
     tree = {"groups": options.levels, "weights": weights}
+    if options.hierarchy == "top_down":
+      count = sum(options.counts)
   return plans.make(
     num_tubes=shape[0] * shape[1],
     num_devices=where.num_devices,
@@ -92,3 +98,13 @@ def charts_of_levels(counts: tuple[int, ...]) -> tuple[method.Chart, ...]:
     )
     for level, count in enumerate(counts, 1)
   )
+
+
+def uniform_guess(options: settings_lib.Loss) -> float:
+  """The loss, both directions, of predicting all nodes alike; nats."""
+  sizes = [*options.counts]
+  if options.hierarchy == "top_down":
+    above = (1, *options.levels)
+    sizes = [n // a for n, a in zip(sizes, above, strict=True)]
+  weights = options.per_level("level_weights")
+  return sum(2 * w * math.log(n) for w, n in zip(weights, sizes, strict=True))

@@ -8,8 +8,6 @@ VideoMAE under masks that follow the motion; SIGMA's targets go with them too.
 Options: the sections masking, target and loss.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -142,7 +140,7 @@ class Masked(method.Method):
       _title(run),
       tubes=f"{masking_.ratio:.0%} masked ({_kind(masking_)})",
       facts=(("Decoder", decoder), ("Loss", words)),
-      charts=_charts(loss.num_prototypes if self._assigns else None)
+      charts=_charts(loss if self._assigns else None)
       + assigning.charts_of_levels(self._levels),
       target=run.target.kind.upper(),
       num_prototypes=loss.num_prototypes if self._assigns else None,
@@ -229,18 +227,20 @@ def _title(run: settings_lib.Settings) -> str:
   return f"L2 regression of the {target.upper()} target (collapse ablation)"
 
 
-def _charts(k: int | None) -> tuple[method.Chart, ...]:
+def _charts(loss: settings_lib.Loss | None) -> tuple[method.Chart, ...]:
   chart = method.Chart
   deviation = chart(
     "Feature deviation",
     "std over tubes",
     {"feature_std": "predicted", "target_std": "target"},
   )
-  if k is None:
+  if loss is None:
     return chart(
       "Loss", "mean squared error", {"loss": ""}, floor=None
     ), deviation
-  uniform = ("uniform guess, 2 ln k", 2 * math.log(k))
+  k, name = loss.num_prototypes, "uniform guess"
+  name += "" if loss.levels else ", 2 ln k"
+  uniform = (name, assigning.uniform_guess(loss))
   return (
     chart("Loss", "nats, both directions", {"loss": ""}, 1, uniform, None),
     chart(

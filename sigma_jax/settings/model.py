@@ -192,6 +192,8 @@ class Loss:
   levels: tuple[int, ...] = ()
   # leaves: one transport over the leaves, whose scores are means of their own
   # and their ancestors'; a node's share is the sum of its leaves'.
+  # top_down: a transport of the coarsest level; of each tube's share, a node's
+  # children then get theirs in balance with all others of their level.
   # independent: a transport and a loss of its own a level, as a control.
   hierarchy: str = "leaves"
   # Of every level, leaves last; empty: all alike. What a level's score counts
@@ -206,7 +208,9 @@ class Loss:
     freeze.positive("loss", self, "num_prototypes", "epsilon", "rounds")
     freeze.positive("loss", self, "temperature")
     self.check_divisors("float32")
-    freeze.choice("loss.hierarchy", self.hierarchy, ("leaves", "independent"))
+    freeze.choice(
+      "loss.hierarchy", self.hierarchy, ("leaves", "top_down", "independent")
+    )
     self._check_levels()
 
   @property
