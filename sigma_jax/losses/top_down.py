@@ -13,8 +13,8 @@ the conditional shares, weighted with what the other side's tubes give to the
 parents. With weights of 1 the sum over levels is the cross-entropy of the
 leaves' shares.
 
-All is in logarithms: a softmax over siblings a round, where the flat loss has
-two products of a matrix and a vector.
+Potentials are kept as logarithms. Rounds work on plain numbers where float32
+holds them, as those of the flat loss do, see `plans.fits`.
 """
 
 import itertools
@@ -95,13 +95,15 @@ def loss_and_gradients(
 
 
 def _scores(x, nodes, plan):
-  """float32 [rows, all nodes], over epsilon."""
+  """float32 [rows, all nodes], as `spaces` has kernels."""
   unit = units.normalize(x, plan).unit
-  return precision.einsum("rp,kp->rk", unit, nodes) / plan.epsilon
+  scores = precision.einsum("rp,kp->rk", unit, nodes)
+  space = spaces.Logarithms if plan.log_space else spaces.Numbers
+  return space.kernel(scores, plan)
 
 
 def _kernels(tiles, nodes, plan):
-  """Both sides' scores, a tile after the other: [tiles, rows, all nodes]."""
+  """Both sides' kernels, a tile after the other: [tiles, rows, all nodes]."""
   return tuple(
     jax.lax.map(lambda x: _scores(x, nodes, plan), side) for side in tiles[:2]
   )
@@ -138,6 +140,8 @@ def _log_shares(logits, potentials, last: int):
 
 def _round(tiles, kernels, nodes, counts, level, plan, axes):
   """A function (potentials, unscaled) -> potentials, of one level's round."""
+  space = spaces.Logarithms if plan.log_space else spaces.Numbers
+  masses_of = _log_masses if plan.log_space else _masses
 
   def run(potentials, unscaled):
     def body(masses, tile):
@@ -146,25 +150,54 @@ def _round(tiles, kernels, nodes, counts, level, plan, axes):
       for side, (x, scores) in enumerate(zip(sides, kept, strict=True)):
         if scores is None:
           scores = _scores(x, nodes, plan)
-        logits = _levels(scores, counts)
-        if unscaled:
-          shares = logits[0]
-        else:
-          mine = [p[side] for p in potentials]
-          shares = _log_shares(logits, mine, level)[level]
-        shares += jnp.log(weight)[:, None]
-        tile_mass = jax.nn.logsumexp(shares, axis=0)
-        new.append(jnp.logaddexp(masses[side], tile_mass))
+        mine = [p[side] for p in potentials[: level + 1]]
+        parts = _levels(scores, counts)[: level + 1]
+        mass = masses_of(parts, mine, weight, unscaled)
+        add = jnp.logaddexp if plan.log_space else jnp.add
+        new.append(add(masses[side], mass))
       return tuple(new), None
 
-    empty = (jnp.full((counts[level],), -jnp.inf, jnp.float32),) * 2
+    empty = (space.no_mass(counts[level]),) * 2
     masses, _ = jax.lax.scan(body, empty, (*tiles, kernels))
-    change = jnp.stack(spaces.Logarithms.potential(masses, axes))
     found = list(potentials)
-    found[level] = found[level] + change
+    found[level] = _moved(found[level], masses, counts, level, plan, axes)
     return found
 
   return run
+
+
+def _moved(before, masses, counts, level, plan, axes):
+  """Both sides' logarithms of potentials after a round, [2, k]."""
+  if plan.log_space:
+    return before + jnp.stack(spaces.Logarithms.potential(masses, axes))
+  # Masses are without the potential. Siblings' largest is 1, which keeps all
+  # numbers in the bounds of `plans.fits`.
+  both = jnp.stack(spaces.sum_over(masses, axes))
+  siblings = both.reshape(2, counts[level - 1] if level else 1, -1)
+  least = jnp.min(siblings, axis=-1, keepdims=True)
+  return jnp.log(least / siblings).reshape(both.shape)
+
+
+def _log_masses(logits, potentials, weight, unscaled):
+  """Logarithms of what each node of the last level receives of a tile."""
+  if unscaled:
+    shares = logits[0]
+  else:
+    shares = _log_shares(logits, potentials, len(logits) - 1)[-1]
+  return jax.nn.logsumexp(shares + jnp.log(weight)[:, None], axis=0)
+
+
+def _masses(kernels, potentials, weight, unscaled):
+  """The same as a number, over exp(potential)."""
+  if unscaled:
+    return spaces.Numbers.add(0.0, kernels[0], weight)
+  above = weight[:, None]
+  for kernel, potential in zip(kernels, potentials, strict=True):
+    members = kernel.reshape(kernel.shape[0], above.shape[1], -1)
+    u = jnp.exp(potential).reshape(members.shape[1:])
+    given = above / precision.einsum("bar,ar->ba", members, u)
+    above = (given[..., None] * members * u).reshape(kernel.shape)
+  return precision.einsum("bar,ba->ar", members, given).reshape(-1)
 
 
 def _judge(tiles, kernels, nodes, counts, potentials, plan):
@@ -178,6 +211,8 @@ def _judge(tiles, kernels, nodes, counts, potentials, plan):
       _scores(x, nodes, plan) if e is None else e
       for x, e in zip(sides, kept, strict=True)
     ]
+    if not plan.log_space:
+      scores = [jnp.log(x) for x in scores]
     logits = [_levels(x, counts) for x in scores]
     shares = [
       _log_shares(x, [p[side] for p in potentials], len(counts) - 1)

@@ -130,9 +130,12 @@ def assert_same(found, wanted, rtol=2e-5):
 
 @pytest.mark.parametrize("labels", ["hard", "soft"])
 @pytest.mark.parametrize("kernels", ["keep", "recompute"])
-def test_loss_labels_and_gradients(labels, kernels):
+@pytest.mark.parametrize("log_space", [False, True], ids=["numbers", "logs"])
+def test_loss_labels_and_gradients(labels, kernels, log_space):
   """7 tiles of 80 tubes leave the last one partly empty."""
-  found = tiles_of(plan(7, kernels, labels=labels))(*arrays())
+  made = plan(7, kernels, labels=labels)
+  assert not made.log_space
+  found = tiles_of(made._replace(log_space=log_space))(*arrays())
   assert_same(found, oracle(*arrays(), labels=labels))
 
 
@@ -163,7 +166,7 @@ def test_with_equal_weights_it_is_the_entropy_of_the_leaves():
 
 @pytest.mark.parametrize("labels", ["hard", "soft"])
 def test_one_level_is_the_flat_loss(labels):
-  """Its masses are in logarithms whatever epsilon is, hence not bitwise."""
+  """Potentials are logarithms, hence not bitwise; a run calls the flat one."""
   video, target, nodes = arrays()
   leaves = nodes[-COUNTS[-1] :]
   made = plan(labels=labels)._replace(groups=(), weights=(1.0,))
