@@ -3,7 +3,7 @@
 python -m sigma_jax.data.layouts ssv2 \
     --annotations=/data/ssv2/labels --videos=/data/ssv2 --out=data/ssv2
 python -m sigma_jax.ablate configs/ablations/paper.py \
-    --workdir=runs/paper_ablation --only=1/30
+    --workdir=runs/paper_ablation --only=1/39
 
 ViT-B, 16 frames of 224 pixels, fine-tuned on Something-Something v2. The paper
 ablates on mini-SSv2, whose list it does not publish: `data/mini_ssv2` has to be
@@ -58,6 +58,13 @@ def get_config():
           "title": "SIGMA-MLP, K 4000",
           "set": {"loss": {"num_prototypes": 4000}},
           "vary": {"loss": {"labels": ("hard", "soft")}},
+        },
+        "tree": {
+          "title": "SIGMA-MLP, 10 nodes above 4000",
+          "set": {"loss": {"num_prototypes": 4000, "levels": (10,)}},
+          "vary": {
+            "loss": {"hierarchy": ("leaves", "top_down", "independent")}
+          },
         },
         "ratio": {
           "title": "SIGMA-MLP, K 4000",

@@ -1,4 +1,4 @@
-"""The ablation on the embedded toy clips: under an hour on two CPU cores.
+"""The ablation on the embedded toy clips, short runs on two CPU cores.
 
 python -m sigma_jax.data.toy --out data/toy
 python -m sigma_jax.ablate configs/ablations/toy.py --workdir=runs/toy_ablation
@@ -45,11 +45,20 @@ def get_config():
           "title": "SIGMA-MLP",
           "vary": {"masking": {"ratio": (0.75, 0.9)}},
         },
+        "tree": {
+          "title": "SIGMA-MLP, 8 nodes above 64",
+          "set": {"loss": {"levels": (8,)}},
+          "vary": {
+            "loss": {"hierarchy": ("leaves", "top_down", "independent")}
+          },
+        },
         "mgmae": {
           "title": "MGMAE",
           "config": "configs/toy_mgmae.py",
         },
         "vjepa": {"title": "V-JEPA", "config": "configs/toy_vjepa.py"},
+        "swav": {"title": "SwAV", "config": "configs/toy_swav.py"},
+        "dino": {"title": "DINO", "config": "configs/toy_dino.py"},
       },
     }
   )

@@ -20,7 +20,7 @@ from sigma_jax import cli, paths
 def main(argv: list[str] | None = None) -> int:
   """Command line; the exit codes are the module's."""
   parser = cli.Parser(
-    prog="python -m sigma_jax.ablate",
+    prog=cli.program("sigma_jax.ablate"),
     description=__doc__,
     formatter_class=cli.RAW,
     allow_abbrev=False,

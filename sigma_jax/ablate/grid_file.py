@@ -4,7 +4,6 @@ docs/ABLATIONS.md tells what stands in such a file.
 """
 
 import itertools
-import pathlib
 import re
 import runpy
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import ml_collections
 
 from sigma_jax import errors, nearest
 from sigma_jax.evaluate import published
+from sigma_jax.settings import config_file
 
 _DEFAULTS: dict[str, Any] = {
   "title": "",
@@ -52,10 +52,9 @@ def read(source: str) -> dict[str, Any]:
   Raises:
     UserError: there is none, it fails, or has what no grid has; one line.
   """
-  if not pathlib.Path(source).is_file():
-    raise errors.UserError(f"no such grid: {source}")
+  file = config_file.find(source)
   try:
-    found = runpy.run_path(source).get("get_config")
+    found = runpy.run_path(file).get("get_config")
     if found is None:
       raise errors.UserError("it has no get_config()")
     content = found()
