@@ -72,6 +72,10 @@ COMMANDS = {
     "sigma_jax.demo",
     "toy videos, pre-training, probes and a report, in minutes",
   ),
+  "ablate": Command(
+    "sigma_jax.ablate.__main__",
+    "a grid of pre-trainings times seeds, each judged, in one table",
+  ),
   "report": Command("sigma_jax.report.__main__", "a run as one HTML page"),
 }
 

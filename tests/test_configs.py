@@ -30,7 +30,12 @@ from sigma_jax.train import optimizer, steps, supervised
 from sigma_jax.train import state as state_lib
 
 ROOT = pathlib.Path(__file__).parents[1]
-FILES = sorted((ROOT / "configs").rglob("*.py"))
+# Grids are no configs of runs: tests/ablate.
+FILES = sorted(
+  path
+  for path in (ROOT / "configs").rglob("*.py")
+  if path.parent.name != "ablations"
+)
 
 
 def load(path):

@@ -17,6 +17,11 @@ _TRAINED = {*_PLAIN, *_MODEL, "methods", "train", "interop"}
 ALLOWED = {
   "__init__": {"inference", "paths"},
   "__main__": {"cli"},
+  # On top of all that trains and judges.
+  "ablate": {
+    *("errors", "files", "nearest", "paths", "settings", "cli", "methods"),
+    *("train", "evaluate", "report", "suite", "tasks"),
+  },
   "augment": {"errors", "keys", "settings", "models"},
   "bench": {*_PLAIN, *_MODEL, "methods", "train", "evaluate", "cli"},
   "bench/data": {*_PLAIN, "bench", "data"},

@@ -7,11 +7,13 @@ beyond what was held before it, gradients included.
 
 import argparse
 import importlib.util
+import itertools
 import tempfile
 
 from sigma_jax import errors
 from sigma_jax.bench import contest, loss_inputs, output
 
+_FLAT = "flat, "
 _MODES = ("auto", "keep", "recompute", "reference")
 # float32 sums of thousands of terms, by two libraries.
 _TOLERANCE = 1e-4
@@ -29,6 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choices=_MODES,
     default=["auto", "recompute"],
     help="loss.kernels; reference: the plain JAX writing, the tests' oracle",
+  )
+  parser.add_argument(
+    "--levels",
+    type=int,
+    nargs="+",
+    default=[],
+    metavar="NODES",
+    help="of the levels above the prototypes, coarsest first: a tree, one "
+    "transport over its leaves, beside the flat loss and not PyTorch",
+  )
+  parser.add_argument(
+    "--hierarchy",
+    choices=("leaves", "top_down"),
+    default="leaves",
+    help="how the tree of --levels is assigned",
   )
   parser.add_argument("--labels", choices=("hard", "soft"), default="hard")
   parser.add_argument("--epsilon", type=float, default=0.05)
@@ -59,10 +76,7 @@ def run(args: argparse.Namespace) -> int:
     "labels": args.labels,
     "dtype": args.dtype,
   }
-  with_torch = not args.no_torch and importlib.util.find_spec("torch")
-  contenders = {"pytorch": ("loss_torch", options)} if with_torch else {}
-  for mode in args.mode:
-    contenders[mode] = ("loss_jax", {**options, "mode": mode})
+  contenders = _contenders(args, options)
   failed: dict[str, str] = {}
   with tempfile.TemporaryDirectory() as folder:
     outcomes = contest.hold(contenders, args.turns, folder, failed)
@@ -70,6 +84,27 @@ def run(args: argparse.Namespace) -> int:
   result, agree = _result(args, options, outcomes)
   output.show(result | {"failed": failed or None}, args.json)
   return 0 if not failed and (agree or args.dtype != "float32") else 1
+
+
+def _contenders(args, options: dict) -> dict[str, tuple[str, dict]]:
+  modes = {mode: {**options, "mode": mode} for mode in args.mode}
+  if args.levels:
+    if "reference" in modes:
+      raise errors.UserError("--mode reference has no --levels")
+    for above, below in itertools.pairwise([*args.levels, args.prototypes]):
+      if above < 1 or below % above:
+        raise errors.UserError(
+          "--levels must each divide the next, and the last --prototypes"
+        )
+    found = {}
+    for mode, chosen in modes.items():
+      found[_FLAT + mode] = ("loss_jax", chosen)
+      tree = {"levels": args.levels, "hierarchy": args.hierarchy}
+      found[mode] = ("loss_jax", {**chosen, **tree})
+    return found
+  with_torch = not args.no_torch and importlib.util.find_spec("torch")
+  found = {"pytorch": ("loss_torch", options)} if with_torch else {}
+  return found | {mode: ("loss_jax", chosen) for mode, chosen in modes.items()}
 
 
 def _result(args, options, outcomes) -> tuple[dict, bool]:
@@ -82,6 +117,9 @@ def _result(args, options, outcomes) -> tuple[dict, bool]:
       "least": min(found.seconds),
       "extra_mb": found.extra_bytes / 1e6,
     }
+    if args.levels:
+      flat = outcomes.get(_FLAT + name.removeprefix(_FLAT))
+      row["times_flat"] = found.median / flat.median if flat else None
     if wanted is not None:
       apart = loss_inputs.differences(found.results, wanted.results)
       agree &= apart["loss"] < _TOLERANCE and apart["gradients"] < _TOLERANCE

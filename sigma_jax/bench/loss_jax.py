@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigma_jax.bench import loss_inputs, output
-from sigma_jax.losses import assignment, plans, tiled
+from sigma_jax.losses import assignment, levels, plans, tiled, top_down
 
 
 class _Case:
@@ -44,19 +44,40 @@ def _function(options: dict):
     loss, sides = assignment.loss(video, target, unit, **solver)
     return loss, tuple(side.labels for side in sides)
 
+  counts = (*options.get("levels", ()), options["prototypes"])
+  even = (1.0 / len(counts),) * len(counts)
+  tree = {"groups": counts[:-1], "weights": even} if len(counts) > 1 else {}
+  top = options.get("hierarchy") == "top_down"
   plan = plans.make(
     num_tubes=options["tubes"],
     num_devices=1,
-    num_prototypes=options["prototypes"],
+    num_prototypes=sum(counts) if top else options["prototypes"],
     platform=jax.default_backend(),
     kernels="auto" if options["mode"] == "reference" else options["mode"],
     dtype=options["dtype"],
     **solver,
+    **tree,
   )
+
+  def over_levels(video, target, prototypes):
+    leaves = assignment.normalize(prototypes)
+    # Any unit vectors do for the nodes above: sums of their leaves.
+    nodes = [
+      assignment.normalize(leaves.reshape(n, -1, leaves.shape[1]).sum(axis=1))
+      for n in counts[:-1]
+    ]
+    nodes.append(leaves)
+    if top:
+      loss, labels = top_down.loss(video, target, nodes, plan)
+    else:
+      loss, labels = levels.of_leaves(video, target, nodes, even, plan)
+    return loss, labels[-1]
 
   def fast(video, target, prototypes):
     return tiled.loss(video, target, assignment.normalize(prototypes), plan)
 
+  if tree:
+    return jax.value_and_grad(over_levels, argnums=(0, 1, 2), has_aux=True)
   loss = reference if options["mode"] == "reference" else fast
   return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
 

@@ -16,7 +16,7 @@ from flax import nnx
 from sigma_jax import errors, precision
 from sigma_jax.interop import layout as layout_lib
 from sigma_jax.interop import store
-from sigma_jax.losses import assignment
+from sigma_jax.losses import assignment, levels
 from sigma_jax.models import heads, targets, vit
 
 
@@ -227,7 +227,7 @@ class VideoEncoder:
     scores = precision.einsum(
       "bnp,kp->bnk",
       assignment.normalize(features),
-      assignment.normalize(params["prototypes"]),
+      levels.vectors(params, self.settings.loss),
     )
     soft = jax.nn.softmax(scores / self.settings.loss.epsilon, axis=-1)
     return Assignment(jnp.argmax(scores, axis=-1).astype(jnp.int32), soft)

@@ -85,6 +85,13 @@ def _check_expressible(model: Model, kind: str) -> None:
       f"interpolated to {run.grid} (model.table_grid): no format "
       "but a run's own can say so, and the formula's rows would be others"
     )
+  pretrained = model.layout.num_prototypes > 0
+  if kind == "pth" and pretrained and run.loss.levels:
+    raise errors.UserError(
+      f"this run has prototypes in a tree (loss.levels {run.loss.levels}): a "
+      ".pth has no place for them, and a folder of transformers holds the "
+      "encoder alone"
+    )
   if model.layout.kind == "finetune" and "norm" in model.params["encoder"]:
     raise errors.UserError(
       "this fine-tuned model keeps its encoder's last norm "

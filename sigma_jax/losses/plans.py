@@ -23,6 +23,9 @@ class Plan(NamedTuple):
   tiles: into how many tiles a device's tubes are cut.
   log_space: whether kernels and potentials are logarithms, see `fits`.
   dtype: of the operands of matrix products; sums are float32.
+  groups: numbers of nodes of the levels above the prototypes, coarsest first;
+    see `losses.levels`. Empty: the prototypes alone.
+  weights: of each level's cross-entropy, the prototypes' last, of sum 1.
   """
 
   epsilon: float
@@ -33,6 +36,8 @@ class Plan(NamedTuple):
   tiles: int
   log_space: bool
   dtype: str
+  groups: tuple[int, ...] = ()
+  weights: tuple[float, ...] = (1.0,)
 
 
 def fits(epsilon: float, temperature: float, num_tubes: int) -> bool:
@@ -59,6 +64,8 @@ def make(
   labels: str,
   kernels: str,
   dtype: str,
+  groups: tuple[int, ...] = (),
+  weights: tuple[float, ...] = (1.0,),
 ) -> Plan:
   """How to compute the loss of a batch.
 
@@ -70,6 +77,7 @@ def make(
     epsilon, rounds, temperature, labels: as `assignment.loss`.
     kernels: "keep", "recompute", or "auto": keep while they are small.
     dtype: of the operands of matrix products, "float32" or "bfloat16".
+    groups, weights: see `Plan`.
   """
   row_bytes = 4 * num_prototypes
   tubes = num_tubes // num_devices
@@ -85,6 +93,8 @@ def make(
     tiles=_num_tiles(tubes, tile // row_bytes),
     log_space=not fits(epsilon, temperature, num_tubes),
     dtype=dtype,
+    groups=groups,
+    weights=weights,
   )
 
 

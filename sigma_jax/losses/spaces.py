@@ -13,7 +13,10 @@ float32 might not hold the numbers. Both have the same functions:
 - scaled(kernel, potential): the plan's rows, not normalised, and their sums;
 - logits(kernel, plan): score / temperature, but for a number that may differ
   from row to row; prediction(kernel, plan): exp of them;
-- picked(kernel, prediction, label, plan): one of each row's logits, [rows].
+- picked(kernel, prediction, label, plan): one of each row's logits, [rows];
+- inside(kernel, prediction, count, plan): of `count` groups of equally many
+  neighbouring prototypes, the logarithms of the sums of exp(logit), [rows,
+  count], and the shares of their members, [rows, count, k / count].
 
 All arrays are float32; a row of weight 0 is no tube.
 """
@@ -79,6 +82,13 @@ class Numbers:
     del kernel, plan
     return jnp.log(_at(prediction, label))
 
+  @staticmethod
+  def inside(kernel, prediction, count, plan):
+    del kernel, plan
+    members = prediction.reshape(prediction.shape[0], count, -1)
+    sums = jnp.sum(members, axis=-1)
+    return jnp.log(sums), members / sums[..., None]
+
 
 class Logarithms:
   """The same in logarithms, slower and never out of range.
@@ -137,6 +147,13 @@ class Logarithms:
   def picked(cls, kernel, prediction, label, plan):
     del prediction
     return _at(cls.logits(kernel, plan), label)
+
+  @classmethod
+  def inside(cls, kernel, prediction, count, plan):
+    del prediction
+    logits = cls.logits(kernel, plan).reshape(kernel.shape[0], count, -1)
+    log_sums = jax.nn.logsumexp(logits, axis=-1)
+    return log_sums, jnp.exp(logits - log_sums[..., None])
 
 
 def _at(x, label):

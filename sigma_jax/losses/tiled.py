@@ -30,8 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from sigma_jax import precision
-from sigma_jax.losses import plans, spaces
-from sigma_jax.losses.assignment import SHORTEST
+from sigma_jax.losses import plans, spaces, units
 
 
 class Result(NamedTuple):
@@ -54,6 +53,7 @@ def loss(
   prototypes: jax.Array,
   plan: plans.Plan,
   spread: Callable | None = None,
+  work: Callable[..., Result] | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   """Symmetric loss of one global batch: `assignment.loss`, fast.
 
@@ -63,23 +63,25 @@ def loss(
     plan: from `plans.make`.
     spread: makes a function of one device's rows one of the whole batch, see
       `train.mesh.over_batch`; None where there is one device.
+    work: computes it in the place of `loss_and_gradients`.
 
   Returns:
     float32 scalar and int32 [b, m] hard labels of the video and target sides.
   """
-  return _loss(video, target, prototypes, plan, spread)
+  work = work or loss_and_gradients
+  return _loss(video, target, prototypes, plan, spread, work)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _loss(video, target, prototypes, plan, spread):
-  return _forward(video, target, prototypes, plan, spread)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _loss(video, target, prototypes, plan, spread, work):
+  return _forward(video, target, prototypes, plan, spread, work)[0]
 
 
-def _forward(video, target, prototypes, plan, spread):
+def _forward(video, target, prototypes, plan, spread, work):
   """The loss; its gradients are what is kept for the backward pass."""
 
   def local(axes, video, target, prototypes):
-    found = loss_and_gradients(video, target, prototypes, plan, axes)
+    found = work(video, target, prototypes, plan, axes)
     *features, learnt = found.gradients
     return found.loss, found.labels, (*features, spaces.sum_over(learnt, axes))
 
@@ -95,8 +97,8 @@ def _forward(video, target, prototypes, plan, spread):
   return (total, labels), gradients
 
 
-def _backward(plan, spread, gradients, cotangents):
-  del plan, spread
+def _backward(plan, spread, work, gradients, cotangents):
+  del plan, spread, work
   return tuple(cotangents[0] * g for g in gradients)
 
 
@@ -119,8 +121,8 @@ def loss_and_gradients(
     axes: mesh axes that the batch is split over; () outside shard_map.
   """
   prototypes = prototypes.astype(plan.dtype)
-  tubes = _Tubes(video.shape[0] * video.shape[1], plan.tiles)
-  num_tubes = tubes.count * _num_devices(axes)
+  tubes = Tubes(video.shape[0] * video.shape[1], plan.tiles)
+  num_tubes = tubes.count * num_devices(axes)
   tiles = (tubes.cut(video), tubes.cut(target))
   solved = _solve(tiles, prototypes, tubes, plan, axes)
   total, labels, gradients = _judge(solved, prototypes, tubes, plan, num_tubes)
@@ -131,7 +133,7 @@ def loss_and_gradients(
   )
 
 
-class _Tubes(NamedTuple):
+class Tubes(NamedTuple):
   """A device's tubes as equal tiles; the last is filled up with zero rows."""
 
   count: int
@@ -226,7 +228,7 @@ def _judge(solved, prototypes, tubes, plan, num_tubes):
   def body(carry, tile):
     total, by_prototypes = carry
     weight, tiles, kernels = tile
-    units = [_normalize(x, plan) for x in tiles]
+    sides = [units.normalize(x, plan) for x in tiles]
     kernels = [
       space.kernel(_scores(x, prototypes, plan), plan) if e is None else e
       for x, e in zip(tiles, kernels, strict=True)
@@ -250,15 +252,19 @@ def _judge(solved, prototypes, tubes, plan, num_tubes):
       else:
         wanted = q / mass
         picked = jnp.sum(wanted * space.logits(kernel, plan), axis=-1)
+      if plan.groups:
+        picked, wanted = _over_levels(
+          space, kernel, prediction, picked, wanted, plan
+        )
       total += jnp.sum(weight * (jnp.log(norm) - picked))
       scale = weight / plan.temperature
       error = prediction * (scale / norm)[:, None] - wanted * scale[:, None]
       errors.append(error.astype(plan.dtype))
     gradients = [
       x.pull(precision.einsum("rk,kp->rp", g, prototypes))
-      for x, g in zip(units, errors, strict=True)
+      for x, g in zip(sides, errors, strict=True)
     ]
-    by_prototypes += precision.einsum("rk,rp->kp", errors[1], units[1].unit)
+    by_prototypes += precision.einsum("rk,rp->kp", errors[1], sides[1].unit)
     return (total, by_prototypes), (labels, gradients)
 
   empty = (jnp.zeros((), jnp.float32), jnp.zeros(prototypes.shape, jnp.float32))
@@ -270,37 +276,36 @@ def _judge(solved, prototypes, tubes, plan, num_tubes):
   return total, labels, (*gradients, by_prototypes)
 
 
-class _Unit(NamedTuple):
-  """Normalised rows: `unit` in the products' dtype; `exact` and 1 / norm.
+def _over_levels(space, kernel, prediction, picked, wanted, plan):
+  """A tile's terms of the mean cross-entropy over the levels of a tree.
 
-  short: bool [rows, 1], where it is no norm that they were divided by.
+  With S_a the sum of exp(logit) over the leaves of node a, and q_a that of the
+  wanted shares, a level's cross-entropy is log norm - sum_a q_a log S_a; its
+  gradient by the logit of leaf j in a is p_j - q_a exp(logit_j) / S_a.
+
+  Args:
+    picked: float32 [rows], the wanted shares times the leaves' logits.
+    wanted: float32 [rows, k], wanted shares of the leaves.
+
+  Returns:
+    Both, as they enter loss and gradients in the place of the leaves' own.
   """
-
-  unit: jax.Array
-  exact: jax.Array
-  inverse: jax.Array
-  short: jax.Array
-
-  def pull(self, gradient):
-    """Gradient by the rows as they were before they were normalised."""
-    along = jnp.sum(gradient * self.exact, axis=-1, keepdims=True)
-    along = jnp.where(self.short, 0.0, along)
-    return (gradient - self.exact * along) * self.inverse
-
-
-def _normalize(x, plan) -> _Unit:
-  """[rows, p], as `assignment.normalize`."""
-  x = x.astype(jnp.float32)
-  squares, least = jnp.sum(x * x, axis=-1, keepdims=True), SHORTEST**2
-  inverse = jax.lax.rsqrt(jnp.maximum(squares, least))
-  unit = x * inverse
-  return _Unit(unit.astype(plan.dtype), unit, inverse, squares < least)
+  total, shares = plan.weights[-1] * picked, plan.weights[-1] * wanted
+  for count, weight in zip(plan.groups, plan.weights[:-1], strict=True):
+    log_sums, inside = space.inside(kernel, prediction, count, plan)
+    of_nodes = jnp.sum(wanted.reshape(inside.shape), axis=-1)
+    total += weight * jnp.sum(of_nodes * log_sums, axis=-1)
+    shares += weight * (of_nodes[..., None] * inside).reshape(wanted.shape)
+  return total, shares
 
 
 def _scores(x, prototypes, plan):
   """float32 [rows, k]."""
-  return precision.einsum("rp,kp->rk", _normalize(x, plan).unit, prototypes)
+  return precision.einsum(
+    "rp,kp->rk", units.normalize(x, plan).unit, prototypes
+  )
 
 
-def _num_devices(axes) -> int:
+def num_devices(axes: tuple[str, ...]) -> int:
+  """Over which the mesh axes spread a batch."""
   return math.prod(jax.lax.axis_size(axis) for axis in axes)

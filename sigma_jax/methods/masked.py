@@ -8,16 +8,14 @@ VideoMAE under masks that follow the motion; SIGMA's targets go with them too.
 Options: the sections masking, target and loss.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sigma_jax import keys, masking
 from sigma_jax import settings as settings_lib
-from sigma_jax.losses import assignment, health, plans, tiled
-from sigma_jax.methods import method
+from sigma_jax.losses import assignment, health
+from sigma_jax.methods import assigning, method
 from sigma_jax.models import sigma
 from sigma_jax.motion import volume
 
@@ -31,7 +29,9 @@ class Masked(method.Method):
   def __init__(self, settings, length=None):
     super().__init__(settings, length)
     self._assigns = settings.loss.kind == "assignment"
+    self._levels = settings.loss.levels if self._assigns else ()
     self.heads = ("prototypes",) if self._assigns else ()
+    self.heads += ("coarse_prototypes",) if self._levels else ()
 
   def module(self, rngs):
     return sigma.Sigma(self.settings, rngs=rngs)
@@ -44,6 +44,9 @@ class Masked(method.Method):
 
   def project(self, params):
     return project_prototypes(params)
+
+  def optimizer(self):
+    return {"decayed": ("coarse_prototypes",)}
 
   def prepare(self, batch, key, frozen):
     video = batch["video"]
@@ -60,13 +63,8 @@ class Masked(method.Method):
     if not self._assigns:
       loss = jnp.mean(jnp.square(features.video - features.target))
       return method.Judged(loss, carry, {"loss": loss, **metrics})
-    loss, (by_video, by_target) = tiled.loss(
-      features.video,
-      features.target,
-      heads["prototypes"],
-      loss_plan(self.settings, features.video.shape, where),
-      where.spread,
-    )
+    loss, labels = assigning.loss(self.settings, heads, features, where)
+    by_video, by_target = labels[-1]
     metrics |= {
       "loss": loss,
       "agreement": health.agreement(by_video, by_target),
@@ -74,6 +72,7 @@ class Masked(method.Method):
     metrics |= health.prototype_usage(
       by_target, self.settings.loss.num_prototypes
     )
+    metrics |= assigning.health_of_levels(self._levels, labels)
     return method.Judged(loss, carry, metrics)
 
   def plan(self, where):
@@ -81,11 +80,13 @@ class Masked(method.Method):
     if not self._assigns:
       return ""
     count = masking.num_masked(run.masking.kind, run.grid, run.masking.ratio)
-    made = loss_plan(run, (run.train.batch_size, count, 1), where)
+    made = assigning.plan_of(run, (run.train.batch_size, count, 1), where)
     kernels = "kept" if made.keep else "recomputed"
     space = "logarithms" if made.log_space else "numbers"
+    tree = f", levels {', '.join(map(str, made.groups))}" * bool(made.groups)
     return (
-      f"{made.tiles} tiles, kernels {kernels}, {space}, for {where.platform}"
+      f"{made.tiles} tiles, kernels {kernels}, {space}{tree}, "
+      f"for {where.platform}"
     )
 
   def signs(self, step, first, now):
@@ -113,6 +114,13 @@ class Masked(method.Method):
         f"{now['perplexity']:.1f} of {k}): lower loss.epsilon or "
         "optimizer.base_lr"
       )
+    for level, count in enumerate(self._levels, 1):
+      if now.get(f"used_{level}", 1.0) < 0.25:
+        found[f"used_{level}"] = (
+          f"only {100 * now[f'used_{level}']:.0f}% of the {count} nodes of "
+          f"level {level} are in use: raise loss.rounds, or choose other "
+          "loss.levels"
+        )
     return found
 
   def describe(self):
@@ -125,11 +133,15 @@ class Masked(method.Method):
         f"{loss.num_prototypes:,} prototypes, ε {loss.epsilon:g}, "
         f"{loss.rounds} rounds, τ {loss.temperature:g}, {loss.labels} labels"
       )
+      if self._levels:
+        above = " and ".join(f"{count:,}" for count in self._levels)
+        words += f", under {above} ({loss.hierarchy})"
     return method.Description(
       _title(run),
       tubes=f"{masking_.ratio:.0%} masked ({_kind(masking_)})",
       facts=(("Decoder", decoder), ("Loss", words)),
-      charts=_charts(loss.num_prototypes if self._assigns else None),
+      charts=_charts(loss if self._assigns else None)
+      + assigning.charts_of_levels(self._levels),
       target=run.target.kind.upper(),
       num_prototypes=loss.num_prototypes if self._assigns else None,
     )
@@ -156,9 +168,8 @@ class Masked(method.Method):
 
 def project_prototypes(params: dict) -> dict:
   """Parameters with the prototypes put back on the unit sphere."""
-  if "prototypes" not in params:
-    return params
-  return {**params, "prototypes": assignment.normalize(params["prototypes"])}
+  found = [n for n in ("prototypes", "coarse_prototypes") if n in params]
+  return params | {name: assignment.normalize(params[name]) for name in found}
 
 
 def masks(
@@ -199,25 +210,6 @@ def _guided(settings: settings_lib.Settings) -> dict:
   }
 
 
-def loss_plan(
-  settings: settings_lib.Settings, shape: tuple[int, ...], where: method.Where
-) -> plans.Plan:
-  """How the run computes its assignment loss on features of [b, m, p]."""
-  options = settings.loss
-  return plans.make(
-    num_tubes=shape[0] * shape[1],
-    num_devices=where.num_devices,
-    num_prototypes=options.num_prototypes,
-    platform=where.platform,
-    epsilon=options.epsilon,
-    rounds=options.rounds,
-    temperature=options.temperature,
-    labels=options.labels,
-    kernels=options.kernels,
-    dtype=settings.model.dtype,
-  )
-
-
 def _kind(options: settings_lib.Masking) -> str:
   if options.kind == "motion" and options.direction == "published":
     return "motion, early frames the published wrong way"
@@ -235,18 +227,20 @@ def _title(run: settings_lib.Settings) -> str:
   return f"L2 regression of the {target.upper()} target (collapse ablation)"
 
 
-def _charts(k: int | None) -> tuple[method.Chart, ...]:
+def _charts(loss: settings_lib.Loss | None) -> tuple[method.Chart, ...]:
   chart = method.Chart
   deviation = chart(
     "Feature deviation",
     "std over tubes",
     {"feature_std": "predicted", "target_std": "target"},
   )
-  if k is None:
+  if loss is None:
     return chart(
       "Loss", "mean squared error", {"loss": ""}, floor=None
     ), deviation
-  uniform = ("uniform guess, 2 ln k", 2 * math.log(k))
+  k, name = loss.num_prototypes, "uniform guess"
+  name += "" if loss.levels else ", 2 ln k"
+  uniform = (name, assigning.uniform_guess(loss))
   return (
     chart("Loss", "nats, both directions", {"loss": ""}, 1, uniform, None),
     chart(

@@ -35,6 +35,11 @@ class Sigma(nnx.Module):
       self.prototypes = nnx.Param(
         jax.random.normal(rngs.params(), shape, jnp.float32)
       )
+      if settings.loss.levels:  # drawn last: the rest is as without a tree
+        shape = (sum(settings.loss.levels), self.target.dim)
+        self.coarse_prototypes = nnx.Param(
+          jax.random.normal(rngs.params(), shape, jnp.float32)
+        )
 
   def __call__(self, video: jax.Array, mask: masking.Mask) -> Features:
     """video: uint8 [b, t, h, w, 3] -> both sides' features, [b, m, p]."""

@@ -14,11 +14,15 @@ _MAX_POINTS = 400
 
 
 class Series(NamedTuple):
-  """A curve. style: CSS class, `a` or `b`. points: (step, value)."""
+  """A curve. style: CSS class, `a`, `b` or `c`. points: (step, value).
+
+  intervals: (step, low, high), drawn as whiskers.
+  """
 
   name: str
   style: str
   points: list[tuple[float, float]]
+  intervals: tuple[tuple[float, float, float], ...] = ()
 
 
 class Reference(NamedTuple):
@@ -28,12 +32,20 @@ class Reference(NamedTuple):
   value: float
 
 
+class Across(NamedTuple):
+  """A horizontal axis of named places: its name, and those of 0, 1, 2, ..."""
+
+  name: str
+  places: tuple[str, ...]
+
+
 def line_chart(
   title: str,
   unit: str,
   series: list[Series],
   reference: Reference | None = None,
   floor: float | None = None,
+  across: Across | None = None,
 ) -> str:
   """One chart: title and newest values above, unit and steps on the axes.
 
@@ -42,6 +54,7 @@ def line_chart(
     series: non-finite values are left out; at least one finite one is needed.
     reference: kept in view.
     floor: a value that the axis has to reach down to.
+    across: the horizontal axis, where it is not of steps.
   """
   series = [
     s._replace(points=[p for p in s.points if math.isfinite(p[1])])
@@ -49,11 +62,14 @@ def line_chart(
   ]
   values = [y for s in series for _, y in s.points]
   steps = [x for s in series for x, _ in s.points]
+  values += [y for s in series for _, *ends in s.intervals for y in ends]
   values += [reference.value] if reference else []
   values += [floor] if floor is not None else []
   ticks = nice_ticks(min(values), max(values), 4)
+  if across:  # all places, whether there is a value or not
+    steps = [-0.25, len(across.places) - 0.75]
   frame = _Frame(min(steps), max(steps), min(*values, ticks[0]), ticks[-1])
-  body = _axes(frame, ticks, unit)
+  body = _axes(frame, ticks, unit, across)
   if reference:
     y = frame.y(reference.value)
     body += (
@@ -62,10 +78,11 @@ def line_chart(
       f'text-anchor="end">{html.escape(reference.name)}</text>'
     )
   body += "".join(_curve(frame, s) for s in series)
+  by = across.name if across else "step"
   return (
     f'<figure class="chart"><figcaption>{_heading(title, series)}'
     f'</figcaption><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-    f'aria-label="{html.escape(f"{title}, {unit}, by step")}">{body}</svg>'
+    f'aria-label="{html.escape(f"{title}, {unit}, by {by}")}">{body}</svg>'
     "</figure>"
   )
 
@@ -151,7 +168,9 @@ class _Frame(NamedTuple):
     return _HEIGHT - _BOTTOM - share * (_HEIGHT - _BOTTOM - _TOP)
 
 
-def _axes(frame: _Frame, ticks: list[float], unit: str) -> str:
+def _axes(
+  frame: _Frame, ticks: list[float], unit: str, across: Across | None
+) -> str:
   out = ""
   for tick in ticks:
     y = frame.y(tick)
@@ -161,20 +180,32 @@ def _axes(frame: _Frame, ticks: list[float], unit: str) -> str:
       f"{number(tick)}</text>"
     )
   bottom = _HEIGHT - _BOTTOM + 14
-  for tick in nice_ticks(frame.x0, frame.x1, 4):
-    if frame.x0 <= tick <= frame.x1 and tick == int(tick):
-      out += (
-        f'<text x="{frame.x(tick):.1f}" y="{bottom}" text-anchor="middle">'
-        f"{number(tick)}</text>"
-      )
+  for x, name in _places(frame, across):
+    out += (
+      f'<text x="{frame.x(x):.1f}" y="{bottom}" text-anchor="middle">'
+      f"{html.escape(name)}</text>"
+    )
   middle = (_LEFT + _WIDTH - _RIGHT) / 2
   centre = (_TOP + _HEIGHT - _BOTTOM) / 2
   return out + (
     f'<text class="axis" x="{middle}" y="{_HEIGHT - 3}" '
-    'text-anchor="middle">step</text>'
+    f'text-anchor="middle">{html.escape(across.name if across else "step")}'
+    "</text>"
     f'<text class="axis" transform="translate(10 {centre}) rotate(-90)" '
     f'text-anchor="middle">{html.escape(unit)}</text>'
   )
+
+
+def _places(frame: _Frame, across: Across | None) -> list[tuple[float, str]]:
+  """What stands below the horizontal axis."""
+  if across:
+    return list(enumerate(across.places))
+  ticks = nice_ticks(frame.x0, frame.x1, 4)
+  return [
+    (tick, number(tick))
+    for tick in ticks
+    if frame.x0 <= tick <= frame.x1 and tick == int(tick)
+  ]
 
 
 def _curve(frame: _Frame, series: Series) -> str:
@@ -183,8 +214,14 @@ def _curve(frame: _Frame, series: Series) -> str:
     return ""
   path = "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in points)
   x, y = points[-1]
+  whiskers = "".join(
+    f"M{frame.x(at):.1f} {frame.y(low):.1f}V{frame.y(high):.1f}"
+    for at, low, high in series.intervals
+  )
+  if whiskers:
+    whiskers = f'<path class="line {series.style}" d="{whiskers}"/>'
   return (
-    f'<path class="line {series.style}" d="M{path}"/><circle '
+    f'{whiskers}<path class="line {series.style}" d="M{path}"/><circle '
     f'class="end {series.style}" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" '
     'r="2.6"/>'
   )

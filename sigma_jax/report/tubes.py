@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.losses import assignment
+from sigma_jax.losses import assignment, levels
 from sigma_jax.models import sigma, vit
 
 # Tubes whose scores against all prototypes are held at once, and tubes scored
@@ -74,7 +74,7 @@ def assign(
     features = sigma.merge(graph, params).target(tubes, index)
     solved = assignment.solve(
       features,
-      assignment.normalize(params["prototypes"]),
+      levels.vectors(params, options),
       options.epsilon,
       options.rounds,
     )

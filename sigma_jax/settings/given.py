@@ -140,8 +140,14 @@ def _of_values(settings) -> Iterator[tuple[str, str]]:
     names = "target.variant target.weights target.dtype"
     yield names, f"target.kind is {kind!r}"
   if settings.loss.kind == "l2":
-    names = "num_prototypes epsilon rounds temperature labels kernels"
+    names = "num_prototypes epsilon rounds temperature labels kernels levels"
     yield _in("loss", names), "loss.kind is 'l2'"
+  if settings.loss.kind == "l2" or not settings.loss.levels:
+    names = "hierarchy level_scores level_weights"
+    yield _in("loss", names), "loss.levels is empty: there is no tree"
+  elif settings.loss.hierarchy != "leaves":
+    why = f"loss.hierarchy is {settings.loss.hierarchy!r}"
+    yield "loss.level_scores", why
   if settings.optimizer.schedule == "cosine":
     why = "optimizer.schedule is 'cosine'"
     yield "optimizer.start_lr optimizer.stretch", why

@@ -1,6 +1,7 @@
 """The video model, its mask, its target and its loss."""
 
 import dataclasses
+import itertools
 
 from sigma_jax import freeze
 
@@ -185,6 +186,20 @@ class Loss:
   # recompute it a tile at a time in memory that does not grow with the batch,
   # or auto: keep it while it is small.
   kernels: str = "auto"
+  # Prototypes in a tree: numbers of nodes of the levels above the
+  # num_prototypes leaves, coarsest first, each a whole multiple of the one
+  # before. Empty: no tree.
+  levels: tuple[int, ...] = ()
+  # leaves: one transport over the leaves, whose scores are means of their own
+  # and their ancestors'; a node's share is the sum of its leaves'.
+  # top_down: a transport of the coarsest level; of each tube's share, a node's
+  # children then get theirs in balance with all others of their level.
+  # independent: a transport and a loss of its own a level, as a control.
+  hierarchy: str = "leaves"
+  # Of every level, leaves last; empty: all alike. What a level's score counts
+  # in a leaf's (hierarchy leaves), of sum 1; and the loss's weights.
+  level_scores: tuple[float, ...] = ()
+  level_weights: tuple[float, ...] = ()
 
   def __post_init__(self):
     freeze.choice("loss.kind", self.kind, ("assignment", "l2"))
@@ -193,6 +208,44 @@ class Loss:
     freeze.positive("loss", self, "num_prototypes", "epsilon", "rounds")
     freeze.positive("loss", self, "temperature")
     self.check_divisors("float32")
+    freeze.choice(
+      "loss.hierarchy", self.hierarchy, ("leaves", "top_down", "independent")
+    )
+    self._check_levels()
+
+  @property
+  def counts(self) -> tuple[int, ...]:
+    """Nodes of every level, leaves last."""
+    return (*self.levels, self.num_prototypes)
+
+  def per_level(self, name: str) -> tuple[float, ...]:
+    """`level_scores` or `level_weights` of every level, of sum 1."""
+    given = getattr(self, name) or (1.0,) * len(self.counts)
+    return tuple(value / sum(given) for value in given)
+
+  def _check_levels(self) -> None:
+    for above, below in itertools.pairwise(self.counts):
+      if above < 2 or below % above or below == above:
+        raise ValueError(
+          "loss.levels must be growing numbers from 2 up, each a divisor of "
+          "the next and the last of loss.num_prototypes, got "
+          f"{self.levels} and {self.num_prototypes}"
+        )
+    for name in ("level_scores", "level_weights"):
+      values = getattr(self, name)
+      if values and len(values) != len(self.counts):
+        raise ValueError(
+          f"loss.{name} needs a value for each of {len(self.counts)} levels, "
+          f"leaves last, got {values}"
+        )
+      if values and (min(values) < 0 or sum(values) <= 0):
+        raise ValueError(
+          f"loss.{name} must not be negative, nor all 0, got {values}"
+        )
+    if self.level_scores and abs(sum(self.level_scores) - 1) > 1e-6:
+      raise ValueError(
+        f"loss.level_scores must have the sum 1, got {self.level_scores}"
+      )
 
   def check_divisors(self, dtype: str) -> None:
     """Refuses an epsilon or a temperature too small for the scores' error.

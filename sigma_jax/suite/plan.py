@@ -4,9 +4,10 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import pathlib
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
@@ -49,7 +50,7 @@ class Skipped(NamedTuple):
 def plan(
   patterns: Sequence[str],
   init: str,
-  changes: dict[str, str],
+  changes: Mapping[str, Any],
   baseline: bool,
 ) -> tuple[list[Run], list[Skipped]]:
   """Configs to runs.
@@ -68,8 +69,9 @@ def plan(
   checkpoint = identity(init)
   trained = functools.cache(lambda: store.read(init).settings)
   runs, skipped = [], []
-  for name, source in _sources(patterns).items():
-    config = _config(source, init, changes, baseline)
+  for name, (source, config) in configs(
+    patterns, init, changes, baseline
+  ).items():
     reason, stem = missing(config), _stem(source)
     if reason:
       skipped.append(Skipped(name, reason))
@@ -83,14 +85,37 @@ def plan(
         raise errors.UserError(f"{source} with --baseline: {error}") from error
       key = _key(config, None)
       runs.append(Run(f"{name}_random", stem, dense.RANDOM, config, key))
+  check_changes(changes, [run.config for run in runs])
+  return runs, skipped
+
+
+def configs(
+  patterns: Sequence[str],
+  init: str,
+  changes: Mapping[str, Any],
+  baseline: bool,
+) -> dict[str, tuple[str, settings_lib.Settings]]:
+  """Name -> (config file, with the argument; its config, changed).
+
+  Args and errors are those of `plan`; `init` need not be there yet.
+  """
+  return {
+    name: (source, _config(source, init, changes, baseline))
+    for name, source in _sources(patterns).items()
+  }
+
+
+def check_changes(
+  changes: Mapping[str, Any], configs: Sequence[settings_lib.Settings]
+) -> None:
+  """Raises UserError for a change that none of the configs reads."""
   for key in changes:
-    reasons = [given.unread(run.config, key) for run in runs]
+    reasons = [given.unread(config, key) for config in configs]
     if reasons and all(reasons):
       raise errors.UserError(
         f"--set {key} would have no effect on any of these configs: "
         f"{reasons[0]}"
       )
-  return runs, skipped
 
 
 def identity(init: str) -> list:
@@ -103,15 +128,15 @@ def identity(init: str) -> list:
   if not path.exists():
     raise errors.UserError(f"no such checkpoint: {init}")
   if not path.is_dir():
-    return [_digest(path)]
+    return [digest(path)]
   if folder := store.folder_of_weights(path):
     files = sorted(file for file in folder.iterdir() if file.is_file())
-    return [[file.name, _digest(file)] for file in files]
+    return [[file.name, digest(file)] for file in files]
   config, step = workdir_lib.read_config(init), dense.step_of(init)
   if step is None:
     raise errors.UserError(f"no complete checkpoint in {init}")
   sums = workdir_lib.checkpoints(init) / str(step) / "checksums" / "metadata"
-  content = _digest(sums) if sums.exists() else None
+  content = digest(sums) if sums.exists() else None
   return [config.fingerprint(), step, content]
 
 
@@ -196,12 +221,18 @@ def _from_scratch(
 def _key(config: settings_lib.Settings, checkpoint: list | None) -> str:
   # Not the name of `init`, but what it holds.
   parts = [dataclasses.replace(config, init="").fingerprint(), checkpoint]
-  parts += [_digest(workdir_lib.path(p)) for p in _inputs(config).values()]
+  parts += inputs_digest(config)
   return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _digest(path) -> str:
+def inputs_digest(config: settings_lib.Settings) -> list[str]:
+  """`digest` of every file or folder that the config's task opens by name."""
+  return [digest(path) for path in _inputs(config).values()]
+
+
+def digest(path: str | os.PathLike) -> str:
   """Of a file's content; of a folder (records, frames), its name."""
+  path = workdir_lib.path(path)
   if path.is_dir():
     return str(path)
   with path.open("rb") as file:

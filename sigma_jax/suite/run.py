@@ -14,7 +14,7 @@ import pathlib
 import platform
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -82,9 +82,38 @@ def run(args: argparse.Namespace) -> int:
   """
   start = time.monotonic()
   workdir = workdir_lib.path(args.workdir)
-  runs, skipped = plan.plan(
-    args.configs, args.init, _changes(args.set), args.baseline
+  content = judge(
+    args.init, workdir, args.configs, changes_of(args.set), args.baseline
   )
+  print(table.text(content["rows"]))
+  for one in content["failed"]:
+    print(f"failed {one['name']}: {one['reason']}")
+  minutes = (time.monotonic() - start) / 60
+  print(f"{workdir / PAGE}: {minutes:.1f} minutes in all", flush=True)
+  return 1 if content["failed"] else 0
+
+
+def judge(
+  init: str,
+  workdir: pathlib.Path,
+  configs: Sequence[str],
+  changes: Mapping[str, Any],
+  baseline: bool,
+) -> Row:
+  """Runs what of a suite is not done yet; writes its tables.
+
+  Args:
+    init: the checkpoint that is judged.
+    workdir: made if it is not there.
+    configs, changes, baseline: see `plan.plan`.
+
+  Returns:
+    The content of results.json.
+
+  Raises:
+    UserError, Preempted: see `run`.
+  """
+  runs, skipped = plan.plan(configs, init, changes, baseline)
   for one in skipped:
     print(f"skipped {one.name}: {one.reason}", flush=True)
   if not runs:
@@ -94,10 +123,10 @@ def run(args: argparse.Namespace) -> int:
   _check(workdir, runs)
   workdir.mkdir(parents=True, exist_ok=True)
   content = {
-    "init": args.init,
-    "step": dense.step_of(args.init),
-    "versions": _versions(),
-    "device": _device(),
+    "init": init,
+    "step": dense.step_of(init),
+    "versions": versions(),
+    "device": device(),
     "rows": [],
     "failed": [],
     "skipped": [one._asdict() for one in skipped],
@@ -107,12 +136,7 @@ def run(args: argparse.Namespace) -> int:
     say = functools.partial(print, f"[{number}/{len(runs)}] {one.name}:")
     _judge(one, workdir / one.name, content, say)
     _write(workdir, content)  # so that an interruption leaves what there is
-  print(table.text(content["rows"]))
-  for one in content["failed"]:
-    print(f"failed {one['name']}: {one['reason']}")
-  minutes = (time.monotonic() - start) / 60
-  print(f"{workdir / PAGE}: {minutes:.1f} minutes in all", flush=True)
-  return 1 if content["failed"] else 0
+  return content
 
 
 def _judge(one: Run, folder: pathlib.Path, content: Row, say) -> None:
@@ -193,7 +217,8 @@ def _check_step(found: Row, one: Run, step: int | None) -> None:
     )
 
 
-def _changes(given: Sequence[str]) -> dict[str, str]:
+def changes_of(given: Sequence[str]) -> dict[str, str]:
+  """KEY=VALUE texts by key; UserError where one is none."""
   found = {}
   for text in given:
     key, equals, value = text.partition("=")
@@ -216,12 +241,14 @@ def _write(workdir: pathlib.Path, content: Row) -> None:
   files.write_whole(workdir / PAGE, page)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+  """Of Python and of what computes."""
   names = ("jax", "jaxlib", "flax", "optax", "numpy")
   found = {name: importlib.metadata.version(name) for name in names}
   return {"python": platform.python_version(), **found}
 
 
-def _device() -> str:
+def device() -> str:
+  """How many of which kind."""
   devices = jax.devices()
   return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"

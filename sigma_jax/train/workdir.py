@@ -25,6 +25,7 @@ _MODEL_KEYS = (
   "target",
   "loss.kind",
   "loss.num_prototypes",
+  "loss.levels",
   "supervised.trains",
   "supervised.pooling",
   "supervised.rates",

@@ -1,0 +1,1 @@
+"""A grid of pre-trainings times seeds, each judged, in one table."""
