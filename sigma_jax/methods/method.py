@@ -9,6 +9,7 @@ A method is static: it is made once a run from the settings and never changes.
 It knows no mesh and no checkpoint.
 """
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -21,7 +22,11 @@ import numpy as np
 from flax import nnx
 
 from sigma_jax import settings as settings_lib
+from sigma_jax.methods.description import Chart, Description
 from sigma_jax.models import modules
+from sigma_jax.motion import luma as luma_lib
+
+__all__ = ["Chart", "Description"]  # of methods, under one name
 
 Tree = dict[str, Any]  # nested dicts of arrays
 Metrics = dict[str, jax.Array]  # float32 scalars
@@ -79,46 +84,13 @@ class Judged(NamedTuple):
   metrics: Metrics
 
 
-class Chart(NamedTuple):
-  """A chart of the report.
-
-  title, unit: of the vertical axis. curves: metric -> its name in the chart.
-  scale: what values are multiplied by. reference: (name, value), a dashed
-  line. floor: a value that the axis reaches down to.
-  """
-
-  title: str
-  unit: str
-  curves: dict[str, str]
-  scale: float = 1.0
-  reference: tuple[str, float] | None = None
-  floor: float | None = 0.0
-
-
-class Description(NamedTuple):
-  """A run in words, for its report.
-
-  title: the method in the literature's words. tubes: what happens to the
-  clip's tubes, such as "75% masked (tube)". facts: (name, value) of what is
-  the method's own. charts: of its metrics. target: what gives tubes their
-  prototypes, where prototypes can be shown. num_prototypes: k, where it has
-  prototypes.
-  """
-
-  title: str
-  tubes: str = ""
-  facts: tuple[tuple[str, str], ...] = ()
-  charts: tuple[Chart, ...] = ()
-  target: str = ""
-  num_prototypes: int | None = None
-
-
 class Method:
   """The base of methods. Those without a default have to be written.
 
   Attributes:
     Options: dataclass of `config.method.*`, on top of `settings.Method`.
-    inputs: entries of a batch that `prepare` reads.
+    inputs: entries of a batch that `prepare` reads: "video", and "luma" where
+      the method asks for such frames, see `luma`.
     reads: sections of the settings beside `model` and `method` that it reads.
     heads: parts of the parameters that `loss` itself reads; all others reach
       it through the features.
@@ -144,6 +116,28 @@ class Method:
   def options(self) -> Any:
     """The run's `Options`."""
     return self.settings.method
+
+  # --- what is read ----------------------------------------------------------
+
+  @property
+  def luma(self) -> settings_lib.Luma | None:
+    """Grey frames that batches hold beside the clips; None: none.
+
+    They are the entry "luma", uint8 [b, t / every, frames, size, size], cut
+    out and mirrored like the clips.
+    """
+    return None
+
+  def batch(self, video: jax.Array) -> Tree:
+    """A batch of clips alone, uint8 [b, t, h, w, 3]; jit-able.
+
+    For benchmarks, and where clips are drawn and not read: if the method asks
+    for grey frames, the clips' own take their place.
+    """
+    if self.luma is None:
+      return {"video": video}
+    grey = luma_lib.of_clips(video, *dataclasses.astuple(self.luma))
+    return {"video": video, "luma": grey}
 
   # --- what is trained -------------------------------------------------------
 
@@ -197,7 +191,7 @@ class Method:
 
     Args:
       batch: `inputs` by name; "video" is uint8 [b, t, h, w, 3], the global
-        batch, mirrored where the settings say so.
+        batch, mirrored where the settings say so, and "luma" with it.
       key: of the step; every use draws from its own, see `keys`.
       frozen: weights as of `load`.
 

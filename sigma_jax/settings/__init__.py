@@ -15,7 +15,7 @@ from typing import Any
 import ml_collections
 
 from sigma_jax import freeze, paths
-from sigma_jax.settings.data import Augment, Data
+from sigma_jax.settings.data import Augment, Data, Luma
 from sigma_jax.settings.evaluation import Probe, Segmentation
 from sigma_jax.settings.method import Method
 from sigma_jax.settings.method import options as _method
@@ -29,6 +29,7 @@ __all__ = [
   "Augment",
   "Data",
   "Loss",
+  "Luma",
   "Masking",
   "Mesh",
   "Method",
