@@ -15,7 +15,7 @@ _COMMANDS = {
   ),
   "step": (
     "sigma_jax.bench.step_bench",
-    "a pre-training step against the same model in PyTorch",
+    "a training step, of pre-training against the same model in PyTorch",
   ),
   "attention": (
     "sigma_jax.bench.attention_bench",

@@ -1,6 +1,5 @@
 """Contender: sigma_jax's training step as the loop runs it; see `contest`."""
 
-import functools
 import time
 
 import jax
@@ -137,12 +136,7 @@ def job_of(settings: settings_lib.Settings) -> tuple[loop.Job, dict]:
   """What trains, and weights of what does not, small and random."""
   if settings.task == "pretrain":
     made = method.of(settings, method.Length(1000, 100.0))
-    job = loop.Job(
-      make_step=functools.partial(steps.pretrain_step, method=made),
-      fresh=state.of_method(made),
-      optimizer=made.optimizer(),
-    )
-    return job, _teacher(settings)
+    return loop.job_of(made), _teacher(settings)
   task = supervised.Task(settings, CLASSES)
   made = jax.jit(lambda: supervised_params(task)[1])()
   return supervised.job(task), made

@@ -31,7 +31,7 @@ def settings(
     fields += ("positions", "key_bias", "encoder_mlp_dim", "pool_normed")
   else:
     wanted, given = layout_lib.of_settings(config), layout
-    free = ("dtype", "remat", "attention", "table_grid")
+    free = (*settings_lib.COMPUTED, "table_grid")
     fields = [f for f in vars(config.model) if f not in free]
   differing = [
     f"model.{name} ({getattr(given.model, name)} in the checkpoint, "

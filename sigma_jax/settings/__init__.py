@@ -20,11 +20,19 @@ from sigma_jax.settings.evaluation import Probe, Segmentation
 from sigma_jax.settings.method import Method
 from sigma_jax.settings.method import options as _method
 from sigma_jax.settings.method import options_of as _method_options
-from sigma_jax.settings.model import TEACHERS, Loss, Masking, Model, Target
+from sigma_jax.settings.model import (
+  COMPUTED,
+  TEACHERS,
+  Loss,
+  Masking,
+  Model,
+  Target,
+)
 from sigma_jax.settings.supervised import Supervised
 from sigma_jax.settings.training import Mesh, Optimizer, Train
 
 __all__ = [
+  "COMPUTED",
   "TEACHERS",
   "Augment",
   "Data",

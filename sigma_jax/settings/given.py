@@ -7,6 +7,8 @@ somebody types for one run is meant to have an effect.
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from sigma_jax.settings.model import COMPUTED
+
 
 def settle(tree: dict[str, Any], given: Collection[str]) -> None:
   """Lets a given option win over the file's where two say the same.
@@ -71,7 +73,7 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
     yield "target. probe. segmentation.", why
     yield _decoder(settings), why
     if settings.init:
-      kept = ("dtype", "remat", "attention", "table_grid")
+      kept = (*COMPUTED, "table_grid")
       yield _model(settings, but=kept), "the model is that of init"
     return
   yield "augment. optimizer. train. supervised.", why

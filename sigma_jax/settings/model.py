@@ -16,6 +16,10 @@ TEACHERS = (
 POSITIONS = ("sine", "sine_3d", "sine_3d_quarter", "rotary")
 
 
+# Options of `Model` that say how it is computed, not which model it is.
+COMPUTED = ("dtype", "remat", "attention")
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
   """The masked video ViT: encoder on visible tubes, small decoder on all."""
@@ -63,6 +67,11 @@ class Model:
   # auto: the best of the platform, which on a TPU is a Pallas kernel and on a
   # GPU cuDNN's; xla: XLA's own everywhere. See models/attention.py.
   attention: str = "auto"
+
+  def computed_as(self, other: "Model") -> "Model":
+    """This model, computed in the way of another: see `COMPUTED`."""
+    ways = {name: getattr(other, name) for name in COMPUTED}
+    return dataclasses.replace(self, **ways)
 
   def __post_init__(self):
     freeze.choice(

@@ -190,12 +190,7 @@ def _from_scratch(
   config: settings_lib.Settings, trained: settings_lib.Settings
 ) -> settings_lib.Settings:
   """As the task runs it with an `init` of this run, without its weights."""
-  model = dataclasses.replace(
-    trained.model,
-    dtype=config.model.dtype,
-    remat=config.model.remat,
-    attention=config.model.attention,
-  )
+  model = trained.model.computed_as(config.model)
   return dataclasses.replace(config, init="", model=model).like(trained)
 
 

@@ -17,12 +17,7 @@ def with_model(config) -> tuple[settings.Settings, store.Model]:
     if "encoder" not in model.params:
       raise errors.UserError(f"init {config.init!r} holds no encoder")
     model = store.with_table(model, config.model.table_grid)
-    trained = dataclasses.replace(
-      model.settings.model,
-      dtype=config.model.dtype,
-      remat=config.model.remat,
-      attention=config.model.attention,
-    )
+    trained = model.settings.model.computed_as(config.model)
     # Replacing checks again whether clips divide into its tubes.
     try:
       config = dataclasses.replace(config, model=trained).like(model.settings)

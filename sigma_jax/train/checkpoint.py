@@ -324,8 +324,5 @@ def write_params(
   if stored.steps(folder):
     raise errors.UserError(f"{workdir} already holds checkpoints")
   workdir_lib.write_config(workdir, settings)
-  with (
-    write_faults.of_checkpoints(folder),  # closing may meet another error
-    contextlib.closing(Checkpointer(workdir, settings.train)) as saver,
-  ):
+  with contextlib.closing(Checkpointer(workdir, settings.train)) as saver:
     saver.save(step, {"params": params})

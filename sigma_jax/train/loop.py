@@ -65,6 +65,18 @@ class Job:
   shown: tuple[str, ...] = ()
 
 
+def job_of(method: method_lib.Method) -> Job:
+  """A method of pre-training, as it is trained."""
+  return Job(
+    make_step=functools.partial(steps.pretrain_step, method=method),
+    fresh=state.of_method(method),
+    inputs=method.inputs,
+    optimizer=method.optimizer(),
+    signs=method.signs,
+    shown=method.shown,
+  )
+
+
 def pretrain(
   settings: settings_lib.Settings,
   workdir: str | pathlib.Path,
@@ -78,15 +90,9 @@ def pretrain(
     num_examples / settings.train.batch_size,
   )
   method = method_lib.of(settings, length)
-  job = Job(
-    make_step=functools.partial(steps.pretrain_step, method=method),
-    fresh=state.of_method(method),
-    inputs=method.inputs,
-    optimizer=method.optimizer(),
-    signs=method.signs,
-    shown=method.shown,
-  )
-  return run(settings, workdir, job, num_examples=num_examples, **options)[1]
+  return run(
+    settings, workdir, job_of(method), num_examples=num_examples, **options
+  )[1]
 
 
 @preemption.watching()

@@ -9,38 +9,18 @@ import pytest
 import sigma_jax
 from sigma_jax import errors
 from sigma_jax.interop import store
-from sigma_jax.models import sigma
 from sigma_jax.tasks import pretrain, starting, supervised
 from sigma_jax.train import checkpoint, metrics
 from sigma_jax.train import supervised as train_supervised
 
 
-@pytest.fixture(scope="module", name="init")
-def init_fixture(tiny, tmp_path_factory):
-  """The workdir of a pre-training on 4 frames of 16 pixels."""
-  workdir = tmp_path_factory.mktemp("pretrained")
-  params = sigma.init_params(tiny, jax.random.key(5))
-  checkpoint.write_params(workdir, tiny, params, step=7)
-  return workdir
-
-
 @pytest.fixture(scope="module", name="base")
-def base_fixture(tiny, change, toy_clips, init):
+def base_fixture(base, change, init):
   """A fine-tuning of it, one step."""
   return change(
-    tiny,
-    task="supervised",
+    base,
     init=str(init),
-    data__train=str(toy_clips / "train.csv"),
-    data__val=str(toy_clips / "val.csv"),
-    data__label_sets=str(toy_clips / "label_sets.json"),
-    data__workers=1,
-    augment__num_ops=0,
-    supervised__label_set="motion",
     supervised__views=(1, 1),
-    supervised__test_batch_size=8,
-    supervised__head_scale=1.0,
-    supervised__bootstrap=50,
     train__steps=1,
   )
 

@@ -13,7 +13,7 @@ import time
 from sigma_jax import errors
 from sigma_jax.bench import output
 
-# A list a row, of as many lines: how a line looks, and what reads it.
+# Lists of as many lines each, and how a line of them looks.
 _LISTS = {
   "path label, by spaces": "{name} {label}\n",
   "path label, by commas": "{name},{label}\n",
@@ -25,11 +25,12 @@ _SPLIT = "split line by line, nothing checked"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Declares the command's options."""
   parser.add_argument(
     "--lines", type=int, default=2_000_000, help="of a list; 2,000,000"
   )
   parser.add_argument("--turns", type=int, default=3, help="of each; 3")
-  parser.add_argument("--json", action="store_true")
+  parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from sigma_jax.bench import output
 
 _SHAPES = 10  # appearances
 _EVERY = 20  # steps between losses that are kept
-_BASE_SEED = 1000  # of the clips that features are judged on
+_FIRST_SEED = 1000  # of the clips; shapes have the ones from 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +83,7 @@ def _clips(count: int, settings) -> tuple[np.ndarray, np.ndarray]:
   frames, size = settings.data.num_frames, settings.data.size
   videos, motions = [], []
   for number in range(count):
-    rng = np.random.default_rng(_BASE_SEED + number)
+    rng = np.random.default_rng(_FIRST_SEED + number)
     motion = number % len(render.MOTIONS)
     sprite = shapes[rng.integers(_SHAPES)]
     clip = render.draw(rng, [sprite], [motion]).frames
