@@ -137,7 +137,7 @@ def pretraining_step(settings):
     step,
     state_lib.abstract(settings, tx, one_device()),
     sigma.abstract(settings).frozen,
-    {"video": clips(settings)},
+    method.of(settings).batch(clips(settings)),
   )
 
 

@@ -124,12 +124,17 @@ def video(settings: settings_lib.Settings) -> np.ndarray:
   return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def batch(settings: settings_lib.Settings) -> dict[str, np.ndarray]:
-  """What a step reads: `video`, and classes where there are labels."""
-  found = {"video": video(settings)}
-  if settings.task == "supervised":
-    found["target"] = np.arange(len(found["video"]), dtype=np.int32) % CLASSES
-  return found
+def batch(
+  settings: settings_lib.Settings, clips: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+  """What a step reads of clips, noise by default; classes beside them."""
+  clips = video(settings) if clips is None else clips
+  if settings.task == "pretrain":
+    return jax.device_get(method.of(settings).batch(clips))
+  return {
+    "video": clips,
+    "target": np.arange(len(clips), dtype=np.int32) % CLASSES,
+  }
 
 
 def job_of(settings: settings_lib.Settings) -> tuple[loop.Job, dict]:

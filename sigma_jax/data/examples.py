@@ -11,20 +11,23 @@ from collections.abc import Callable
 import numpy as np
 from einops import rearrange
 
-from sigma_jax.data import crops, sampling
+from sigma_jax.data import crops, grey, sampling
 from sigma_jax.data.bad_files import TooManyBadFiles
 from sigma_jax.data.sampling import Purpose
 from sigma_jax.data.sources import Source, Video
 from sigma_jax.data.video.containers import DecodeError
-from sigma_jax.settings import Settings
+from sigma_jax.settings import Luma, Settings
 
 # Other files tried in the place of one that cannot be read.
 _REPLACEMENTS = 8
 
 OnBad = Callable[[int, str, str], None]  # row, path, reason
 OnTried = Callable[[int], None]  # row
+# What is cut out of a video, by its name in a batch: "video", and "luma" where
+# it is asked for; the first axis is the clips'.
+Pictures = dict[str, np.ndarray]
 # Clips, and the times of the first and last frame: float64 [2] or of each clip.
-_Found = tuple[np.ndarray, np.ndarray]
+_Found = tuple[Pictures, np.ndarray]
 
 
 class Examples:
@@ -36,6 +39,7 @@ class Examples:
     source: Source,
     on_bad: OnBad,
     on_tried: OnTried | None = None,
+    luma: Luma | None = None,
   ):
     """Binds the sources of every draw.
 
@@ -44,14 +48,16 @@ class Examples:
       source: n rows.
       on_bad: told of every file that cannot be read; may raise to stop.
       on_tried: told of every row before its file is opened.
+      luma: grey frames that go with the clips, if any.
     """
     self._data = settings.data
     self._seed = settings.seed
     self._source = source
     self._on_bad = on_bad
     self._on_tried = on_tried
+    self._luma = luma
 
-  def train(self, number: int) -> tuple[np.ndarray, int, int, np.ndarray]:
+  def train(self, number: int) -> tuple[Pictures, int, int, np.ndarray]:
     """The clips of one place in training, a pure function of seed and number.
 
     Every n numbers are an epoch: each row once, in an order of its own. A row
@@ -61,8 +67,9 @@ class Examples:
       number: step * global batch + slot.
 
     Returns:
-      Clips, uint8 [data.samples, t, size, size, 3]; their label; their row in
-      the source; the times of their first and last frame, float64 [2].
+      Clips, "video" uint8 [data.samples, t, size, size, 3], and "luma" as
+      `settings.Luma` says; their label; their row in the source; the times of
+      their first and last frame, float64 [2].
 
     Raises:
       TooManyBadFiles: the row and all its replacements cannot be read.
@@ -86,7 +93,7 @@ class Examples:
 
   def evaluate(
     self, row: int, samples: int, views: tuple[int, int]
-  ) -> tuple[np.ndarray, int, bool, np.ndarray]:
+  ) -> tuple[Pictures, int, bool, np.ndarray]:
     """All clips of a row, from one opening of its file.
 
     Args:
@@ -97,9 +104,9 @@ class Examples:
         spread over the long side; time is the slower axis of the result.
 
     Returns:
-      Clips, uint8 [samples * views, t, size, size, 3]; their label; whether
-      the file could be read (if not, the clips are black); the times of the
-      first and last frame of each, float64 [samples * views, 2].
+      Clips, as of `train`, [samples * views, ...]; their label; whether the
+      file could be read (if not, the clips are black); the times of the first
+      and last frame of each, float64 [samples * views, 2].
     """
     found = self._try(row, self._eval_clips, row, samples, views)
     label = int(self._source.labels[row])
@@ -109,11 +116,16 @@ class Examples:
     clips, spans = found
     return clips, label, True, spans
 
-  def blank(self, clips: int) -> np.ndarray:
-    """Black clips, uint8 [clips, t, size, size, 3]."""
-    data = self._data
+  def blank(self, clips: int) -> Pictures:
+    """Black clips."""
+    data, asked = self._data, self._luma
     shape = (clips, data.num_frames, data.size, data.size, 3)
-    return np.zeros(shape, np.uint8)
+    found = {"video": np.zeros(shape, np.uint8)}
+    if asked is not None:
+      slots = -(-data.num_frames // asked.every)
+      shape = (clips, slots, asked.frames, asked.size, asked.size)
+      found["luma"] = np.zeros(shape, np.uint8)
+    return found
 
   def _try(self, row: int, cut: Callable, *args) -> _Found | None:
     """Opens a row's file and cuts clips; None, reported, if it is bad."""
@@ -123,7 +135,8 @@ class Examples:
     try:
       with self._source.open(row, self._data.file_timeout) as video:
         clips, spans = cut(video, *args)
-        return np.ascontiguousarray(clips), spans
+        whole = {name: np.ascontiguousarray(x) for name, x in clips.items()}
+        return whole, spans
     except DecodeError as error:
       self._on_bad(row, path, error.reason)
       return None
@@ -149,7 +162,7 @@ class Examples:
   def _eval_clips(
     self, video: Video, row: int, samples: int, views: tuple[int, int]
   ) -> _Found:
-    data, (in_time, in_space) = self._data, views
+    in_time, in_space = views
     indices = [
       self._view_indices(video.num_frames, view, in_time)
       for view in range(in_time)
@@ -161,10 +174,12 @@ class Examples:
       functools.partial(crops.square, view=view, views=in_space)
       for view in range(in_space)
     ]
-    clips = self._cut(video, np.concatenate(indices), boxes)
-    clips = rearrange(
-      clips, "space (time t) ... -> (time space) t ...", t=data.num_frames
-    )
+    clips = {
+      name: rearrange(
+        x, "space (time t) ... -> (time space) t ...", time=len(indices)
+      )
+      for name, x in self._cut(video, np.concatenate(indices), boxes).items()
+    }
     ends = np.concatenate([index[[0, -1]] for index in indices])
     spans = video.times(ends).reshape(-1, 2)
     return clips, np.repeat(spans, in_space, axis=0)
@@ -187,9 +202,29 @@ class Examples:
       num_frames, data.num_frames, data.stride, view, views
     )
 
-  def _cut(self, video: Video, indices: np.ndarray, boxes: list) -> np.ndarray:
-    """Boxes of the same frames, decoded once: [boxes, n, size, size, 3]."""
-    options = (self._data.size, self._data.antialias)
+  def _cut(self, video: Video, indices: np.ndarray, boxes: list) -> Pictures:
+    """Boxes of the same frames, decoded once: [boxes, n, ...] of each.
+
+    Args:
+      video: opened.
+      indices: of the frames of whole clips, one clip after the other.
+      boxes: of `Video.read`.
+    """
+    options, asked = (self._data.size, self._data.antialias), self._luma
+    wanted = indices
+    if asked is not None:
+      starts = indices.reshape(-1, self._data.num_frames)[:, :: asked.every]
+      beside = starts.reshape(-1, 1) + np.arange(asked.frames)
+      beside = np.minimum(beside, video.num_frames - 1)
+      wanted = np.union1d(indices, beside)
     if len(boxes) == 1:
-      return video.read(indices, boxes[0], *options)[None]
-    return video.read(indices, boxes, *options)
+      frames = video.read(wanted, boxes[0], *options)[None]
+    else:
+      frames = video.read(wanted, boxes, *options)
+    if asked is None:
+      return {"video": frames}
+    small = grey.shrunk(frames, self._data.size // asked.size)
+    return {
+      "video": frames[:, np.searchsorted(wanted, indices)],
+      "luma": small[:, np.searchsorted(wanted, beside)],
+    }

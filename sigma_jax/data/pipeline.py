@@ -16,9 +16,9 @@ import tensorflow as tf
 
 from sigma_jax import errors
 from sigma_jax.data import memory
-from sigma_jax.data.examples import Examples, OnBad, OnTried
+from sigma_jax.data.examples import Examples, OnBad, OnTried, Pictures
 from sigma_jax.data.sources import Source
-from sigma_jax.settings import Data, Settings
+from sigma_jax.settings import Data, Luma, Settings
 
 # Accelerators are JAX's: TensorFlow would claim all of their memory.
 tf.config.set_visible_devices([], "GPU")
@@ -159,6 +159,7 @@ def train_batches(
   slots: Sequence[int] | np.ndarray | None = None,
   process_index: int = 0,
   process_count: int = 1,
+  luma: Luma | None = None,
 ) -> Batches:
   """Endless training batches; a step's is a pure function of seed and step.
 
@@ -180,12 +181,14 @@ def train_batches(
       here, see `train.mesh.rows`; None: its share.
     process_index: this host, p.
     process_count: hosts, P.
+    luma: grey frames that go with the clips, if any.
 
   Returns:
     Iterator of `video` uint8 [b k, t, size, size, 3], `label` int32 [b k],
     `index` int32 [b k], the row of the source that was read, and `span` float32
     [b k, 2], when a clip's first and last frame are shown: seconds after the
-    video's first frame, 0 and 0 where the source cannot tell (images).
+    video's first frame, 0 and 0 where the source cannot tell (images); with
+    `luma`, its frames under this name.
 
   Raises:
     UserError: the batch is not divisible by the hosts.
@@ -196,7 +199,7 @@ def train_batches(
   if slots is None:
     host_batch = _host_batch(batch_size, process_count)
     slots = process_index * host_batch + np.arange(host_batch)
-  examples = Examples(settings, source, on_bad, on_tried)
+  examples = Examples(settings, source, on_bad, on_tried, luma)
 
   def make(number: int) -> Element:
     step, place = divmod(number, len(slots))
@@ -218,6 +221,7 @@ def eval_batches(
   views: tuple[int, int] = (1, 1),
   process_index: int = 0,
   process_count: int = 1,
+  luma: Luma | None = None,
 ) -> Batches:
   """Every clip of every row of a source once.
 
@@ -238,6 +242,7 @@ def eval_batches(
     views: in time and in space.
     process_index: this host, p.
     process_count: hosts, P.
+    luma: as in train_batches.
 
   Returns:
     Iterator of the arrays of train_batches, k = 1, and `view` int32 [b], in
@@ -254,7 +259,7 @@ def eval_batches(
       f"samples {samples} and views {views}"
     )
   host_batch = _host_batch(batch_size, process_count)
-  examples = Examples(settings, source, on_bad, on_tried)
+  examples = Examples(settings, source, on_bad, on_tried, luma)
   offset = process_index * host_batch
   clips = samples * math.prod(views)
   nothing = examples.blank(clips), 0, -1, 0.0
@@ -265,8 +270,8 @@ def eval_batches(
     row = group * batch_size + offset + slot
     if row >= len(source):
       return absent
-    video, label, valid, spans = examples.evaluate(row, samples, views)
-    return _evaluated(video, label, row, spans, np.arange(clips), valid)
+    found, label, valid, spans = examples.evaluate(row, samples, views)
+    return _evaluated(found, label, row, spans, np.arange(clips), valid)
 
   # The first host has the most rows.
   whole, rest = divmod(len(source), batch_size)
@@ -275,18 +280,17 @@ def eval_batches(
   return Batches(make, absent, num_batches, host_batch, settings.data)
 
 
-def _element(video: np.ndarray, label: int, row: int, span) -> Element:
-  clips = len(video)
-  return {
-    "video": video,
+def _element(pictures: Pictures, label: int, row: int, span) -> Element:
+  clips = len(pictures["video"])
+  return pictures | {
     "label": np.full(clips, label, np.int32),
     "index": np.full(clips, row, np.int32),
     "span": np.full((clips, 2), span, np.float32),
   }
 
 
-def _evaluated(video, label, row, span, view, valid: bool) -> Element:
-  return _element(video, label, row, span) | {
+def _evaluated(pictures, label, row, span, view, valid: bool) -> Element:
+  return _element(pictures, label, row, span) | {
     "view": view.astype(np.int32),
-    "valid": np.full(len(video), valid),
+    "valid": np.full(len(view), valid),
   }

@@ -205,7 +205,7 @@ class _Pretrain:
     parts = mme.judge(
       predicted._replace(shape=predicted.shape * rooted),
       target._replace(shape=target.shape * rooted),
-      counted,
+      counted.astype(jnp.float32),
     )
     scale = options.get("traj_loss_scale", 1)
     return 0.5 * (parts.shape + scale * parts.position), {

@@ -155,11 +155,8 @@ class Mme(method.Method):
     run, video = self.settings, batch["video"]
     mask = masked.masks(run, video, key)
     tracks = self.tracks(batch["luma"])
-    position = trajectories.labels(
-      tracks.steps, self.options.trajectory_norm, self.options.epsilon, _CELLS
-    )
-    counted = trajectories.counted(tracks.valid, _CELLS)
-    target = Described(self._shape(video, key), position)
+    counted = trajectories.counted(tracks.valid, _CELLS).astype(jnp.float32)
+    target = Described(self.shapes(video, key), self.positions(tracks))
     target = Described(*(vit.gather_tokens(x, mask.masked) for x in target))
     counted = jnp.take_along_axis(counted, mask.masked, axis=1)
     tubes = vit.split_tubes(video, run.model.tubelet, run.model.patch)
@@ -175,7 +172,14 @@ class Mme(method.Method):
       whole=self.options.tracking == "whole",
     )
 
-  def _shape(self, video: jax.Array, key: jax.Array) -> jax.Array:
+  def positions(self, tracks: trajectories.Tracks) -> jax.Array:
+    """What is predicted of tracks of every tube: float32 [b, n, q]."""
+    options = self.options
+    return trajectories.labels(
+      tracks.steps, options.trajectory_norm, options.epsilon, _CELLS
+    )
+
+  def shapes(self, video: jax.Array, key: jax.Array) -> jax.Array:
     """Histograms of the last frame of every tube: float32 [b, n, p]."""
     bias, most = None, self.options.hog_bias
     if most:
@@ -275,13 +279,11 @@ def judge(predicted: Described, target: Described, counted: jax.Array) -> Parts:
 
   Args:
     predicted, target: of all masked tubes.
-    counted: bool [b, m], which tubes have a trajectory.
+    counted: float32 [b, m], 1 where a tube has a trajectory, else 0.
   """
   shape, position = (
     jnp.sum(jnp.square(ours - theirs), axis=-1)
     for ours, theirs in zip(predicted, target, strict=True)
   )
-  position = jnp.where(counted, position, 0.0) * (
-    32 / target.position.shape[-1]
-  )
+  position = position * counted * (32 / target.position.shape[-1])
   return Parts(*(jnp.sum(x) / counted.size for x in (shape, position)))

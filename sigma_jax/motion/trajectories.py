@@ -192,13 +192,17 @@ def affine(flows: jax.Array, side: int, shrink: int = 1) -> jax.Array:
   found = found.reshape(*found.shape[:-3], -1, 2)
   middle = jnp.median(found, axis=-2)[..., None]
   motion = jnp.concatenate([middle, jnp.zeros((*middle.shape[:-1], 2))], -1)
-  for number in range(_ROUNDS):
-    reach = max(_FROM / 2**number, _TO) * width * shrink / _WIDTH
+
+  def closer(number, motion):
+    reach = jnp.maximum(_FROM * 0.5 ** number.astype(jnp.float32), _TO) * (
+      width * shrink / _WIDTH
+    )
     away = found - jnp.einsum("pk,...jk->...pj", basis, motion)
     squares = jnp.sum(jnp.square(away), axis=-1)
     weight = jnp.square(1.0 / (1.0 + squares / reach**2))
-    motion = _solved(basis, weight, found)
-  return motion
+    return _solved(basis, weight, found)
+
+  return jax.lax.fori_loop(0, _ROUNDS, closer, motion)
 
 
 def moved(motion: jax.Array, at: jax.Array, size: tuple[int, int]) -> jax.Array:
@@ -268,7 +272,6 @@ def counted(valid: jax.Array, side: int = 2) -> jax.Array:
     valid: bool; or shares, of which only 1 counts.
     side: as for `labels`.
   """
-  cells = rearrange(
-    valid == 1, "b t (h i) (w j) -> b (t h w) (i j)", i=side, j=side
-  )
+  whole = valid.astype(jnp.float32) == 1.0
+  cells = rearrange(whole, "b t (h i) (w j) -> b (t h w) (i j)", i=side, j=side)
   return jnp.any(cells, axis=-1)

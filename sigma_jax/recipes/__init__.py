@@ -9,20 +9,28 @@ from sigma_jax.recipes.judging import (
   set_data,
   supervised,
 )
-from sigma_jax.recipes.pretraining import motion_guided, pretrain, vjepa
-from sigma_jax.recipes.toys import toy, toy_sigma, toy_supervised, toy_vjepa
+from sigma_jax.recipes.pretraining import mme, motion_guided, pretrain, vjepa
+from sigma_jax.recipes.toys import (
+  toy,
+  toy_mme,
+  toy_sigma,
+  toy_supervised,
+  toy_vjepa,
+)
 
 __all__ = [
   "attentive",
   "finetune",
   "knn",
   "linear",
+  "mme",
   "motion_guided",
   "own",
   "pretrain",
   "set_data",
   "supervised",
   "toy",
+  "toy_mme",
   "toy_sigma",
   "toy_supervised",
   "toy_vjepa",

@@ -27,7 +27,8 @@ def run(
       "model.table_grid is for fine-tuning and evaluation: pre-training has "
       "the formula's own rows; leave it out"
     )
-  frozen = method.of(config).load()
+  chosen = method.of(config)
+  frozen = chosen.load()
   initial, begun_from = _initial(config, workdir)
   source = distributed.agreed(
     lambda: sources.load(config.data.train, config.data.root, classes=False),
@@ -38,7 +39,7 @@ def run(
     rows, sources.identity(source, labels=False)
   )
   identity.claim(workdir, begun_from)
-  training = reading.Training(config, workdir, source)
+  training = reading.Training(config, workdir, source, chosen.luma)
   loop.pretrain(
     config,
     workdir,

@@ -16,8 +16,9 @@ _TRIED = 8  # test videos, until one can be read
 class Training:
   """Opens `pipeline.train_batches` at a step; counts bad files as it goes."""
 
-  def __init__(self, config: settings.Settings, workdir, source):
-    self._config, self._source = config, source
+  def __init__(self, config: settings.Settings, workdir, source, luma=None):
+    """luma: as for `pipeline.train_batches`."""
+    self._config, self._source, self._luma = config, source, luma
     self._bad = account(config, workdir, source, shuffled=True)
 
   def __call__(self, start_step: int):
@@ -34,6 +35,7 @@ class Training:
       slots=mesh_lib.rows(mesh, self._config.train.batch_size),
       on_bad=self._bad.report,
       on_tried=self._bad.tried,
+      luma=self._luma,
     )
 
   def account(self, step: int, saved: bool) -> None:

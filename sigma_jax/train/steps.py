@@ -35,7 +35,8 @@ def pretrain_step(
   """One step of pre-training, whatever the method; to be jitted.
 
   The batch has the method's inputs, of which "video" is uint8 [b, t, h, w, 3],
-  over all devices; the loss is that of this global batch.
+  over all devices, and "luma" is mirrored with it; the loss is that of this
+  global batch.
 
   Args:
     settings: the run.
@@ -55,7 +56,11 @@ def pretrain_step(
     params = method.project(state.params)
     whole = mesh_lib.whole((params, state.slow), mesh)
     video = mirrored(settings, key, batch["video"], mesh)
-    inputs = method.prepare({**batch, "video": video}, key, frozen)
+    batch = {**batch, "video": video}
+    if "luma" in batch:  # which has no colours
+      luma = mirrored(settings, key, batch["luma"][..., None], mesh)
+      batch["luma"] = luma[..., 0]
+    inputs = method.prepare(batch, key, frozen)
     with attention.on_platform(*where(mesh), kind=settings.model.attention):
       judged, grads = _gradients(
         method,
@@ -93,7 +98,12 @@ def mirrored(
   video: jax.Array,
   mesh: jax.sharding.Mesh | None,
 ) -> jax.Array:
-  """The step's clips, mirrored at random where `data.flip` says so."""
+  """The step's clips, mirrored at random where `data.flip` says so.
+
+  Args:
+    settings, key, mesh: of the step.
+    video: uint8 [b, ..., h, w, c].
+  """
   if not settings.data.flip:
     return video
   spread = mesh_lib.over_batch(mesh) if mesh is not None else None
@@ -178,7 +188,7 @@ def pretrain_loss(
   """
   method = method_lib.of(settings)
   slow, carry = method_lib.beside(method, params)
-  inputs = method.prepare({"video": video}, key, frozen)
+  inputs = method.prepare(method.batch(video), key, frozen)
   judged = _judge(
     method,
     method_lib.Weights(params, slow, frozen),

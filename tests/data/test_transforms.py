@@ -122,7 +122,7 @@ def test_the_option_reaches_every_kind_of_file(tmp_path, write_video, kind):
       model=settings_lib.Model(patch=4),
     )
     clips, *_ = examples.Examples(run, source, None).evaluate(0, 1, (1, 1))
-    found[antialias] = clips.astype(int)
+    found[antialias] = clips["video"].astype(int)
   assert 110 < found[True].mean() < 145
   assert found[False].mean() < 40
 

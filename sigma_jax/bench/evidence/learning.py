@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
   draw = np.random.default_rng(0)
   for step in range(args.steps):
     rows = draw.choice(len(videos), args.batch, replace=False)
-    metrics = training.step({"video": videos[rows]})
+    metrics = training.step(step_jax.batch(settings, videos[rows]))
     if step % _EVERY == 0 or step == args.steps - 1:
       losses.append(float(metrics["loss"]))
     start = start or time.perf_counter()  # after the first step

@@ -134,20 +134,20 @@ def _step(settings: settings_lib.Settings, mesh) -> tuple[Any, tuple]:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
   train_state = state.abstract(settings, tx, mesh)
+  made = method.of(settings)
   frozen = jax.tree.map(
-    lambda leaf: placed(leaf, mesh_lib.replicated(mesh)),
-    method.of(settings).abstract.frozen,
+    lambda leaf: placed(leaf, mesh_lib.replicated(mesh)), made.abstract.frozen
   )
   data = settings.data
   side = (data.size, data.size, 3)
-  video = jax.ShapeDtypeStruct(
-    (settings.train.batch_size, data.num_frames, *side),
-    jnp.uint8,
-    sharding=mesh_lib.batch_sharding(mesh),
+  shape = (settings.train.batch_size, data.num_frames, *side)
+  batch = jax.tree.map(
+    lambda leaf: placed(leaf, mesh_lib.batch_sharding(mesh)),
+    jax.eval_shape(made.batch, jax.ShapeDtypeStruct(shape, jnp.uint8)),
   )
   step = steps.pretrain_step(settings, tx, schedule, mesh)
   function = steps.jit(step, mesh, train_state)
-  return function, (train_state, frozen, {"video": video})
+  return function, (train_state, frozen, batch)
 
 
 def _sizes(params: dict, fsdp: int) -> frozenset[int]:
