@@ -258,6 +258,13 @@ class Method:
     """
     return {}
 
+  def traces(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Lines over clips that the loss is about, by a reader's words.
+
+    float32 [c, t, r, q, k, 2]: k points, right and down in tubes; NaN: no line.
+    """
+    return {}
+
 
 def of(settings: settings_lib.Settings, length: Length | None = None) -> Method:
   """The method of a run.

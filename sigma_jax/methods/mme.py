@@ -162,13 +162,18 @@ class Mme(method.Method):
     tubes = vit.split_tubes(video, run.model.tubelet, run.model.patch)
     return tubes, mask, jax.lax.stop_gradient(target), counted
 
-  def tracks(self, luma: jax.Array) -> trajectories.Tracks:
-    """Of every cell of the first frame of every tube: see `luma`."""
+  def tracks(self, luma: jax.Array, camera: bool = True):
+    """Of every cell of the first frame of every tube, `trajectories.Tracks`.
+
+    Args:
+      luma: see `luma`.
+      camera: whether its motion is taken off, where the options say so.
+    """
     return trajectories.of_luma(
       luma,
       tuple(_CELLS * side for side in self.settings.grid[1:]),
       shrink=self._shrink,
-      camera=self.options.camera == "affine",
+      camera=camera and self.options.camera == "affine",
       whole=self.options.tracking == "whole",
     )
 
@@ -262,6 +267,24 @@ class Mme(method.Method):
     mask = masked.draw(self.settings, video, key)
     hidden = np.asarray(masking.to_bool(mask))
     return hidden.reshape(len(video), *self.settings.grid)
+
+  def traces(self, batch):
+    steps, patch = self.options.steps, self.settings.model.patch
+    words = f"where each cell goes in the next {steps} frames of the video"
+    shown = {words: False}
+    if self.options.camera == "affine":
+      shown["the same without the camera’s motion"] = True
+    found = {}
+    for words, camera in shown.items():
+      tracks = self.tracks(jnp.asarray(batch["luma"]), camera)
+      start = tracks.at[:, :, :1]
+      points = [start, start + jnp.cumsum(tracks.steps, axis=2)]
+      points = np.array(jnp.concatenate(points, axis=2)) + 0.5
+      points[~np.asarray(tracks.valid)[:, :, None].repeat(steps + 1, 2)] = (
+        np.nan
+      )
+      found[words] = np.moveaxis(points, 2, 4) / patch
+    return found
 
 
 class Parts(NamedTuple):
