@@ -27,6 +27,7 @@ class Use(enum.IntEnum):
   ERASE = STEP + 4
   MIX = STEP + 5
   DROP_PATH = STEP + 6
+  GRADIENT_BIAS = STEP + 7  # of MME's histograms, as published
   VIEW_MIRROR = STEP + 16  # of a batch's further views
   COLOURS = STEP + 17
 

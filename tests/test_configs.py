@@ -139,12 +139,11 @@ def pretraining(settings):
 
 def pretraining_step(settings):
   tx, step = pretraining(settings)
-  batch = method.of(settings).batch(clips(settings))
   traced(
     step,
     state_lib.abstract(settings, tx, one_device()),
     sigma.abstract(settings).frozen,
-    batch,
+    method.of(settings).batch(clips(settings)),
   )
 
 

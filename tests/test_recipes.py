@@ -129,6 +129,35 @@ def test_mgmae_is_trained_as_its_scripts_do(name, stride, steps, videos):
   assert run.model == load("k400_vitb").model
 
 
+@pytest.mark.parametrize(
+  "name, stride, epochs, frames",
+  [("k400_vitb_mme", 4, 1600, 4), ("ssv2_vitb_mme", 2, 400, 2)],
+)
+def test_mme_is_trained_as_its_script_does(name, stride, epochs, frames):
+  """Of XinyuSun/MME at 17689a9; of SSv2 the README's epochs."""
+  run = load(name)
+  ours = method.of(run)
+  assert (run.data.stride, run.data.flip, run.data.samples) == (
+    stride,
+    False,
+    1,
+  )
+  assert run.data.scales == (1, 0.875, 0.75, 0.66)
+  # Tracks go from a tube's first frame to its second one.
+  assert (run.method.steps, ours.luma) == (
+    stride,
+    settings_lib.Luma(every=2, frames=frames + 1, size=112),
+  )
+  assert int(run.masking.ratio * 196) == 137
+  assert (run.train.batch_size, run.train.epochs) == (1024, epochs)
+  assert run.optimizer == dataclasses.replace(
+    load("k400_vitb").optimizer, base_lr=1.5e-4, min_lr=1e-5
+  )
+  if frames == 4:  # as published
+    sizes = [leaf.size for leaf in jax.tree.leaves(ours.abstract.params)]
+    assert sum(sizes) == 87_089_356
+
+
 @pytest.mark.parametrize("target", ["mlp", "dino"])
 @pytest.mark.parametrize("data", ["k400", "ssv2"])
 def test_motion_guided_sigma_is_sigma_but_for_its_masks(data, target):

@@ -18,7 +18,7 @@ def flip(
 
   Args:
     key: of this step's mirroring.
-    video: uint8 [b, t, h, w, 3], over all devices.
+    video: uint8 [b, ..., h, w, c], over all devices.
     spread: as for `augment.batches.batch`.
   """
 

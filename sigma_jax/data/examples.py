@@ -11,12 +11,12 @@ from collections.abc import Callable
 import numpy as np
 from einops import rearrange
 
-from sigma_jax.data import crops, sampling
+from sigma_jax.data import crops, grey, sampling
 from sigma_jax.data.bad_files import TooManyBadFiles
 from sigma_jax.data.sampling import Purpose
 from sigma_jax.data.sources import Source, Video
 from sigma_jax.data.video.containers import DecodeError
-from sigma_jax.settings import Settings, Views
+from sigma_jax.settings import Luma, Settings, Views
 
 # Other files tried in the place of one that cannot be read.
 _REPLACEMENTS = 8
@@ -40,6 +40,7 @@ class Examples:
     on_bad: OnBad,
     on_tried: OnTried | None = None,
     views: tuple[Views, ...] = (),
+    luma: Luma | None = None,
   ):
     """Binds the sources of every draw.
 
@@ -49,6 +50,7 @@ class Examples:
       on_bad: told of every file that cannot be read; may raise to stop.
       on_tried: told of every row before its file is opened.
       views: further clips that `train` cuts from each video.
+      luma: grey frames that go with the clips, if any.
     """
     self._views = views
     self._data = settings.data
@@ -56,6 +58,7 @@ class Examples:
     self._source = source
     self._on_bad = on_bad
     self._on_tried = on_tried
+    self._luma = luma
 
   def train(self, number: int) -> tuple[Pictures, int, int, np.ndarray]:
     """The clips of one place in training, a pure function of seed and number.
@@ -67,9 +70,9 @@ class Examples:
       number: step * global batch + slot.
 
     Returns:
-      Clips, "video" uint8 [data.samples, t, size, size, 3], and each of the
-      views as `settings.Views` says; their label; their row in the source; the
-      times of the clips' first and last frame, float64 [2].
+      Clips, "video" uint8 [data.samples, t, size, size, 3], "luma" and further
+      views as `settings.Luma` and `settings.Views` say; their label; their row
+      in the source; the times of the clips' first and last frame, float64 [2].
 
     Raises:
       TooManyBadFiles: the row and all its replacements cannot be read.
@@ -104,9 +107,9 @@ class Examples:
         spread over the long side; time is the slower axis of the result.
 
     Returns:
-      Clips, "video" uint8 [samples * views, t, size, size, 3]; their label;
-      whether the file could be read (if not, the clips are black); the times
-      of the first and last frame of each, float64 [samples * views, 2].
+      Clips, as of `train`, [samples * views, ...]; their label; whether the
+      file could be read (if not, the clips are black); the times of the first
+      and last frame of each, float64 [samples * views, 2].
     """
     found = self._try(row, self._eval_clips, row, samples, views)
     label = int(self._source.labels[row])
@@ -118,11 +121,15 @@ class Examples:
 
   def blank(self, clips: int) -> Pictures:
     """Black clips."""
-    data = self._data
+    data, asked = self._data, self._luma
     shape = (clips, data.num_frames, data.size, data.size, 3)
     found = {"video": np.zeros(shape, np.uint8)}
     for view in self._views:
       found[view.name] = np.zeros(view.shape(clips), np.uint8)
+    if asked is not None:
+      slots = -(-data.num_frames // asked.every)
+      shape = (clips, slots, asked.frames, asked.size, asked.size)
+      found["luma"] = np.zeros(shape, np.uint8)
     return found
 
   def _try(self, row: int, cut: Callable, *args) -> _Found | None:
@@ -219,8 +226,28 @@ class Examples:
     )
 
   def _cut(self, video: Video, indices: np.ndarray, boxes: list) -> Pictures:
-    """Boxes of the same frames, decoded once: [boxes, n, ...] of each."""
-    options = (self._data.size, self._data.antialias)
+    """Boxes of the same frames, decoded once: [boxes, n, ...] of each.
+
+    Args:
+      video: opened.
+      indices: of the frames of whole clips, one clip after the other.
+      boxes: of `Video.read`.
+    """
+    options, asked = (self._data.size, self._data.antialias), self._luma
+    wanted = indices
+    if asked is not None:
+      starts = indices.reshape(-1, self._data.num_frames)[:, :: asked.every]
+      beside = starts.reshape(-1, 1) + np.arange(asked.frames)
+      beside = np.minimum(beside, video.num_frames - 1)
+      wanted = np.union1d(indices, beside)
     if len(boxes) == 1:
-      return {"video": video.read(indices, boxes[0], *options)[None]}
-    return {"video": video.read(indices, boxes, *options)}
+      frames = video.read(wanted, boxes[0], *options)[None]
+    else:
+      frames = video.read(wanted, boxes, *options)
+    if asked is None:
+      return {"video": frames}
+    small = grey.shrunk(frames, self._data.size // asked.size)
+    return {
+      "video": frames[:, np.searchsorted(wanted, indices)],
+      "luma": small[:, np.searchsorted(wanted, beside)],
+    }

@@ -18,7 +18,7 @@ from sigma_jax.data import memory
 from sigma_jax.data.examples import Examples, OnBad, OnTried, Pictures
 from sigma_jax.data.lean_tensorflow import tf
 from sigma_jax.data.sources import Source
-from sigma_jax.settings import Data, Settings, Views
+from sigma_jax.settings import Data, Luma, Settings, Views
 
 # Accelerators are JAX's: TensorFlow would claim all of their memory.
 tf.config.set_visible_devices([], "GPU")
@@ -160,6 +160,7 @@ def train_batches(
   views: tuple[Views, ...] = (),
   process_index: int = 0,
   process_count: int = 1,
+  luma: Luma | None = None,
 ) -> Batches:
   """Endless training batches; a step's is a pure function of seed and step.
 
@@ -182,13 +183,15 @@ def train_batches(
     views: further clips of each video: entries of their own.
     process_index: this host, p.
     process_count: hosts, P.
+    luma: grey frames that go with the clips, if any.
 
   Returns:
     Iterator of `video` uint8 [b k, t, size, size, 3], `label` int32 [b k],
     `index` int32 [b k], the row of the source that was read, and `span` float32
     [b k, 2], when a clip's first and last frame are shown: seconds after the
-    video's first frame, 0 and 0 where the source cannot tell (images); and
-    each of `views` by its name, uint8 [b k, count, t', size', size', 3].
+    video's first frame, 0 and 0 where the source cannot tell (images); with
+    `luma`, its frames under this name; and each of `views` by its name, uint8
+    [b k, count, t', size', size', 3].
 
   Raises:
     UserError: the batch is not divisible by the hosts.
@@ -199,7 +202,7 @@ def train_batches(
   if slots is None:
     host_batch = _host_batch(batch_size, process_count)
     slots = process_index * host_batch + np.arange(host_batch)
-  examples = Examples(settings, source, on_bad, on_tried, views)
+  examples = Examples(settings, source, on_bad, on_tried, views, luma)
 
   def make(number: int) -> Element:
     step, place = divmod(number, len(slots))
@@ -221,6 +224,7 @@ def eval_batches(
   views: tuple[int, int] = (1, 1),
   process_index: int = 0,
   process_count: int = 1,
+  luma: Luma | None = None,
 ) -> Batches:
   """Every clip of every row of a source once.
 
@@ -241,6 +245,7 @@ def eval_batches(
     views: in time and in space.
     process_index: this host, p.
     process_count: hosts, P.
+    luma: as in train_batches.
 
   Returns:
     Iterator of the arrays of train_batches, k = 1, and `view` int32 [b], in
@@ -257,7 +262,7 @@ def eval_batches(
       f"samples {samples} and views {views}"
     )
   host_batch = _host_batch(batch_size, process_count)
-  examples = Examples(settings, source, on_bad, on_tried)
+  examples = Examples(settings, source, on_bad, on_tried, luma=luma)
   offset = process_index * host_batch
   clips = samples * math.prod(views)
   nothing = examples.blank(clips), 0, -1, 0.0

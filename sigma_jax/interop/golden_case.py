@@ -21,7 +21,7 @@ class Case(NamedTuple):
   Attributes:
     name: of the files, without suffix.
     kind: pretrain, finetune, sinkhorn or schedule; or "jepa ...", of
-      `parity_jepa.RUN`; or "motion ...", of `parity_motion.RUN`.
+      `parity_jepa.RUN`; or "motion ...", of `parity_motion.RUN`; or "mme ...".
     options: the JSON, or {}.
     arrays: of the npz.
     weights: float32 by published name; {} for sinkhorn and schedule.
@@ -62,8 +62,10 @@ def load(path: str | pathlib.Path) -> Case:
   options = _read_options(source) if source.is_file() else {}
   name = base.name
   # Which make their weights here.
-  from sigma_jax.interop import parity_jepa, parity_motion
+  from sigma_jax.interop import parity_jepa, parity_mme, parity_motion
 
+  if kind := parity_mme.kind(options, arrays):
+    return Case(name, f"mme {kind}", options, arrays, {}, {}, None)
   if kind := parity_motion.kind(options, arrays):
     return Case(name, f"motion {kind}", options, arrays, {}, {}, None)
   if kind := parity_jepa.kind(options, arrays):

@@ -27,6 +27,7 @@ from sigma_jax import errors
 from sigma_jax.interop import (
   golden_case,
   parity_jepa,
+  parity_mme,
   parity_model,
   parity_motion,
 )
@@ -150,7 +151,11 @@ def _labels(case, side: str, plan: np.ndarray, ours: np.ndarray):
 def _method(case: golden_case.Case):
   """Cases of other methods, each a dict `RUN` of a module."""
   family, kind = case.kind.split(" ", 1)
-  run = {"jepa": parity_jepa, "motion": parity_motion}[family].RUN[kind]
+  run = {
+    "jepa": parity_jepa,
+    "mme": parity_mme,
+    "motion": parity_motion,
+  }[family].RUN[kind]
   try:
     ours = run(case.options, case.arrays)
   except (KeyError, StopIteration) as error:

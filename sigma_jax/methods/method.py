@@ -10,6 +10,7 @@ A method is static: it is made once a run from the settings and never changes.
 It knows no mesh and no checkpoint.
 """
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -24,6 +25,7 @@ from flax import nnx
 from sigma_jax import settings as settings_lib
 from sigma_jax.methods.description import Chart, Description
 from sigma_jax.models import modules
+from sigma_jax.motion import luma as luma_lib
 
 __all__ = ["Chart", "Description"]  # of methods, under one name
 
@@ -88,7 +90,8 @@ class Method:
 
   Attributes:
     Options: dataclass of `config.method.*`, on top of `settings.Method`.
-    inputs: entries of a batch that `prepare` reads.
+    inputs: entries of a batch that `prepare` reads: "video", and "luma" where
+      the method asks for such frames, see `luma`.
     reads: sections of the settings beside `model` and `method` that it reads.
     heads: parts of the parameters that `loss` itself reads; all others reach
       it through the features.
@@ -121,13 +124,24 @@ class Method:
     """Further clips of each video that a batch has, beside `inputs`."""
     return ()
 
+  @property
+  def luma(self) -> settings_lib.Luma | None:
+    """Grey frames that batches hold beside the clips; None: none.
+
+    They are the entry "luma", uint8 [b, t / every, frames, size, size], cut
+    out and mirrored like the clips.
+    """
+    return None
+
   def batch(self, video: jax.Array) -> Tree:
     """A batch of clips alone, uint8 [b, t, h, w, 3]; jit-able.
 
-    For benchmarks, and where clips are drawn and not read: further views are
-    the clips again, cut or repeated to their size.
+    For benchmarks, and where clips are drawn and not read: of grey frames and
+    further views, the clips' own take the place.
     """
     found = {"video": video}
+    if self.luma is not None:
+      found["luma"] = luma_lib.of_clips(video, *dataclasses.astuple(self.luma))
     for view in self.views():
       _, t, h, w, _ = video.shape
       frames = np.arange(view.num_frames) % t
@@ -195,8 +209,8 @@ class Method:
 
     Args:
       batch: `inputs` and `views` by name, the global batch; "video" is uint8
-        [b, t, h, w, 3], each of `views` [b, count, t, h, w, 3]. All are
-        mirrored where the settings say so, in the colours of `colours`.
+        [b, t, h, w, 3], each of `views` [b, count, t, h, w, 3]. All, "luma"
+        too, are mirrored where the settings say so, in the method's `colours`.
       key: of the step; every use draws from its own, see `keys`.
       frozen: weights as of `load`.
 
@@ -260,6 +274,13 @@ class Method:
 
     In a reader's words: float32 [c, t, h, w] of the grid, shares of the
     largest; or [c, t, h, w, 2], arrows, right and down, in tubes.
+    """
+    return {}
+
+  def traces(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Lines over clips that the loss is about, by a reader's words.
+
+    float32 [c, t, r, q, k, 2]: k points, right and down in tubes; NaN: no line.
     """
     return {}
 

@@ -131,18 +131,20 @@ class Mlp(nnx.Module):
     self,
     dim: int,
     hidden: int,
+    outputs: int = 0,
     *,
     inits: tuple = (xavier_uniform, xavier_uniform),
     dtype,
     rngs: nnx.Rngs,
   ):
-    """`inits`: of the two maps' weights."""
+    """`outputs`: o, 0 is d; `inits`: of the two maps' weights."""
     first, second = inits
+    out = outputs or dim
     self.fc1 = Linear(dim, hidden, kernel_init=first, dtype=dtype, rngs=rngs)
-    self.fc2 = Linear(hidden, dim, kernel_init=second, dtype=dtype, rngs=rngs)
+    self.fc2 = Linear(hidden, out, kernel_init=second, dtype=dtype, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """x: float [..., d] -> [..., d]."""
+    """x: float [..., d] -> [..., o]."""
     return self.fc2(gelu(checkpoint_name(self.fc1(x), "hidden")))
 
 

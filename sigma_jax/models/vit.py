@@ -163,7 +163,7 @@ class Decoder(nnx.Module):
     *,
     rngs: nnx.Rngs,
   ):
-    """model, grid: as `Encoder`; out_dim: p."""
+    """model, grid: as `Encoder`; out_dim: p, 0: no head, only `normed`."""
     dim = model.decoder_dim
     self.grid = tuple(grid)
     self.dim, self.positions = dim, model.positions
@@ -182,13 +182,14 @@ class Decoder(nnx.Module):
     )
     self.stack = stack(model, "decoder", rngs=rngs)
     self.norm = layers.layer_norm(dim, model.norm_epsilon, rngs=rngs)
-    self.head = layers.Linear(
-      dim,
-      out_dim,
-      dtype=dtype,
-      kernel_init=initial.in_blocks(model.init),
-      rngs=rngs,
-    )
+    if out_dim:
+      self.head = layers.Linear(
+        dim,
+        out_dim,
+        dtype=dtype,
+        kernel_init=initial.in_blocks(model.init),
+        rngs=rngs,
+      )
 
   @jax.named_scope("decoder")
   def __call__(self, tokens, visible, masked) -> jax.Array:
@@ -201,6 +202,11 @@ class Decoder(nnx.Module):
     Returns:
       float32 [b, m, p].
     """
+    normed = self.normed(tokens, visible, masked)
+    return self.head(normed).astype(jnp.float32)
+
+  def normed(self, tokens, visible, masked) -> jax.Array:
+    """As `__call__`, what the head reads: float32 [b, m, decoder width]."""
     table = positions.table(self.positions, self.dim, self.grid)
     seen = self.embed(tokens).astype(jnp.float32)
     hidden = jnp.broadcast_to(self.mask_token[...], (*masked.shape, self.dim))
@@ -218,4 +224,4 @@ class Decoder(nnx.Module):
       jnp.concatenate([visible, masked], axis=1),
     )
     x = self.stack(x, rotation=rotation)[:, -masked.shape[1] :]
-    return self.head(self.norm(x)).astype(jnp.float32)
+    return self.norm(x)

@@ -42,7 +42,7 @@ def between(first: jax.Array, second: jax.Array) -> jax.Array:
   """The flow of each first frame to its second one.
 
   Args:
-    first, second: uint8 [n, h, w, 3].
+    first, second: uint8 [n, h, w, 3], or [n, h, w] in grey.
 
   Returns:
     float32 [n, h', w', 2], in pixels of the finest level: h' is h divided by
@@ -86,10 +86,11 @@ def towards(video: jax.Array, base: int, *, reverse_early: bool = True):
 
 
 def _pooled(frames: jax.Array, factor: int) -> jax.Array:
-  """Means in grey: uint8 [n, h, w, 3] -> float32 [n, h', w'] in [0, 1]."""
-  n, height, width, _ = frames.shape
-  color = frames.astype(jnp.float32)
-  grey = 0.299 * color[..., 0] + 0.587 * color[..., 1] + 0.114 * color[..., 2]
+  """Means in grey, float32 [n, h', w'] in [0, 1], of what `between` takes."""
+  n, height, width = frames.shape[:3]
+  grey = frames.astype(jnp.float32)
+  if grey.ndim == 4:
+    grey = 0.299 * grey[..., 0] + 0.587 * grey[..., 1] + 0.114 * grey[..., 2]
   cut = grey.reshape(n, height // factor, factor, width // factor, factor)
   return jnp.mean(cut, axis=(2, 4)) / 255.0
 

@@ -12,6 +12,7 @@ from sigma_jax.recipes.judging import (
 from sigma_jax.recipes.pretraining import (
   clip_dino,
   clip_swav,
+  mme,
   motion_guided,
   pretrain,
   vjepa,
@@ -19,6 +20,7 @@ from sigma_jax.recipes.pretraining import (
 from sigma_jax.recipes.toys import (
   toy,
   toy_dino,
+  toy_mme,
   toy_sigma,
   toy_supervised,
   toy_swav,
@@ -32,6 +34,7 @@ __all__ = [
   "finetune",
   "knn",
   "linear",
+  "mme",
   "motion_guided",
   "own",
   "pretrain",
@@ -39,6 +42,7 @@ __all__ = [
   "supervised",
   "toy",
   "toy_dino",
+  "toy_mme",
   "toy_sigma",
   "toy_supervised",
   "toy_swav",

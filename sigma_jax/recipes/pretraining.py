@@ -84,6 +84,28 @@ def motion_guided(size: str, target: str) -> ml_collections.ConfigDict:
   return config
 
 
+def mme(size: str) -> ml_collections.ConfigDict:
+  """MME's recipe of K400, for a model of `size`.
+
+  From the script of https://github.com/XinyuSun/MME at 17689a9: a decoder of
+  one block, 70% masked, rates by clips; its 1601 epochs are 1600 here.
+
+  Args:
+    size: vitb or vitl; the decoder is 192 wide in both.
+  """
+  plain = pretrain(size, "mlp")
+  config = settings.default_config("mme")
+  for section in ("data", "model", "optimizer", "train"):
+    config[section] = plain[section]
+  config.masking.ratio = 0.7
+  config.model.decoder_dim = 192
+  config.model.decoder_depth = 1
+  config.model.decoder_heads = {"vitb": 6, "vitl": 8}[size]
+  config.train.batch_size = 1024
+  config.train.epochs = 1600.0
+  return config
+
+
 def vjepa(size: str) -> ml_collections.ConfigDict:
   """V-JEPA's recipe of ViT-L at 224 pixels, for a model of `size`.
 

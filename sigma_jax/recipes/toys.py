@@ -96,6 +96,18 @@ def _toy_views(method: str) -> ml_collections.ConfigDict:
   return config
 
 
+def toy_mme() -> ml_collections.ConfigDict:
+  """MME with the encoder, decoder and rates of SIGMA's toy run."""
+  config = toy("mme")
+  config.masking.ratio = 0.75
+  # To the frame after a tube: finding motion is most of a toy step.
+  config.method.steps = 2
+  config.method.head_hidden = 128
+  config.optimizer.base_lr = 6e-4 * 256 / _BATCH
+  config.optimizer.min_lr = 3e-5 * 256 / _BATCH
+  return config
+
+
 def toy_supervised(
   label_set: str, trains: str = "all"
 ) -> ml_collections.ConfigDict:

@@ -18,14 +18,25 @@ class Clips(NamedTuple):
   """Validation clips.
 
   videos: uint8 [c, t, h, w, 3]. names: file names. captions: classes, or "".
+  luma: as of `settings.Luma`, where the run's method asks for such frames.
   """
 
   videos: np.ndarray
   names: list[str]
   captions: list[str]
+  luma: np.ndarray | None = None
+
+  def batch(self, count: int) -> dict[str, np.ndarray]:
+    """The first ones, as a method's step reads them."""
+    found = {"video": self.videos, "luma": self.luma}
+    return {name: x[:count] for name, x in found.items() if x is not None}
 
 
-def load(settings: settings_lib.Settings, count: int) -> Clips:
+def load(
+  settings: settings_lib.Settings,
+  count: int,
+  luma: settings_lib.Luma | None = None,
+) -> Clips:
   """Up to `count` clips, evenly spaced over the validation split.
 
   Rows that cannot be read are left out.
@@ -33,6 +44,7 @@ def load(settings: settings_lib.Settings, count: int) -> Clips:
   Args:
     settings: `data` is read.
     count: rows tried.
+    luma: grey frames that the run's method asks for.
 
   Raises:
     UserError: no clip can be read; one line that says why.
@@ -51,15 +63,17 @@ def load(settings: settings_lib.Settings, count: int) -> Clips:
   captions = _captions(manifest_lib, settings.data.label_sets, rows)
   few = sources.take(rows, picked)
   reasons: list[str] = []
-  videos, indices = [], []
+  videos, grey, indices = [], [], []
   with pipeline.eval_batches(
     settings,
     few,
     batch_size=min(_BATCH, len(picked)),
     on_bad=lambda row, path, reason: reasons.append(f"{path}: {reason}"),
+    luma=luma,
   ) as batches:
     for batch in batches:
       videos.append(batch["video"][batch["valid"]])
+      grey += [batch["luma"][batch["valid"]]] if luma else []
       indices += batch["index"][batch["valid"]].tolist()
   if not indices:
     raise errors.UserError(
@@ -70,6 +84,7 @@ def load(settings: settings_lib.Settings, count: int) -> Clips:
     np.concatenate(videos),
     [pathlib.Path(few.files[i]).name for i in indices],
     [captions[picked[i]] for i in indices],
+    np.concatenate(grey) if luma else None,
   )
 
 

@@ -59,7 +59,7 @@ def _pictures(run: Run, data: settings_lib.Data) -> tuple[list[str], str]:
   )
   settings = dataclasses.replace(run.settings, data=data)
   try:
-    clips = clips_lib.load(settings, count)
+    clips = clips_lib.load(settings, count, run.method.luma)
   except (ValueError, OSError) as error:
     again = f"python -m sigma_jax.report {run.workdir} --val=<manifest>"
     note = sections.missing(f"No clips to show: {error}", again)

@@ -27,6 +27,7 @@ def masks(run: Run, clips: clips_lib.Clips) -> str:
   if hidden is None:
     return ""
   guides = run.method.guides(*drawn)
+  traces = run.method.traces(clips.batch(count))
   body = ""
   for i, place in enumerate(_shown(clips)):
     marks = pictures.overlay(settings.grid, pictures.masked, hidden[i])
@@ -38,11 +39,15 @@ def masks(run: Run, clips: clips_lib.Clips) -> str:
       )
       for values in guides.values()
     ]
+    after = [
+      pictures.overlay(settings.grid, pictures.paths, values[i])
+      for values in traces.values()
+    ]
     picture = pictures.strip(
       f"clip{i}",
       clips.videos[place],
       settings.grid,
-      ["", *between, marks],
+      ["", *between, marks, *after],
       f"Frames of {clips.names[place]}, and the same with masked tubes hidden",
     )
     body += _figure(picture, clips, place)
@@ -56,6 +61,9 @@ def masks(run: Run, clips: clips_lib.Clips) -> str:
   if guides:
     rows = ", then ".join(guides)
     lede += f" In between, what the mask was chosen by: {rows}."
+  if traces:
+    rows = ", then ".join(traces)
+    lede += f" At the bottom, what is to be predicted of them: {rows}."
   return sections.section("Masks", _strips(settings, body), lede)
 
 

@@ -18,6 +18,7 @@ _MAX_SIDE = 112  # pixels a frame is stored with; wider ones are shrunk
 _PNG_SIDE = 64  # frames up to this side are stored without loss
 _MAX_WIDTH = 1400  # pixels of picture files
 _MAX_SLOTS = 8
+_MAX_PATHS = 16  # along a frame's side
 _GAP = 1 / 16  # between frames, in frames
 
 
@@ -144,6 +145,25 @@ def arrows(motion: np.ndarray) -> str:
   )
   dots = "".join(f"M{x + 0.5} {y + 0.5}h0" for y, x in moved)
   return f'<path class="arrow" d="{lines}"/><path class="foot" d="{dots}"/>'
+
+
+def paths(points: np.ndarray) -> str:
+  """Lines through the points of a float [r, c, k, 2], in tubes, x first.
+
+  A line that stays where it begins, or has no numbers, is left out; of many,
+  every second one or fewer is drawn.
+  """
+  thin = -(-max(points.shape[:2]) // _MAX_PATHS)
+  lines = points[thin // 2 :: thin, thin // 2 :: thin].reshape(
+    -1, *points.shape[2:]
+  )
+  far = np.abs(lines - lines[:, :1]).max(axis=(1, 2))
+  lines = lines[far > 0.02]  # which is false of what is no number
+  drawn = "".join(
+    "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in line) for line in lines
+  )
+  feet = "".join(f"M{x:.2f} {y:.2f}h0" for x, y in lines[:, 0])
+  return f'<path class="arrow" d="{drawn}"/><path class="foot" d="{feet}"/>'
 
 
 def assigned(

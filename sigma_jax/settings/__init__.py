@@ -15,7 +15,7 @@ from typing import Any
 import ml_collections
 
 from sigma_jax import freeze, paths
-from sigma_jax.settings.data import Augment, Colours, Data, Views
+from sigma_jax.settings.data import Augment, Colours, Data, Luma, Views
 from sigma_jax.settings.evaluation import Probe, Segmentation
 from sigma_jax.settings.method import Method
 from sigma_jax.settings.method import options as _method
@@ -38,6 +38,7 @@ __all__ = [
   "Colours",
   "Data",
   "Loss",
+  "Luma",
   "Masking",
   "Mesh",
   "Method",

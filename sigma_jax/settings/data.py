@@ -132,6 +132,24 @@ class Colours:
 
 
 @dataclasses.dataclass(frozen=True)
+class Luma:
+  """Grey frames of a video beside its clip, such as those left out between.
+
+  No setting: what a method asks the pipeline for, `methods.method`.
+
+  Attributes:
+    every: from each so manyth frame of the clip on ...
+    frames: ... so many frames of the video in a row, that one the first; past
+      the video's end its last one comes again.
+    size: side, pixels; cut out like the clip.
+  """
+
+  every: int
+  frames: int
+  size: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Augment:
   """What supervised training does to clips on the device.
 

@@ -40,7 +40,9 @@ def run(
     rows, sources.identity(source, labels=False)
   )
   identity.claim(workdir, begun_from)
-  training = reading.Training(config, workdir, source, chosen.views())
+  training = reading.Training(
+    config, workdir, source, chosen.views(), chosen.luma
+  )
   loop.pretrain(
     config,
     workdir,

@@ -22,9 +22,11 @@ class Training:
     workdir,
     source,
     views: tuple[settings.Views, ...] = (),
+    luma: settings.Luma | None = None,
   ):
-    """views: further clips of each video, see `pipeline.train_batches`."""
-    self._config, self._source, self._views = config, source, views
+    """views, luma: beside the clips, see `pipeline.train_batches`."""
+    self._config, self._source = config, source
+    self._views, self._luma = views, luma
     self._bad = account(config, workdir, source, shuffled=True)
 
   def __call__(self, start_step: int):
@@ -42,6 +44,7 @@ class Training:
       on_bad=self._bad.report,
       on_tried=self._bad.tried,
       views=self._views,
+      luma=self._luma,
     )
 
   def account(self, step: int, saved: bool) -> None:

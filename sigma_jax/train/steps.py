@@ -35,8 +35,8 @@ def pretrain_step(
   """One step of pre-training, whatever the method; to be jitted.
 
   The batch has the method's inputs, of which "video" is uint8 [b, t, h, w, 3],
-  and further views [b, count, t, h, w, 3], over all devices; the loss is that
-  of this global batch.
+  and further views [b, count, t, h, w, 3], over all devices; "luma" is mirrored
+  with "video". The loss is that of this global batch.
 
   Args:
     settings: the run.
@@ -58,6 +58,9 @@ def pretrain_step(
     with jax.named_scope("inputs"):
       video = mirrored(settings, key, batch["video"], mesh)
       batch = _changed(method, key, {**batch, "video": video}, mesh)
+      if "luma" in batch:  # which has no colours
+        luma = mirrored(settings, key, batch["luma"][..., None], mesh)
+        batch["luma"] = luma[..., 0]
       inputs = method.prepare(batch, key, frozen)
     with attention.on_platform(*where(mesh), kind=settings.model.attention):
       judged, grads = _gradients(
@@ -97,7 +100,12 @@ def mirrored(
   video: jax.Array,
   mesh: jax.sharding.Mesh | None,
 ) -> jax.Array:
-  """The step's clips, mirrored at random where `data.flip` says so."""
+  """The step's clips, mirrored at random where `data.flip` says so.
+
+  Args:
+    settings, key, mesh: of the step.
+    video: uint8 [b, ..., h, w, c].
+  """
   if not settings.data.flip:
     return video
   spread = mesh_lib.over_batch(mesh) if mesh is not None else None

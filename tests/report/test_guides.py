@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sigma_jax import settings as settings_lib
-from sigma_jax.methods import method
+from sigma_jax.methods import method, mme
 from sigma_jax.report import clips as clips_lib
 from sigma_jax.report import picture_sections, pictures
 
@@ -80,3 +80,49 @@ def test_the_page_shows_them_between_clip_and_mask(clips):
   assert page.index('class="arrow"') < page.index('class="held"')
   assert page.index('class="held"') < page.index('class="hole"')
   assert "chosen by: the motion found, then the map that goes" in page
+
+
+@pytest.mark.parametrize("camera", ["affine", "none"])
+def test_the_page_shows_trajectories_below_the_mask(clips, camera):
+  """Of clips that only the camera moves: none are left without its motion."""
+  ours = method.of(
+    settings_lib.Settings(
+      data=settings_lib.Data(num_frames=8, size=32),
+      model=settings_lib.Model(patch=8),
+      masking=settings_lib.Masking(ratio=0.75),
+      method=mme.Options(steps=2, camera=camera),
+    )
+  )
+  batch = ours.batch(clips)
+  found = ours.traces(batch)
+  moved, *rest = found.values()
+  assert moved.shape == (1, 4, 8, 8, 3, 2)
+  # Cells begin in their middle and go right by two pixels a frame.
+  inner = moved[0, 1, 3:5, 3:5]
+  np.testing.assert_allclose(inner[0, 0, 0], [1.75, 1.75])
+  np.testing.assert_allclose(
+    inner[..., 2, :] - inner[..., 0, :], [[[0.5, 0]] * 2] * 2, atol=0.03
+  )
+  assert len(rest) == (camera == "affine")
+  for still in rest:
+    lengths = np.linalg.norm(still[..., -1, :] - still[..., 0, :], axis=-1)
+    assert np.nanmedian(lengths) < 0.02
+  shown = clips_lib.Clips(clips, ["a"], [""], np.asarray(batch["luma"]))
+  page = picture_sections.masks(
+    types.SimpleNamespace(settings=ours.settings, method=ours), shown
+  )
+  assert page.index('class="hole"') < page.index('class="arrow"')
+  assert "to be predicted of them: where each cell goes in the next 2" in page
+
+
+def test_paths_begin_with_a_dot_and_many_are_thinned():
+  points = np.zeros((2, 2, 3, 2))
+  points[1, 0] = [[0.5, 1.5], [0.75, 1.5], [1.0, 1.25]]
+  points[0, 1] = np.nan
+  assert re.findall(r'd="([^"]*)"', pictures.paths(points)) == [
+    "M0.50 1.50L0.75 1.50L1.00 1.25",
+    "M0.50 1.50h0",
+  ]
+  many = np.zeros((28, 28, 2, 2))
+  many[..., 1, :] = 1
+  assert pictures.paths(many).count("L") == 14 * 14
