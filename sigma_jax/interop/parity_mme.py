@@ -15,8 +15,8 @@ import numpy as np
 from sigma_jax import masking
 from sigma_jax.interop import golden_case, published
 from sigma_jax.interop.parity_views import Found
-from sigma_jax.methods import mme
-from sigma_jax.models import hog, modules, vit
+from sigma_jax.losses import described as described_loss
+from sigma_jax.models import described, hog, modules, vit
 from sigma_jax.motion import stored, trajectories
 
 Arrays = dict[str, np.ndarray]
@@ -202,7 +202,7 @@ class _Pretrain:
     shape = hog.tokens(hist.reshape(len(hist), grid[0], steps, *hist.shape[2:]))
     target, counted = self._target(shape)
     rooted = jnp.sqrt(self._weights(steps))
-    parts = mme.judge(
+    parts = described_loss.judge(
       predicted._replace(shape=predicted.shape * rooted),
       target._replace(shape=target.shape * rooted),
       counted.astype(jnp.float32),
@@ -219,10 +219,10 @@ class _Pretrain:
       "loss_traj": scale * parts.position,
     }
 
-  def _networks(self, params: dict, grid) -> mme.Networks:
+  def _networks(self, params: dict, grid) -> described.Networks:
     hidden = len(params[_HEADS[0]]["fc1"]["bias"])
     made = modules.abstract(
-      lambda rngs: mme.Networks(
+      lambda rngs: described.Networks(
         self.layout.model, grid, hidden=hidden, sizes=self.sizes, rngs=rngs
       )
     )
@@ -248,7 +248,7 @@ class _Pretrain:
     counted = jnp.take_along_axis(counted, hidden, axis=1)
     if not self.options.get("loss_mask", True):
       counted = jnp.ones_like(counted)
-    return mme.Described(shape, position), counted
+    return described.Described(shape, position), counted
 
   def _weights(self, steps: int) -> jax.Array:
     """Of every value of a histogram: (colour, bin, step, cell)."""

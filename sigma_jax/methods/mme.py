@@ -8,17 +8,16 @@ grey frames of the video between those of the clip: nothing is prepared.
 """
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from sigma_jax import errors, freeze, keys, masking
 from sigma_jax import settings as settings_lib
+from sigma_jax.losses import described as described_loss
 from sigma_jax.methods import masked, method
-from sigma_jax.models import hog, layers, vit
+from sigma_jax.models import described, hog, vit
 from sigma_jax.motion import flow, trajectories
 
 _CELLS = 2  # along a tube's side
@@ -67,50 +66,6 @@ class Options(settings_lib.Method):
         )
 
 
-class Described(NamedTuple):
-  """Tubes by shape and position: histograms [b, m, p], tracks [b, m, q]."""
-
-  shape: jax.Array
-  position: jax.Array
-
-
-class Networks(nnx.Module):
-  """VideoMAE's encoder and decoder, with a head for each target."""
-
-  def __init__(
-    self,
-    model: settings_lib.Model,
-    grid: tuple[int, int, int],
-    *,
-    hidden: int,
-    sizes: tuple[int, int],
-    rngs: nnx.Rngs,
-  ):
-    """model, grid: as `vit.Encoder`; hidden, sizes: of heads, p and q."""
-    self.encoder = vit.Encoder(model, grid, rngs=rngs)
-    self.decoder = vit.Decoder(model, grid, 0, rngs=rngs)
-    self.shape_head, self.position_head = (
-      layers.Mlp(
-        model.decoder_dim,
-        hidden,
-        size,
-        dtype=jnp.dtype(model.dtype),
-        rngs=rngs,
-      )
-      for size in sizes
-    )
-
-  def __call__(self, tubes: jax.Array, mask: masking.Mask) -> Described:
-    """tubes: uint8 [b, n, values]; of the masked ones, float32."""
-    tokens = self.encoder(tubes, mask.visible)
-    normed = self.decoder.normed(tokens, mask.visible, mask.masked)
-    shape, position = (
-      head(normed).astype(jnp.float32)
-      for head in (self.shape_head, self.position_head)
-    )
-    return Described(jax.nn.sigmoid(shape), jnp.tanh(position))
-
-
 class Mme(method.Method):
   """The method; see the module."""
 
@@ -143,7 +98,7 @@ class Mme(method.Method):
 
   def module(self, rngs):
     values = _CELLS**2
-    return Networks(
+    return described.Networks(
       self.settings.model,
       self.settings.grid,
       hidden=self.options.head_hidden,
@@ -156,8 +111,12 @@ class Mme(method.Method):
     mask = masked.masks(run, video, key)
     tracks = self.tracks(batch["luma"])
     counted = trajectories.counted(tracks.valid, _CELLS).astype(jnp.float32)
-    target = Described(self.shapes(video, key), self.positions(tracks))
-    target = Described(*(vit.gather_tokens(x, mask.masked) for x in target))
+    target = described.Described(
+      self.shapes(video, key), self.positions(tracks)
+    )
+    target = described.Described(
+      *(vit.gather_tokens(x, mask.masked) for x in target)
+    )
     counted = jnp.take_along_axis(counted, mask.masked, axis=1)
     tubes = vit.split_tubes(video, run.model.tubelet, run.model.patch)
     return tubes, mask, jax.lax.stop_gradient(target), counted
@@ -204,13 +163,13 @@ class Mme(method.Method):
 
   def loss(self, heads, features, carry, step, where):
     predicted, target = features["predicted"], features["target"]
-    parts = judge(predicted, target, features["counted"])
+    parts = described_loss.judge(predicted, target, features["counted"])
     loss = 0.5 * (parts.shape + self.options.trajectory_scale * parts.position)
     # Beside a guess that knows no clip: the mean of all tubes.
-    middle = Described(
+    middle = described.Described(
       *(jnp.mean(x, axis=(0, 1), keepdims=True) for x in target)
     )
-    guessed = judge(middle, target, features["counted"])
+    guessed = described_loss.judge(middle, target, features["counted"])
     moving = jnp.any(jnp.abs(target.position) > 1e-6, axis=-1)
     metrics = {
       "loss": loss,
@@ -285,28 +244,3 @@ class Mme(method.Method):
       )
       found[words] = np.moveaxis(points, 2, 4) / patch
     return found
-
-
-class Parts(NamedTuple):
-  """Of the loss: float32 scalars."""
-
-  shape: jax.Array
-  position: jax.Array
-
-
-def judge(predicted: Described, target: Described, counted: jax.Array) -> Parts:
-  """Both parts of the loss: sums of squares, over the number of tubes.
-
-  Of trajectories as if they had four steps of four cells; tubes without one
-  count with 0, and in the number.
-
-  Args:
-    predicted, target: of all masked tubes.
-    counted: float32 [b, m], 1 where a tube has a trajectory, else 0.
-  """
-  shape, position = (
-    jnp.sum(jnp.square(ours - theirs), axis=-1)
-    for ours, theirs in zip(predicted, target, strict=True)
-  )
-  position = position * counted * (32 / target.position.shape[-1])
-  return Parts(*(jnp.sum(x) / counted.size for x in (shape, position)))

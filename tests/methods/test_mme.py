@@ -13,6 +13,7 @@ from flax import nnx
 from sigma_jax import errors, keys
 from sigma_jax import settings as settings_lib
 from sigma_jax.methods import method, mme
+from sigma_jax.models import described
 from sigma_jax.motion import flow
 from sigma_jax.train import mesh as mesh_lib
 from sigma_jax.train import state as state_lib
@@ -151,7 +152,9 @@ def test_the_weight_of_trajectories(small):
   """And that a tube without one counts with nothing."""
   rng = np.random.default_rng(0)
   both = [
-    mme.Described(*(rng.random((2, 3, size), np.float32) for size in (108, 16)))
+    described.Described(
+      *(rng.random((2, 3, size), np.float32) for size in (108, 16))
+    )
     for _ in range(2)
   ]
   features = {
