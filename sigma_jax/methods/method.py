@@ -1,10 +1,10 @@
 """What a method of pre-training is to the trainer: one class in one file.
 
 A step (`train.steps`) mirrors the clips and changes their colours as the method
-says (`colours`), asks it to `prepare` them,
-takes its `features`, which may be computed in several parts, and then its
-`loss` of the whole global batch's features; the loss's gradients go back
-through the features to the parameters. docs/METHODS.md has a worked example.
+says (`colours`), asks it to `prepare` them, takes its `features`, which may be
+computed in several parts, and then its `loss` of the whole global batch's
+features; the loss's gradients go back through the features to the parameters.
+docs/METHODS.md has a worked example.
 
 A method is static: it is made once a run from the settings and never changes.
 It knows no mesh and no checkpoint.
@@ -14,8 +14,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,65 +23,22 @@ from flax import nnx
 
 from sigma_jax import settings as settings_lib
 from sigma_jax.methods.description import Chart, Description
+from sigma_jax.methods.values import (
+  Follow,
+  Judged,
+  Length,
+  Metrics,
+  Tree,
+  Weights,
+  Where,
+)
 from sigma_jax.models import modules
 from sigma_jax.motion import luma as luma_lib
 
-__all__ = ["Chart", "Description"]  # of methods, under one name
-
-Tree = dict[str, Any]  # nested dicts of arrays
-Metrics = dict[str, jax.Array]  # float32 scalars
-
-
-class Length(NamedTuple):
-  """How long a run is. steps: in all. epoch: steps of an epoch."""
-
-  steps: int
-  epoch: float
-
-
-class Weights(NamedTuple):
-  """What features are computed with.
-
-  params: trained. slow: moving averages, by their names in `Method.follows`.
-  frozen: never trained. Gradients are taken by `params` alone.
-  """
-
-  params: Tree
-  slow: Tree
-  frozen: Tree
-
-
-class Follow(NamedTuple):
-  """A moving average of a part of the parameters.
-
-  After each step it is m old + (1 - m) new, m = momentum(step), the step
-  counted from 0. It begins as a copy.
-
-  of: the part's name in the parameters. momentum: int32 step -> float.
-  """
-
-  of: str
-  momentum: Callable[[jax.Array], jax.Array]
-
-
-class Where(NamedTuple):
-  """What a loss over the global batch has to know of the devices.
-
-  platform: cpu, gpu or tpu. num_devices: that the batch is split over.
-  spread: `train.mesh.over_batch`; None where there is one device.
-  """
-
-  platform: str
-  num_devices: int = 1
-  spread: Callable | None = None
-
-
-class Judged(NamedTuple):
-  """What a loss returns: the scalar, other state for the next step, figures."""
-
-  loss: jax.Array
-  carry: Tree
-  metrics: Metrics
+# One name for all that a method is made of.
+__all__ = ["Chart", "Description", "Follow", "Judged", "Length", "Method"]
+__all__ += ["Metrics", "Tree", "Weights", "Where", "beside", "moved", "named"]
+__all__ += ["of"]
 
 
 class Method:
