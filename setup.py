@@ -11,6 +11,7 @@ setuptools.setup(
   packages=[
     *setuptools.find_packages(include=["sigma_jax", "sigma_jax.*"]),
     *("sigma_jax.configs", "sigma_jax.configs.eval"),
+    "sigma_jax.configs.ablations",
   ],
   package_dir={"sigma_jax.configs": "configs"},
 )

@@ -23,7 +23,11 @@ from sigma_jax.train import state as state_lib
 from sigma_jax.train import steps, supervised
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-FULL_SIZE = [p for p in sorted(CONFIGS.rglob("*.py")) if "toy" not in p.stem]
+FULL_SIZE = [
+  path
+  for path in sorted(CONFIGS.rglob("*.py"))
+  if "toy" not in path.stem and path.parent.name != "ablations"
+]
 # What JAX's own attention gives the products of its bfloat16 backward pass.
 BY_NAME = jax.lax.DotAlgorithmPreset.BF16_BF16_F32
 HIGHEST = (jax.lax.Precision.HIGHEST,) * 2

@@ -48,7 +48,7 @@ def read_clip(
   reader = examples.Examples(
     run, sources.Files(rows), lambda row, path, reason: reasons.append(reason)
   )
-  clips, _, valid, _ = reader.evaluate(0, 1, (1, 1))
+  pictures, _, valid, _ = reader.evaluate(0, 1, (1, 1))
   if not valid:
     raise errors.UserError(f"{path} cannot be read: {reasons[0]}")
-  return clips[0]
+  return pictures["video"][0]
