@@ -10,8 +10,12 @@ import setuptools
 setuptools.setup(
   packages=[
     *setuptools.find_packages(include=["sigma_jax", "sigma_jax.*"]),
-    *("sigma_jax.configs", "sigma_jax.configs.eval"),
-    "sigma_jax.configs.ablations",
+    "sigma_jax.configs",
+    *(
+      f"sigma_jax.configs.{folder}"
+      for folder in setuptools.find_namespace_packages("configs")
+      if "__pycache__" not in folder
+    ),
   ],
   package_dir={"sigma_jax.configs": "configs"},
 )

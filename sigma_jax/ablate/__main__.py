@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     "--only",
     default="",
     metavar="I/N",
-    help="the I-th of N parts of the runs, I from 1: for job arrays",
+    help="part I of N of the runs, 0 <= I < N: for job arrays",
   )
   for name, what in (("set", "pre-trainings"), ("judge-set", "judging")):
     parser.add_argument(

@@ -80,12 +80,12 @@ def _part(runs: list[grid_lib.Run], only: str) -> list[grid_lib.Run]:
   if not only:
     return runs
   match = re.fullmatch(r"(\d+)/(\d+)", only)
-  if not match or not 1 <= int(match[1]) <= int(match[2]):
+  if not match or not int(match[1]) < int(match[2]):
     raise errors.UserError(
-      f"--only {only!r} is not understood; it is I/N, the I-th of N parts, "
-      "such as 1/4 to 4/4"
+      f"--only {only!r} is not understood; it is I/N, part I of N from 0 on, "
+      "such as 0/4 to 3/4"
     )
-  first, step = int(match[1]) - 1, int(match[2])
+  first, step = int(match[1]), int(match[2])
   if first >= len(runs):
     raise errors.UserError(
       f"--only {only}: there are only {len(runs)} runs, so that part is empty"

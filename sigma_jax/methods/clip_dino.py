@@ -119,10 +119,9 @@ class ClipDino(method.Method):
   def features(self, weights, inputs):
     student = self.networks(weights.params, {})
     teacher = self.networks({**weights.params, **weights.slow}, {})
-    embedded = [views.embed(student.encoder, inputs[0])]
-    if self.options.local_views:
-      small = views.local_encoder(self.settings, weights.params["encoder"])
-      embedded.append(views.embed(small, inputs[1]))
+    embedded = views.embedded(
+      self.settings, student.encoder, weights.params["encoder"], inputs
+    )
     target = views.embed(teacher.encoder, inputs[0])
     return {
       "student": [_outputs(student, each) for each in embedded],

@@ -109,10 +109,9 @@ class ClipSwav(method.Method):
 
   def features(self, weights, inputs):
     networks = self.networks(weights.params, {})
-    embedded = [views.embed(networks.encoder, inputs[0])]
-    if self.options.local_views:
-      small = views.local_encoder(self.settings, weights.params["encoder"])
-      embedded.append(views.embed(small, inputs[1]))
+    embedded = views.embedded(
+      self.settings, networks.encoder, weights.params["encoder"], inputs
+    )
     return {
       "outputs": [views.head_of(networks.head, each) for each in embedded],
       "embedded": jax.lax.stop_gradient(embedded[0]),

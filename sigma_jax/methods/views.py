@@ -191,6 +191,26 @@ def embed(encoder: vit.Encoder, tubes: jax.Array) -> jax.Array:
   return jnp.mean(tokens, axis=1).reshape(*tubes.shape[:2], -1)
 
 
+def embedded(
+  run: settings_lib.Settings,
+  encoder: vit.Encoder,
+  params: dict,
+  inputs: list[jax.Array],
+) -> list[jax.Array]:
+  """Embeddings of the large views, and of local ones where there are any.
+
+  Args:
+    run: the run.
+    encoder: of clips.
+    params: its weights, for local views.
+    inputs: from `tubes`.
+  """
+  found = [embed(encoder, inputs[0])]
+  if run.method.local_views:
+    found.append(embed(local_encoder(run, params), inputs[1]))
+  return found
+
+
 def head_of(head, embedded: jax.Array) -> jax.Array:
   """A head's outputs of embedded views, [b, count, ...], view by view."""
   outputs = head(embedded.reshape(-1, embedded.shape[-1]))

@@ -58,9 +58,6 @@ def pretrain_step(
     with jax.named_scope("inputs"):
       video = mirrored(settings, key, batch["video"], mesh)
       batch = _changed(method, key, {**batch, "video": video}, mesh)
-      if "luma" in batch:  # which has no colours
-        luma = mirrored(settings, key, batch["luma"][..., None], mesh)
-        batch["luma"] = luma[..., 0]
       inputs = method.prepare(batch, key, frozen)
     with attention.on_platform(*where(mesh), kind=settings.model.attention):
       judged, grads = _gradients(
@@ -113,7 +110,11 @@ def mirrored(
 
 
 def _changed(method, key: jax.Array, batch: dict, mesh) -> dict:
-  """The batch with further views mirrored, and all in the method's colours."""
+  """The batch with what stands beside its clips changed as they are.
+
+  Further views are mirrored by themselves, grey frames with their clips; clips
+  and views get the method's colours.
+  """
   spread = mesh_lib.over_batch(mesh) if mesh is not None else None
   names = [view.name for view in method.views()]
   colours = method.colours()
@@ -129,6 +130,9 @@ def _changed(method, key: jax.Array, batch: dict, mesh) -> dict:
       of_view = jax.random.fold_in(keys.of(key, keys.Use.COLOURS), number)
       clips = views.change(of_view, clips, colours[name], spread)
     found[name] = clips.reshape(shape)
+  if "luma" in batch:
+    luma = mirrored(method.settings, key, batch["luma"][..., None], mesh)
+    found["luma"] = luma[..., 0]
   return found
 
 

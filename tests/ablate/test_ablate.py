@@ -200,7 +200,7 @@ def test_parts_of_an_array_give_the_same_table(write, fake):
   grid = write()
   assert main([grid, "--workdir=whole"]) == 0
   fake.names()
-  for part in (3, 1, 4, 2):
+  for part in (2, 0, 3, 1):
     assert main([grid, "--workdir=parts", f"--only={part}/4"]) == 0
   names = fake.names()
   assert len(names) == len(set(names)) == 9
@@ -313,7 +313,7 @@ def test_mistakes_are_told_in_a_line_before_any_run(
   assert fake.names() == [] and not os.path.exists("out")
 
 
-@pytest.mark.parametrize("part", ["0/3", "4/3", "1", "x/2", "10/10"])
+@pytest.mark.parametrize("part", ["-1/3", "3/3", "1", "x/2", "9/10"])
 def test_parts_that_do_not_exist_are_refused(write, fake, capsys, part):
   assert main([write(), "--workdir=out", f"--only={part}"]) == 2
   assert capsys.readouterr().err.startswith("error: --only ")

@@ -173,6 +173,22 @@ def test_logits_of_finetuned_models(library, video, tmp_path):
   np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+SIZES = dict(  # of transformers' small models
+  image_size=SIZE,
+  patch_size=8,
+  num_frames=FRAMES,
+  hidden_size=48,
+  num_hidden_layers=2,
+  num_attention_heads=3,
+  intermediate_size=192,
+  decoder_hidden_size=32,
+  decoder_num_hidden_layers=1,
+  decoder_num_attention_heads=2,
+  decoder_intermediate_size=128,
+  initializer_range=0.2,
+)
+
+
 @pytest.mark.parametrize(
   "name", ["VideoMAEModel", "VideoMAEForPreTraining", "classifier"]
 )
@@ -180,19 +196,7 @@ def test_import_of_what_transformers_saves(library, video, tmp_path, name):
   torch, transformers = library
   name = "VideoMAEForVideoClassification" if name == "classifier" else name
   config = transformers.VideoMAEConfig(
-    image_size=SIZE,
-    patch_size=8,
-    num_frames=FRAMES,
-    hidden_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=3,
-    intermediate_size=192,
-    decoder_hidden_size=32,
-    decoder_num_hidden_layers=1,
-    decoder_num_attention_heads=2,
-    decoder_intermediate_size=128,
-    use_mean_pooling=name.endswith("Classification"),
-    initializer_range=0.2,
+    **SIZES, use_mean_pooling=name.endswith("Classification")
   )
   torch.manual_seed(0)
   model = getattr(transformers, name)(config).eval()
@@ -221,20 +225,7 @@ def test_import_of_what_transformers_saves(library, video, tmp_path, name):
 def test_the_librarys_default_has_no_last_norm(library, video, tmp_path, name):
   """`use_mean_pooling=True`: read as an encoder, imported, sent back."""
   torch, transformers = library
-  config = transformers.VideoMAEConfig(
-    image_size=SIZE,
-    patch_size=8,
-    num_frames=FRAMES,
-    hidden_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=3,
-    intermediate_size=192,
-    decoder_hidden_size=32,
-    decoder_num_hidden_layers=1,
-    decoder_num_attention_heads=2,
-    decoder_intermediate_size=128,
-    initializer_range=0.2,
-  )
+  config = transformers.VideoMAEConfig(**SIZES)
   assert config.use_mean_pooling
   torch.manual_seed(0)
   model = getattr(transformers, name)(config).eval()
