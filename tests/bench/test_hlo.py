@@ -146,7 +146,7 @@ def test_sizes_of_arrays():
 def test_memory_traffic_of_a_tpu_program():
   """On-chip arrays are free; of what a fusion slices, the slice counts."""
   loop = 9 * (4 + 4 + 2 * 12000)  # i and 1 read; b read, d written
-  gathers = 2 * 2 * (96 * 1536 + 384 * 1536)
+  gathers = 2 * (96 * 1536 + 384 * 1536)  # where it starts, not where it ends
   scatter = 2 * (384 * 1152 + 384 * 288)
   found = traffic.hbm_bytes(hlo.parse(TPU))
   assert sum(found.values()) == loop + gathers + scatter
@@ -210,6 +210,55 @@ def test_memory_traffic_of_slices_and_updates_in_place():
   nested = 4 + layer  # i, and the layer that a fusion in the fusion slices
   found = traffic.hbm_bytes(hlo.parse(SLICES))
   assert found == {"other": reading + copying + writing + nested}
+
+
+SPREAD = """HloModule jit_step
+
+%start (shard: bf16[4,64]) -> (bf16[4,64], bf16[64,64]) {
+  %shard = bf16[4,64] parameter(0)
+  %gather.1 = bf16[64,64] all-gather(%shard), channel_id=7, replica_groups=[1,16]<=[16], dimensions={0}, backend_config={"async_collective_fusion_config":{"flag_start":"-1","flag_end":"2"}}
+  ROOT %call = (bf16[4,64], bf16[64,64]) custom-call(%gather.1), custom_call_target="AsyncCollectiveStart"
+}
+
+%beside (x: f32[8,64], shard: bf16[4,64], whole: bf16[64,64]) -> (f32[8,64], bf16[4,64], bf16[64,64], bf16[64,64]) {
+  %x = f32[8,64] parameter(0)
+  %shard = bf16[4,64] parameter(1)
+  %whole = bf16[64,64] parameter(2)
+  %y = f32[8,64] negate(%x)
+  %gather.2 = bf16[64,64] all-gather(%shard), channel_id=7, replica_groups=[1,16]<=[16], dimensions={0}, backend_config={"async_collective_fusion_config":{"flag_start":"2","flag_end":"8"}}
+  ROOT %out = (f32[8,64], bf16[4,64], bf16[64,64], bf16[64,64]) tuple(%y, %shard, %whole, %gather.2)
+}
+
+%done (shard: bf16[4,64], whole: bf16[64,64]) -> bf16[64,64] {
+  %shard = bf16[4,64] parameter(0)
+  %whole = bf16[64,64] parameter(1)
+  %gather.3 = bf16[64,64] all-gather(%shard), channel_id=7, replica_groups=[1,16]<=[16], dimensions={0}, backend_config={"async_collective_fusion_config":{"flag_start":"8","flag_end":"9"}}
+  ROOT %call = bf16[64,64] custom-call(%shard, %whole, %gather.3), custom_call_target="AsyncCollectiveDone"
+}
+
+ENTRY %main (shard: bf16[4,64], x: f32[8,64]) -> bf16[64,64] {
+  %shard = bf16[4,64] parameter(0)
+  %x = f32[8,64] parameter(1)
+  %async-collective-start = (bf16[4,64], bf16[64,64]) fusion(%shard), kind=kCustom, calls=%start
+  %s = bf16[4,64] get-tuple-element(%async-collective-start), index=0
+  %w = bf16[64,64] get-tuple-element(%async-collective-start), index=1
+  %f = (f32[8,64], bf16[4,64], bf16[64,64], bf16[64,64]) fusion(%x, %s, %w), kind=kOutput, calls=%beside, metadata={op_name="jit(step)/jvp(encoder)/neg"}
+  %s.2 = bf16[4,64] get-tuple-element(%f), index=1
+  %w.2 = bf16[64,64] get-tuple-element(%f), index=2
+  ROOT %async-collective-done = bf16[64,64] fusion(%s.2, %w.2), kind=kCustom, calls=%done
+}
+"""  # noqa: E501
+
+
+def test_a_gather_beside_other_work_moves_its_bytes_once():
+  """It stands in every fusion that it runs beside, whole, and in its end."""
+  module = hlo.parse(SPREAD)
+  assert traffic.hbm_bytes(module) == {
+    "collectives": 2 * (4 * 64 + 64 * 64),  # a shard read, all written
+    "encoder": 2 * 4 * 8 * 64,  # the fusion's own work
+  }
+  [gather] = collectives.find(module)
+  assert gather.nbytes == 2 * 64 * 64
 
 
 PARTS = """HloModule jit_step

@@ -56,14 +56,24 @@ def find(module: hlo.Module, once: list[str] | None = None) -> list[Collective]:
   found = []
   for name, ways in hlo.runs(module, once).items():
     for computation, instruction, fusion in _inside(module, name):
-      # A collective that is spread over several fusions, to run beside their
-      # work, stands in each of them: only its start counts.
-      spread = "async_collective_fusion_config" in instruction.rest
-      if spread and '"flag_start":"-1"' not in instruction.rest:
+      if is_spread(instruction) and not starts(instruction):
         continue
       for loops in ways:
         found += _of(computation, instruction, fusion, loops)
   return found
+
+
+def is_spread(instruction: hlo.Instruction) -> bool:
+  """Whether it is a collective that runs beside the work of several fusions.
+
+  It stands in each of them: only its start counts.
+  """
+  return "async_collective_fusion_config" in instruction.rest
+
+
+def starts(instruction: hlo.Instruction) -> bool:
+  """Whether a collective that is spread over fusions starts in this one."""
+  return is_spread(instruction) and '"flag_start":"-1"' in instruction.rest
 
 
 def purpose(collective: Collective, sizes: frozenset[int]) -> str:

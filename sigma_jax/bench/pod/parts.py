@@ -39,7 +39,8 @@ def of_computation(
   found = {}
   for name, instruction in computation.items():
     kind = re.sub(r"-(start|done)$", "", instruction.opcode)
-    if kind in collectives.KINDS:
+    spread = name.startswith("async-collective-")  # over several fusions
+    if kind in collectives.KINDS or spread:
       found[name] = COLLECTIVES
     elif part := of_name(instruction.op_name):
       found[name] = part

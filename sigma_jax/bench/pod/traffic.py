@@ -89,9 +89,10 @@ def _fusion(module, instruction, given) -> int:
   """A fusion reads its operands and writes its results, whole or in part."""
   name = instruction.called[0]
   inside = module.computations[name]
-  total = 0
+  started = [i for i in inside.values() if collectives.starts(i)]
+  total = sum(_main(i.arrays) for i in started)
   for inner in inside.values():
-    if inner.opcode == "parameter":
+    if inner.opcode == "parameter" and not _only_passes(inside, inner.name):
       arrays = given[int(inner.literal)]
       total += _main(arrays)
       if len(arrays) == 1 and _main(arrays):
@@ -104,9 +105,33 @@ def _fusion(module, instruction, given) -> int:
   results = [root]
   if root.opcode == "tuple":
     results = [inside[operand] for operand in root.operands]
+  elif _is_collective_call(root):
+    results = []
   for array, made in zip(instruction.arrays, results, strict=False):
-    total += _main([_written(module, inside, made, array)])
+    if made.opcode != "parameter" and not collectives.is_spread(made):
+      total += _main([_written(module, inside, made, array)])
   return total
+
+
+def _only_passes(inside, name: str) -> bool:
+  """Whether a fusion hands an operand on as it is.
+
+  A collective that runs beside the work of several fusions goes through all of
+  them as an operand and a result; its bytes are counted where it starts.
+  """
+  users = [user for user in inside.values() if name in user.operands]
+  return bool(users) and all(
+    (user.root and (user.opcode == "tuple" or _is_collective_call(user)))
+    or (collectives.is_spread(user) and not collectives.starts(user))
+    for user in users
+  )
+
+
+def _is_collective_call(instruction: hlo.Instruction) -> bool:
+  return (
+    instruction.opcode == "custom-call"
+    and 'target="AsyncCollective' in instruction.rest
+  )
 
 
 def _elements_read(module, computation: str, name: str) -> int | None:
