@@ -17,14 +17,13 @@ Potentials are kept as logarithms. Rounds work on plain numbers where float32
 holds them, as those of the flat loss do, see `plans.fits`.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from sigma_jax import precision
-from sigma_jax.losses import plans, spaces, tiled, units
+from sigma_jax.losses import families, levels, plans, spaces, tiled, units
 from sigma_jax.losses.levels import Labels
 
 
@@ -72,19 +71,19 @@ def loss_and_gradients(
   counts = (*plan.groups, nodes.shape[0] - sum(plan.groups))
   tubes = tiled.Tubes(video.shape[0] * video.shape[1], plan.tiles)
   tiles = (tubes.cut(video), tubes.cut(target), tubes.weights())
-  kernels = _kernels(tiles, nodes, plan) if plan.keep else (None, None)
+  parts = levels.split(nodes, counts)
+  kernels = _kept(tiles, parts, plan)
   potentials = [jnp.zeros((2, n), jnp.float32) for n in counts]
   for level in range(len(counts)):
-    run = _round(tiles, kernels, nodes, counts, level, plan, axes)
+    upper = [side[: level + 1] for side in kernels]
+    run = _round(tiles, upper, parts[: level + 1], plan, axes)
     first = 0
     if level == 0:  # as the flat loss: before any tube is scaled
       potentials, first = run(potentials, True), 1
     potentials = jax.lax.fori_loop(
       first, plan.rounds, lambda _, x, run=run: run(x, False), potentials
     )
-  total, labels, gradients = _judge(
-    tiles, kernels, nodes, counts, potentials, plan
-  )
+  total, labels, gradients = _judge(tiles, kernels, nodes, potentials, plan)
   number = tubes.count * tiled.num_devices(axes)
   total, gradients = jax.tree.map(lambda x: x / number, (total, gradients))
   return tiled.Result(
@@ -94,35 +93,32 @@ def loss_and_gradients(
   )
 
 
-def _scores(x, nodes, plan):
-  """float32 [rows, all nodes], as `spaces` has kernels."""
+def _kernels(x, nodes, plan):
+  """As `spaces` has them, float32 [rows, k_l], of the levels in `nodes`."""
   unit = units.normalize(x, plan).unit
-  scores = precision.einsum("rp,kp->rk", unit, nodes)
   space = spaces.Logarithms if plan.log_space else spaces.Numbers
-  return space.kernel(scores, plan)
+  return [
+    space.kernel(precision.einsum("rp,kp->rk", unit, level), plan)
+    for level in nodes
+  ]
 
 
-def _kernels(tiles, nodes, plan):
-  """Both sides' kernels, a tile after the other: [tiles, rows, all nodes]."""
-  return tuple(
-    jax.lax.map(lambda x: _scores(x, nodes, plan), side) for side in tiles[:2]
+def _kept(tiles, nodes, plan):
+  """Both sides' kernels, [tiles, rows, k_l] a level; None: not to be kept.
+
+  An array a level: a round of one must not read those below it.
+  """
+  if not plan.keep:
+    return [[None] * len(nodes)] * 2
+  return jax.lax.map(
+    lambda sides: [_kernels(x, nodes, plan) for x in sides], tiles[:2]
   )
-
-
-def _levels(x, counts):
-  """[rows, all nodes] -> [rows, k_l] a level."""
-  return jnp.split(x, list(itertools.accumulate(counts))[:-1], axis=1)
 
 
 def _inside(logits, above: int):
   """log softmax over siblings, [rows, k]; above: parents; 0: there are none."""
   groups = logits.reshape(logits.shape[0], above or 1, -1)
   return jax.nn.log_softmax(groups, axis=-1).reshape(logits.shape)
-
-
-def _under(x, k: int):
-  """Of parents, [rows, a] -> of each one's children, [rows, k]."""
-  return jnp.repeat(x, k // x.shape[1], axis=1, total_repeat_length=k)
 
 
 def _log_shares(logits, potentials, last: int):
@@ -133,27 +129,28 @@ def _log_shares(logits, potentials, last: int):
     above = found[-1] if found else None
     inside = _inside(scaled, 0 if above is None else above.shape[1])
     if above is not None:
-      inside += _under(above, inside.shape[1])
+      inside += families.under(above, inside.shape[1])
     found.append(inside)
   return found
 
 
-def _round(tiles, kernels, nodes, counts, level, plan, axes):
-  """A function (potentials, unscaled) -> potentials, of one level's round."""
+def _round(tiles, kernels, nodes, plan, axes):
+  """A function (potentials, unscaled) -> potentials: a round of the last level
+  of those in `kernels` and `nodes`."""
   space = spaces.Logarithms if plan.log_space else spaces.Numbers
   masses_of = _log_masses if plan.log_space else _masses
+  add = jnp.logaddexp if plan.log_space else jnp.add
+  level, counts = len(nodes) - 1, [len(x) for x in nodes]
 
   def run(potentials, unscaled):
     def body(masses, tile):
       *sides, weight, kept = tile
       new = []
-      for side, (x, scores) in enumerate(zip(sides, kept, strict=True)):
-        if scores is None:
-          scores = _scores(x, nodes, plan)
+      for side, (x, found) in enumerate(zip(sides, kept, strict=True)):
+        if found[0] is None:
+          found = _kernels(x, nodes, plan)
         mine = [p[side] for p in potentials[: level + 1]]
-        parts = _levels(scores, counts)[: level + 1]
-        mass = masses_of(parts, mine, weight, unscaled)
-        add = jnp.logaddexp if plan.log_space else jnp.add
+        mass = masses_of(found, mine, weight, unscaled)
         new.append(add(masses[side], mass))
       return tuple(new), None
 
@@ -192,76 +189,118 @@ def _masses(kernels, potentials, weight, unscaled):
   if unscaled:
     return spaces.Numbers.add(0.0, kernels[0], weight)
   above = weight[:, None]
-  for kernel, potential in zip(kernels, potentials, strict=True):
-    members = kernel.reshape(kernel.shape[0], above.shape[1], -1)
-    u = jnp.exp(potential).reshape(members.shape[1:])
-    given = above / precision.einsum("bar,ar->ba", members, u)
-    above = (given[..., None] * members * u).reshape(kernel.shape)
-  return precision.einsum("bar,ba->ar", members, given).reshape(-1)
+  *upper, last = zip(kernels, map(jnp.exp, potentials), strict=True)
+  for kernel, u in upper:
+    above = families.shares(kernel, u, above)
+  return families.masses(last[0], families.scaled(*last, above)[1])
 
 
-def _judge(tiles, kernels, nodes, counts, potentials, plan):
+def _judge(tiles, kernels, nodes, potentials, plan):
   """Labels, loss and gradients, in one pass; sums over tubes, no means."""
+  parts = levels.split(nodes, [p.shape[1] for p in potentials])
+  by_side = [[p[side] for p in potentials] for side in (0, 1)]
 
   def body(carry, tile):
     total, by_nodes = carry
     *sides, weight, kept = tile
     unit = [units.normalize(x, plan) for x in sides]
-    scores = [
-      _scores(x, nodes, plan) if e is None else e
+    found = [
+      _kernels(x, parts, plan) if e[0] is None else e
       for x, e in zip(sides, kept, strict=True)
     ]
-    if not plan.log_space:
-      scores = [jnp.log(x) for x in scores]
-    logits = [_levels(x, counts) for x in scores]
-    shares = [
-      _log_shares(x, [p[side] for p in potentials], len(counts) - 1)
-      for side, x in enumerate(logits)
-    ]
-    labels = [spaces.argmax(x[-1]) for x in shares]
+    given = [_shares(x, p, plan) for x, p in zip(found, by_side, strict=True)]
+    # Without the barrier XLA fuses the search into the errors' loops.
+    labels = jax.lax.optimization_barrier([label for _, label in given])
     errors = []
-    for mine, other, label in zip(
-      logits, shares[::-1], labels[::-1], strict=True
+    for mine, (shares, _), label in zip(
+      found, given[::-1], labels[::-1], strict=True
     ):
-      value, error = _entropy(mine, _wanted(other, label, plan), plan)
-      total += jnp.sum(weight * value)
-      errors.append((error * weight[:, None]).astype(plan.dtype))
+      if plan.labels == "hard":
+        value, error = _entropy_of_labels(mine, label, weight, plan)
+      else:
+        value, error = _entropy(mine, shares, weight, plan)
+      total += value
+      errors.append([x.astype(plan.dtype) for x in error])
     gradients = [
-      x.pull(precision.einsum("rk,kp->rp", g, nodes))
-      for x, g in zip(unit, errors, strict=True)
+      x.pull(
+        sum(
+          precision.einsum("rk,kp->rp", *pair)
+          for pair in zip(e, parts, strict=True)
+        )
+      )
+      for x, e in zip(unit, errors, strict=True)
     ]
-    by_nodes += precision.einsum("rk,rp->kp", errors[1], unit[1].unit)
+    by_nodes = [
+      known + precision.einsum("rk,rp->kp", e, unit[1].unit)
+      for known, e in zip(by_nodes, errors[1], strict=True)
+    ]
     return (total, by_nodes), (labels, gradients)
 
-  empty = (jnp.zeros((), jnp.float32), jnp.zeros(nodes.shape, jnp.float32))
+  nothing = [jnp.zeros(x.shape, jnp.float32) for x in parts]
+  empty = jnp.zeros((), jnp.float32), nothing
   (total, by_nodes), (labels, gradients) = jax.lax.scan(
     body, empty, (*tiles, kernels)
   )
-  return total, labels, (*gradients, by_nodes)
+  return total, labels, (*gradients, jnp.concatenate(by_nodes))
 
 
-def _wanted(log_shares, label, plan):
-  """What each level of the other side is to predict, [rows, k_l] a level."""
-  if plan.labels == "soft":
-    return [jnp.exp(x) for x in log_shares]
-  leaves = log_shares[-1].shape[1]
-  counts = [x.shape[1] for x in log_shares]
-  return [
-    (label[:, None] // (leaves // n) == jnp.arange(n)).astype(jnp.float32)
-    for n in counts
-  ]
+def _shares(kernels, potentials, plan):
+  """Shares of all levels, [rows, k_l], and the leaf of the largest, [rows].
+
+  XLA leaves out what nobody asks for: where labels are hard, the leaves'.
+  """
+  if plan.log_space:
+    found = _log_shares(kernels, potentials, len(kernels) - 1)
+    label = spaces.argmax(found[-1])
+    return [jnp.exp(x) for x in found], label
+  above, found = jnp.ones((kernels[0].shape[0], 1), jnp.float32), []
+  *upper, (leaves, u) = zip(kernels, map(jnp.exp, potentials), strict=True)
+  for kernel, potential in upper:
+    above = families.shares(kernel, potential, above)
+    found.append(above)
+  label = families.largest(leaves, u, above)
+  return [*found, families.shares(leaves, u, above)], label
 
 
-def _entropy(logits, wanted, plan):
-  """Weighted cross-entropy of each row, [rows]; and its gradient by scores."""
-  total, errors = 0.0, []
-  above = jnp.ones((logits[0].shape[0], 1), jnp.float32)
+def _logits(kernel, plan):
   power = plan.epsilon / plan.temperature
-  for mine, share, weight in zip(logits, wanted, plan.weights, strict=True):
-    log_p = _inside(mine * power, above.shape[1])
-    total -= weight * jnp.sum(share * log_p, axis=-1)
-    parents = _under(above, share.shape[1])
+  return (kernel if plan.log_space else jnp.log(kernel)) * power
+
+
+def _entropy_of_labels(kernels, label, rows, plan):
+  """As `_entropy`, of the leaf that each row's label is, and its ancestors."""
+  total, errors, parents = 0.0, [], 1
+  leaves = kernels[-1].shape[1]
+  for kernel, weight in zip(kernels, plan.weights, strict=True):
+    node = label // (leaves // kernel.shape[1])
+    value, error = families.entropy_of_labels(
+      kernel,
+      node,
+      parents,
+      lambda x: _logits(x, plan),
+      rows * (weight / plan.temperature),
+    )
+    total += weight * jnp.sum(rows * value)
+    errors.append(error)
+    parents = kernel.shape[1]
+  return total, errors
+
+
+def _entropy(kernels, wanted, rows, plan):
+  """Weighted cross-entropy of a tile, and its gradients by scores, a level.
+
+  Args:
+    kernels: [rows, k_l] a level. wanted: the other side's shares, alike.
+    rows: weights of the rows, [rows].
+    plan: see `loss_and_gradients`.
+  """
+  total, errors = 0.0, []
+  above = jnp.ones((kernels[0].shape[0], 1), jnp.float32)
+  for kernel, share, weight in zip(kernels, wanted, plan.weights, strict=True):
+    log_p = _inside(_logits(kernel, plan), above.shape[1])
+    total -= weight * jnp.sum(rows * jnp.sum(share * log_p, axis=-1))
+    parents = families.under(above, share.shape[1])
     error = parents * jnp.exp(log_p) - share
-    errors.append(error * (weight / plan.temperature))
+    errors.append(error * (rows * (weight / plan.temperature))[:, None])
     above = share
-  return total, jnp.concatenate(errors, axis=1)
+  return total, errors
