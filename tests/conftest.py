@@ -25,9 +25,11 @@ from sigma_jax import settings as settings_lib
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-# These programs compile for seconds and run for milliseconds. The subprocesses
-# of test_kill.py are compiled as users' runs are.
-jax.config.update("jax_disable_most_optimizations", True)
+# Set for a second run of some tests, as users' programs are compiled. Most
+# programs here compile for seconds and run for milliseconds. The subprocesses
+# of test_kill.py are always compiled as users' runs are.
+_OPTIMISED = bool(os.environ.get("SIGMA_JAX_TEST_OPTIMISED"))
+jax.config.update("jax_disable_most_optimizations", not _OPTIMISED)
 
 
 # XLA's older way to write CPU code compiles in half the time. It is for this
@@ -56,7 +58,8 @@ def _compile_fast() -> None:
     os.environ["XLA_FLAGS"] = before
 
 
-_compile_fast()
+if not _OPTIMISED:
+  _compile_fast()
 
 
 # Programs started by tests keep what they compile for each other, not for the
@@ -91,10 +94,32 @@ optax.tree.bias_correction = _lenient(optax.tree.bias_correction)
 _LONG = ("test_hosts.py", "test_chaos.py", "test_kill.py", "test_notebooks.py")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+  parser.addoption(
+    "--fast", action="store_true", help="leave out what tests/slow.txt lists"
+  )
+
+
+def pytest_collection_modifyitems(config, items):
   """Long files first: at the end, one worker would run them alone."""
+  if config.getoption("--fast"):
+    slow = _slow_tests()
+    left_out = [item for item in items if _is_of(item.nodeid, slow)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not _is_of(item.nodeid, slow)]
   order = {name: place for place, name in enumerate(_LONG)}
   items.sort(key=lambda item: order.get(item.path.name, len(_LONG)))
+
+
+def _slow_tests() -> set[str]:
+  """Files, and tests of a file, with or without their parameters."""
+  lines = (ROOT / "tests" / "slow.txt").read_text().splitlines()
+  return {line.split(" #")[0].strip() for line in lines if line[:1] != "#"}
+
+
+def _is_of(name: str, listed: set[str]) -> bool:
+  """Whether a test, its function or its file is listed."""
+  return bool({name, name.split("[")[0], name.split("::")[0]} & listed)
 
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -442,6 +442,18 @@ def test_demo_defaults_lie_in_the_checkout(checkout):
   ]
 
 
+def test_test_script_runs_what_is_fast_or_all(checkout):
+  checkout.run("test.sh")
+  ran = "-m pytest -n auto --dist loadfile --no-loadscope-reorder"
+  assert checkout.calls("-m pytest") == [f"{ran} --fast"]
+  checkout.run("test.sh", "--all", "-x")
+  assert checkout.calls("-m pytest")[1:] == [
+    f"{ran} -x",
+    f"{ran} -x tests/losses tests/models tests/test_masking.py "
+    "tests/test_nearest.py",
+  ]
+
+
 def test_test_script_passes_arguments_to_pytest_last(checkout):
   out = succeeded(checkout.run("test.sh", "-k", "mask"))
   assert out.splitlines()[-1] == (
