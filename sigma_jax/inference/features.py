@@ -158,7 +158,7 @@ def _fill(parts, rows, encoder, settings, batch_size, part_size) -> None:
   from sigma_jax.data import bad_files, sources
 
   # Every file gets its try: what is bad is listed, not fatal.
-  bad = bad_files.BadFiles(str(parts), 1.0, rows.files)
+  bad = bad_files.BadFiles(str(parts), 1.0, sources.names(rows))
   progress = cli.Progress("clips", len(rows))
   for first in range(0, len(rows), part_size):
     path = _part(parts, first, part_size)
