@@ -13,7 +13,13 @@ from typing import Protocol
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.data import class_folders, manifest, parts, storage
+from sigma_jax.data import (
+  class_folders,
+  list_labels,
+  manifest,
+  parts,
+  storage,
+)
 from sigma_jax.data.records import records
 from sigma_jax.data.video import decode, stills
 from sigma_jax.data.video.pixels import BoxOf
@@ -160,6 +166,11 @@ def load(
         f"records {path} have no class indices: their list had none when they "
         "were prepared; prepare them from a list with one 'path label' a line"
       )
+    if names and found.classes:
+      found.labels = list_labels.counted_in(
+        names, found.labels, found.classes, f"records {path}"
+      )
+      found.classes = tuple(names)
     return found
   if storage.is_dir(path) and not storage.is_remote(path):
     return Files(class_folders.load(path, classes, names))
@@ -207,9 +218,9 @@ def name(source: Source, row: int) -> str:
   return file if windows is None else name_of_part(file, windows[row])
 
 
-def name_of_part(file: str, window: parts.Window) -> str:
+def name_of_part(file: str, window: parts.Window | None) -> str:
   """Such as "a.mp4 (seconds 2 to 5)"; the file alone, where it is all of it."""
-  whole = not window.start and window.end is None
+  whole = window is None or (not window.start and window.end is None)
   return file if whole else f"{file} ({window})"
 
 
