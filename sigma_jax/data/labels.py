@@ -108,9 +108,8 @@ def _load(
   source = sources.load(
     path, settings.data.root, classes, names, settings.data.list_form
   )
-  if (
-    options.targets != "classes" and getattr(source, "parts", None) is not None
-  ):
+  whole = getattr(source, "parts", None) is None
+  if options.targets != "classes" and not whole:
     raise errors.UserError(
       f"{path} has parts of videos, and the times in files of targets are of "
       "whole ones: take a list without"

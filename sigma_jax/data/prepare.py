@@ -18,11 +18,13 @@ the input has to change; 130 interrupted.
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import sys
 import time
 
+import numpy as np
 from absl import logging
 
 from sigma_jax import cli, errors, paths
@@ -115,8 +117,19 @@ def _labelled(path: str, root: str, form: str) -> manifest.Manifest:
   rows = manifest.load(path, root, classes=False, form=form)
   if (rows.labels < 0).all():
     return rows
-  # Some are classes: where others are not, that is refused, with the line.
-  return manifest.load(path, root, form=form)
+  try:
+    return manifest.load(path, root, form=form)
+  except errors.UserError as error:
+    if not rows.classes or any(map(str.isdecimal, rows.classes)):
+      raise  # some are numbers and others are not
+    print(
+      f"warning: records of this list have no labels, {error}: they are for "
+      "pre-training and features, not for training or testing by class",
+      file=sys.stderr,
+      flush=True,
+    )
+  labels = np.full(len(rows), -1, np.int32)
+  return dataclasses.replace(rows, labels=labels, classes=())
 
 
 def _encode_all(
