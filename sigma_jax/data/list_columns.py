@@ -23,6 +23,11 @@ _SEPARATOR = re.compile(r"\s*[\t,]\s*|\s+")
 _NUMBER_FIRST = re.compile(r"([0-9]+)(?:\s*[\t,]\s*|\s+)(.*\S)", re.S)
 _MOST = 3  # numbers behind a path
 
+_EARLIER = (
+  "those before are; or say by --config.data.list_form=path,label that all but "
+  "the last are part of the path"
+)
+
 # Paths, labels, names, parts and the form, as of `list_lines.Lines`.
 _Found = tuple[list[str], np.ndarray, tuple[str, ...], object, str]
 
@@ -65,8 +70,7 @@ def read(
         return None
       raise errors.UserError(
         f"{where}, line {number}: {line!r} is not a path with {width} columns "
-        "behind it, as "
-        + (f"data.list_form={form} says" if form else "those before are")
+        "behind it, as " + (f"data.list_form={form} says" if form else _EARLIER)
       )
     paths.append(found[0])
     rows.append(found[1:])
@@ -162,9 +166,15 @@ def _split(
     fields = _fields(match[2], width, named)
     return fields and (match[1], *fields)
   for separator in ("\t", ",", None):
+    # A comma or tab wins only where an integer follows it.
+    last = line.rsplit(separator, 1)[-1].strip()
+    if not named and not INTEGER.fullmatch(last):
+      continue
     path, *fields = line.rsplit(separator, width)
     if len(fields) == width and path.strip() and _are_right(fields, named):
       return path.rstrip(), *(field.strip() for field in fields)
+    if not named:
+      break
   return None
 
 

@@ -97,8 +97,10 @@ def _plain(data: bytes, classes: bool, form: str) -> Lines | None:
     fits = form in ("", list_forms.LABEL)
     return Lines(paths, columns[0], ()) if fits else None
   forms = list_forms.fitting(columns, classes)
-  chosen = form if form in forms else forms[0] if len(forms) == 1 else ""
-  if not chosen or (not form and list_columns.may_be_longer(paths, columns)):
+  chosen = form or (forms[0] if len(forms) == 1 else "")
+  if chosen not in forms:
+    return None
+  if not form and list_columns.may_be_longer(paths, columns):
     return None
   labels = list_forms.labels_of(columns, chosen)
   return Lines(paths, labels, (), list_forms.parts_of(columns, chosen), chosen)
@@ -129,13 +131,9 @@ def _labelled(data: bytes, where: str, classes: bool, form: str) -> Lines:
   of_row = array.array("i")
   for number, line in _records(data, where):
     # Labels come again and again: lines with a known one are done at once.
-    for separator in separators if classes and '"' not in line else ():
-      parts = line.rsplit(separator, 1)
-      if len(parts) == 2:
-        code = codes.get(parts[1].strip())
-        path = parts[0].rstrip()
-        if code is not None and path and _is_alone(path, parts[1], separator):
-          break
+    known = _known(line, codes, separators) if classes else None
+    if known is not None:
+      path, code = known
     else:
       place = f"{where}, line {number}"
       path, label = _split(line, place, classes, form)
@@ -158,17 +156,32 @@ def _labelled(data: bytes, where: str, classes: bool, form: str) -> Lines:
   return Lines(paths, labels, names, None, columns)
 
 
-def _is_alone(path: str, label: str, separator: str | None) -> bool:
-  """Whether a label is a number, and the only one behind the path."""
-  return label.strip().isdecimal() and not INTEGER.fullmatch(
-    path.rsplit(separator, 1)[-1].strip()
-  )
+def _known(
+  line: str, codes: dict[str | None, int], separators: list[str | None]
+) -> tuple[str, int] | None:
+  """Path and code of a line with a label that came before; None: not sure."""
+  if '"' in line or not codes:
+    return None
+  if not INTEGER.fullmatch(next(iter(codes)) or ""):  # names, after a suffix
+    match = MEDIA.fullmatch(line)
+    code = codes.get(match[2]) if match else None
+    return None if code is None else (match[1], code)
+  for separator in separators:
+    path, *rest = line.rsplit(separator, 1)
+    code = codes.get(rest[0].strip()) if rest else None
+    path = path.rstrip()
+    if code is not None and path:
+      # A number before it may be another column.
+      before = path.rsplit(separator, 1)[-1].strip()
+      return None if INTEGER.fullmatch(before) else (path, code)
+  return None
 
 
 def line(path: str, label: int) -> str:
   """The line of a row, quoted where it has to be."""
   plain = not set(path) & set(" \t,")
-  if path[:1] == '"' or path != path.strip() or set(path) & set("\r\n"):
+  odd = path[:1] == '"' or path != path.strip() or set(path) & set("\r\n")
+  if odd or MEDIA.fullmatch(path):
     path, plain = '"' + path.replace('"', '""') + '"', True
   # VideoMAE's readers want a space; paths with spaces need the tab.
   return f"{path}{' ' if plain else chr(9)}{label}\n"

@@ -269,14 +269,16 @@ def _numbers(
   place: _Place,
 ) -> np.ndarray:
   """A column as float64 [n]; `none` where there is nothing."""
-  try:  # hundreds of thousands a second more
-    found = np.array(values, np.float64) if values else np.array([np.nan])
-    if np.isfinite(found).all():
-      return found
+  found = np.full(count, none, np.float64)
+  if values is None:
+    return found
+  try:  # all at once, where there are no others
+    at_once = np.array(values, np.float64)
+    if np.isfinite(at_once).all():
+      return at_once
   except (TypeError, ValueError):
     pass  # some are empty, or wrong
-  found = np.full(count, none, np.float64)
-  for row, value in enumerate(values or ()):
+  for row, value in enumerate(values):
     if value is None or value == "" or value != value:  # NaN
       continue
     try:

@@ -6,7 +6,8 @@ import os
 
 import numpy as np
 
-from sigma_jax.data import parts, sources, storage
+from sigma_jax.data import sources, storage
+from sigma_jax.data.parts import Parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Split:
   labels: np.ndarray | None
   masks: dict[str, str]
   records: tuple[str, ...] = ()
-  parts: parts.Parts | None = None
+  parts: Parts | None = None
   form: str = ""
 
   @functools.cached_property
