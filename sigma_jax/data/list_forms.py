@@ -53,11 +53,13 @@ def fitting(columns: np.ndarray, classes: bool) -> list[str]:
 
 def wrong_row(columns: np.ndarray, form: str, classes: bool) -> int | None:
   """The first row, of int [k, n], that does not fit a form; None: all do."""
-  right = np.ones(columns.shape[1], bool)
-  if form == FRAMES:
+  right = columns[0] >= 0
+  # Published lists say 0 of a few videos that are gone; of most, they are first
+  # frames.
+  if form == FRAMES and 2 * (columns[0] > 0).sum() <= columns.shape[1]:
     right &= columns[0] > 0
   if form in (START, START_LABEL):
-    right &= (columns[0] >= 0) & ((columns[1] > 0) | (columns[1] == -1))
+    right &= (columns[1] > 0) | (columns[1] == -1)
   if has_label(form):
     right &= columns[-1] >= (0 if classes else -1)
   wrong = np.flatnonzero(~right)

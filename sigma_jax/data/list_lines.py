@@ -139,6 +139,8 @@ def _labelled(data: bytes, where: str, classes: bool, form: str) -> Lines:
       path, label = _split(line, place, classes, form)
       if not paths:
         first = label, line
+        if line[0] in "{[":
+          _refuse_header(label, line, [path], f"{where}, first line")
       elif len(paths) == 1:
         _refuse_header(*first, [*paths, path], f"{where}, first line")
       if classes:
@@ -302,5 +304,5 @@ def _refuse_header(
   if media == [False, True] or _HEADERS.fullmatch(word) or line[0] in "{[":
     raise errors.UserError(
       f"{place}: {line!r} looks like a header line or JSON; {_WANTED}, and no "
-      "header line"
+      "header line, or one that calls the column of files 'path'"
     )

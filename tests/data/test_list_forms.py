@@ -30,6 +30,10 @@ ROWS = {
     "a.mp4 16 78\nb c.mp4 20 0\n",
     *(["a.mp4", "b c.mp4"], [78, 0], (), W),
   ),
+  "path frames label, one of which is gone": (
+    "a.mp4 16 78\nb.mp4 0 2\nc.mp4 20 0\n",
+    *(["a.mp4", "b.mp4", "c.mp4"], [78, 2, 0], (), W),
+  ),
   "path frames label, folders": (
     "run/a 300 0\nrun/b 299 1\n",
     *(["run/a", "run/b"], [0, 1], (), W),
@@ -164,6 +168,9 @@ BOTH = {
   "a.mp4,16,78\nb.mp4,3,4\n": (
     *(False, ("path,frames,label", "path,start,frames")),
   ),
+  "a.mp4 0 16\nb.mp4 16 16\nc.mp4 32 16\n": (
+    *(False, ("path,frames,label", "path,start,frames")),
+  ),
   "clip 1 0\nclip 2 1\n": (True, ("path,label", "path,frames,label")),
   "my clips/a 1 0\n": (True, ("path,label", "path,frames,label")),
   "a.mp4 12 wave\nb.mp4 16 clap\n": (
@@ -227,7 +234,8 @@ def test_the_option_decides(text, form, tmp_path):
     ("path,label,label\na.mp4,3,4\n", True, ["'label' twice"]),
     ("path,label\n", True, ["is empty"]),
     ("path,class\na.mp4,3\n", True, ["no column 'label' among path, class"]),
-    ("label,id,start\nwave,x,7\n", True, ["first line", "header"]),
+    ("label,id,start\nwave,x,7\n", True, ["first line", "'path'"]),
+    ('[\n"a.mp4",\n]\n', True, ["first line", "JSON"]),
     ("path,start,end\na.mp4,2,1\n", False, ["line 2", "0 <= start < end"]),
     ("path,start,end\na.mp4,-2,1\n", False, ["line 2", "0 <= start < end"]),
     ("path,start\na.mp4,soon\n", False, ["line 2", "start 'soon'"]),
