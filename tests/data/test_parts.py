@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sigma_jax.data import examples, manifest, parts, sources
+from sigma_jax.data.check import command, pool
 from sigma_jax.data.records import encode, shards
 from sigma_jax.data.video import decoder
 from sigma_jax.data.video.containers import DecodeError
@@ -195,3 +196,31 @@ def test_records_hold_the_part_alone(suffix, write_video, tmp_path):
     places = np.array([0, 11, 42])
     np.testing.assert_array_equal(part.read(places), whole.read(places + 12))
     np.testing.assert_allclose(part.times(places), [0, 0.44, 1.68], atol=1e-5)
+
+
+def test_check_tells_parts_apart(write_video, tmp_path, monkeypatch):
+  for name in "ab":
+    write_video(tmp_path / f"{name}.mp4", gop=ord(name) - 90)
+  (tmp_path / "list.csv").write_text(
+    "path,label,start,end\n"
+    "a.mp4,wave,0,0.4\na.mp4,clap,0.4,0.8\na.mp4,wave,8,9\n"
+    "b.mp4,wave,0,0.4\nb.mp4,clap,0,0.4\nb.mp4,clap,0,0.4\n"
+  )
+
+  def in_this_process(function, jobs, **_):
+    for place, job in enumerate(jobs):
+      yield place, function(job), ""
+
+  monkeypatch.setattr(pool, "run", in_this_process)
+  found = command.check([str(tmp_path / "list.csv")])["manifests"][0]
+  assert found["form"].startswith("CSV with a header, columns path, label, st")
+  assert (found["rows"], found["files"], found["readable"]) == (6, 4, 3)
+  assert found["frames"] == {"min": 10, "median": 10.0, "max": 10}
+  (bad,) = found["unreadable"]
+  assert bad["file"] == f"{tmp_path}/a.mp4 (seconds 8 to 9)"
+  assert found["repeated_rows"] == 2 and found["same_content"] == []
+  (two,) = found["conflicting_labels"]
+  assert two["file"] == f"{tmp_path}/b.mp4" and two["labels"] == [
+    "clap",
+    "wave",
+  ]

@@ -145,7 +145,7 @@ def check(
   return report.gather(splits, found, _digests(found, jobs, workers))
 
 
-def _load(path: str, root: str, form: str) -> split_lib.Split:
+def _load(path: str, root: str, form: str = "") -> split_lib.Split:
   if path.endswith(".jsonl") and not _is_list(path):
     videos = sequences.load(path)
     masks = {
