@@ -60,8 +60,8 @@ def wrong_row(columns: np.ndarray, form: str, classes: bool) -> int | None:
     right &= columns[0] > 0
   if form in (START, START_LABEL):
     right &= (columns[1] > 0) | (columns[1] == -1)
-  if has_label(form):
-    right &= columns[-1] >= (0 if classes else -1)
+  if has_label(form):  # behind two numbers, -1 is "to the end"
+    right &= columns[-1] >= (-1 if form == START_LABEL and not classes else 0)
   wrong = np.flatnonzero(~right)
   return int(wrong[0]) if len(wrong) else None
 

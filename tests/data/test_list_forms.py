@@ -82,6 +82,11 @@ WITHOUT_LABELS = {
     ["a.mp4", "a.mp4"],
     ["frames 0 to 16", "frames 16 to the end"],
   ),
+  "to the end": (
+    "a.mp4 16 -1\nb.mp4 17 20\n",
+    ["a.mp4", "b.mp4"],
+    ["frames 16 to the end", "frames 17 to 37"],
+  ),
   "CSV": ("path\na.mp4\nb c.mp4\n", ["a.mp4", "b c.mp4"], W),
   "JSON lines": (
     '{"path": "a.mp4", "start_frame": 3, "num_frames": 4}\n',

@@ -129,7 +129,8 @@ class Clip:
       return self._index.times
     key = self._key, "times"
     if (known := index.recall(key)) is None:
-      self._bounded(self._packets.all)
+      with one_error(self.path, "damaged: its packets cannot be read"):
+        self._bounded(self._packets.all)
       known = index.Times(self._packets.seconds())
       index.keep(key, known)
     return known.times
