@@ -113,11 +113,10 @@ def shown(
   if columns in (START, START_LABEL) and parts is None:
     text += " (whole videos)"
   present = np.unique(labels)
-  count = int((present >= 0).sum())
-  if not count:
+  present = present[present >= 0].tolist()
+  if names:  # "" is that of rows without
+    present = [names[label] for label in present if names[label]]
+  if not present:
     return f"{text}; no labels"
-  classes = "class" if count == 1 else "classes"
-  if names:
-    own = [names[label] for label in present if label >= 0]
-    return f"{text}; {count} {classes} by name: {list_labels.listed(own)}"
-  return f"{text}; {count} {classes}"
+  text += f"; {len(present)} class{'es' if present[1:] else ''}"
+  return f"{text} by name: {list_labels.listed(present)}" if names else text

@@ -304,5 +304,5 @@ def _refuse_header(
   if media == [False, True] or _HEADERS.fullmatch(word) or line[0] in "{[":
     raise errors.UserError(
       f"{place}: {line!r} looks like a header line or JSON; {_WANTED}, and no "
-      "header line, or one that calls the column of files 'path'"
+      "header line, or one with commas or tabs and a column 'path'"
     )

@@ -45,7 +45,7 @@ def read(data: bytes, where: str, classes: bool = True) -> Lines | None:
   elif _FEWEST.match(data):
     kind, (columns, place) = "JSON lines", _json_lines(data, where)
   elif delimiter := _delimiter(data):
-    kind = "TSV" if delimiter == "\t" else "CSV"
+    kind = "TSV" if delimiter == "\t" and b"\t" in data else "CSV"
     columns, place = _text(data, where, delimiter)
   else:
     return None

@@ -138,6 +138,8 @@ def test_rows_without_labels(name, tmp_path):
   assert rows.labels.tolist() == [-1] * len(files)
   assert windows_of(rows) == windows
   assert rows.form.endswith("; no labels")
+  if name == "CSV":
+    assert rows.form == f"{path}: CSV with a header, columns path; no labels"
   with pytest.raises(errors.UserError, match="label"):
     manifest.load(path)
 
@@ -238,6 +240,7 @@ def test_the_option_decides(text, form, tmp_path):
     ("path,label\n,3\n", True, ["line 2", "no path"]),
     ("path,label,label\na.mp4,3,4\n", True, ["'label' twice"]),
     ("path,label\n", True, ["is empty"]),
+    ("path label\na.mp4 3\n", True, ["first line", "commas or tabs"]),
     ("path,class\na.mp4,3\n", True, ["no column 'label' among path, class"]),
     ("label,id,start\nwave,x,7\n", True, ["first line", "'path'"]),
     ('[\n"a.mp4",\n]\n', True, ["first line", "JSON"]),
