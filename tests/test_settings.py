@@ -74,6 +74,7 @@ def test_grid():
     ({"data": {"min_area": 0.0}}, "data.min_area must lie in (0, 1], got 0.0"),
     ({"data": {"samples": 0}}, "data.samples must be positive, got 0"),
     ({"data": {"sampling": "segment"}}, "did you mean 'segments'?"),
+    ({"data": {"list_form": "label"}}, "did you mean 'path,label'?"),
     ({"augment": {"magnitude": 11}}, "augment.magnitude must lie in [0, 10]"),
     ({"augment": {"erase_prob": 2}}, "augment.erase_prob must lie in [0, 1]"),
     ({"augment": {"mixup": -1.0}}, "augment.mixup must not be negative"),
@@ -129,6 +130,7 @@ def test_fingerprint_changes_with_any_option():
         yield prefix + key, value
 
   changed = {
+    "data.list_form": "path,label",
     "data.sampling": "segments",
     "data.crop": "center",
     "augment.erase_fill": "const",

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from sigma_jax import errors
+from sigma_jax.data import list_labels
 from sigma_jax.data.layouts import files
 from sigma_jax.data.manifest import Manifest
-
-_SHOWN = 5  # names of many
 
 
 def load(
@@ -55,13 +54,9 @@ def load(
   if strange:
     raise errors.UserError(
       f"{folder} has the class folder {strange[0]!r}, which the training split "
-      f"lacks: it has {_listed(names)}"
+      f"lacks: it has {list_labels.listed(names)}"
     )
   names = tuple(names or own)
   place = {name: index for index, name in enumerate(names)}
   labels = np.array([place[top] for top in tops], np.int32)
   return Manifest(folder, paths, labels, names)
-
-
-def _listed(names: Sequence[str]) -> str:
-  return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

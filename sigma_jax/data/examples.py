@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from einops import rearrange
 
-from sigma_jax.data import crops, grey, sampling
+from sigma_jax.data import crops, grey, sampling, sources
 from sigma_jax.data.bad_files import TooManyBadFiles
 from sigma_jax.data.sampling import Purpose
 from sigma_jax.data.sources import Source, Video
@@ -134,7 +134,7 @@ class Examples:
 
   def _try(self, row: int, cut: Callable, *args) -> _Found | None:
     """Opens a row's file and cuts clips; None, reported, if it is bad."""
-    path = self._source.files[row]
+    path = sources.name(self._source, row)
     if self._on_tried is not None:
       self._on_tried(row)
     try:

@@ -44,13 +44,20 @@ class Labelled:
     return len(self.names) or 1
 
 
-def load_both(settings: Settings) -> tuple[Labelled, Labelled]:
+def load_both(
+  settings: Settings, names: tuple[str, ...] = ()
+) -> tuple[Labelled, Labelled]:
   """Opens `data.train` and `data.val`, for training and testing.
 
   Of a head that is tested as it is, `supervised.head`, both are `data.val`.
 
   Whatever the test needs of the files of targets is looked at here, before the
   training.
+
+  Args:
+    settings: `data` and `supervised` are read.
+    names: the classes that the run, or the head, has by name, in its order;
+      (): those of `data.train`, sorted.
 
   Raises:
     FileNotFoundError, UserError: see the formats' own modules; or a file is in
@@ -59,9 +66,11 @@ def load_both(settings: Settings) -> tuple[Labelled, Labelled]:
       line.
   """
   if settings.supervised.head:
-    val = _load(settings, "val")
+    val = _load(settings, "val", names)
+    if not names:
+      splits.check_numbered(val.source, settings.supervised.head)
     return val, val
-  train = _load(settings, "train")
+  train = _load(settings, "train", names)
   val = _load(settings, "val", splits.class_names(train.source))
   splits.check_alike(train.source, val.source)
   splits.check_disjoint(train.source, val.source)
@@ -96,7 +105,15 @@ def _load(
   options = settings.supervised
   # Counts go by the files' names, whatever their labels.
   classes = options.targets != "count"
-  source = sources.load(path, settings.data.root, classes, names)
+  source = sources.load(
+    path, settings.data.root, classes, names, settings.data.list_form
+  )
+  whole = getattr(source, "parts", None) is None
+  if options.targets != "classes" and not whole:
+    raise errors.UserError(
+      f"{path} has parts of videos, and the times in files of targets are of "
+      "whole ones: take a list without"
+    )
   if split == "val" and isinstance(source, sources.Files):
     splits.check_present(split, source, settings.data.max_bad_share)
   file = options.train_targets if split == "train" else options.val_targets

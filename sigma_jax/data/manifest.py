@@ -1,18 +1,27 @@
-"""Lists of videos and labels, as VideoMAE and SIGMA users keep them.
+"""Lists of videos and labels, as users keep them.
 
-One `path label` a line, see `list_lines`; the list and its videos are local or
-gs://.
+Lines of text, see `list_lines`, or tables with a header, see `list_tables`; the
+list and its videos are local or gs://.
 """
 
 import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.data import list_lines, origins, storage
+from sigma_jax.data import (
+  list_forms,
+  list_labels,
+  list_lines,
+  list_tables,
+  origins,
+  storage,
+)
+from sigma_jax.data.parts import Parts
 
 LABEL_SETS = "label_sets.json"  # beside a manifest, as layouts write it
 # More are a mistake, such as numbers of videos, and would exhaust the memory.
@@ -30,14 +39,18 @@ class Manifest:
     path: the manifest itself.
     files: n paths, absolute or relative to the working directory.
     labels: int32 [n]; -1 where there is none, if `load` was to allow that.
-    classes: where labels are names, if that was allowed: all of them, sorted,
-      and labels are places in it.
+    classes: where labels are names: all of them, sorted, or those of the
+      training split, and labels are places in it.
+    parts: of the files, where rows are of parts; None: of whole files.
+    form: what the list was taken for, in one line; "": it is a folder.
   """
 
   path: str
   files: tuple[str, ...]
   labels: np.ndarray
   classes: tuple[str, ...] = ()
+  parts: Parts | None = None
+  form: str = ""
 
   @property
   def name(self) -> str:
@@ -48,19 +61,28 @@ class Manifest:
     return len(self.files)
 
 
-def load(path: str, root: str = "", classes: bool = True) -> Manifest:
-  """Reads a manifest; blank lines are skipped, nothing is opened.
+def load(
+  path: str,
+  root: str = "",
+  classes: bool = True,
+  names: Sequence[str] = (),
+  form: str = "",
+) -> Manifest:
+  """Reads a list; blank lines are skipped, nothing is opened.
 
   Args:
-    path: the manifest.
-    root: folder that relative paths are taken from; empty: the manifest's.
-    classes: whether labels are used as classes: each has to be a whole number
-      from 0 up. False: they may be anything, or missing.
+    path: the list.
+    root: folder that relative paths are taken from; empty: the list's.
+    classes: whether labels are used as classes: all of them have to be numbers
+      from 0 up, or all names. False: they may be anything, or missing.
+    names: the classes that names count in, of the training split for the test
+      split; (): the list's own, sorted.
+    form: `data.list_form`.
 
   Raises:
-    FileNotFoundError: there is no such manifest.
-    UserError: it is empty, or a line is none of a manifest. One line with the
-      file, line number and text.
+    FileNotFoundError: there is no such list.
+    UserError: it is empty, a line is none of a list, two forms fit it, or a
+      class is not in `names`. One line with the file, line number and text.
   """
   if storage.is_dir(path):
     raise errors.UserError(
@@ -73,19 +95,33 @@ def load(path: str, root: str = "", classes: bool = True) -> Manifest:
     )
     how = origins.hint(path) or usual
     raise FileNotFoundError(f"manifest {path!r} does not exist; {how}")
-  lines = list_lines.read(storage.read(path), f"manifest {path}", classes)
+  where = f"manifest {path}"
+  data = storage.read(path)
+  lines = list_tables.read(data, where, classes)
+  lines = lines or list_lines.read(data, where, classes, form)
+  del data  # there may be millions of rows
   if not lines.paths:
     raise errors.UserError(
-      f"manifest {path} is empty; it needs one 'path label' a line"
+      f"{where} is empty; it needs one 'path label' a line"
     )
-  folder = os.path.join(root or os.path.dirname(path), "")
-  files = lines.paths
-  for first in range(0, len(files), _BLOCK):  # in place: there may be millions
+  labels, own = lines.labels, lines.names
+  if names and own:
+    labels = list_labels.counted_in(names, labels, own, where)
+    own = tuple(names)
+  told = list_forms.shown(lines.columns, labels, own, lines.parts)
+  files = tuple(_below(root or os.path.dirname(path), lines.paths))
+  return Manifest(str(path), files, labels, own, lines.parts, f"{path}: {told}")
+
+
+def _below(folder: str, files: list[str]) -> list[str]:
+  """Paths from a folder on; in place, as there may be millions."""
+  folder = os.path.join(folder, "")
+  for first in range(0, len(files), _BLOCK):
     files[first : first + _BLOCK] = [
       file if file[0] == "/" or storage.is_remote(file) else folder + file
       for file in files[first : first + _BLOCK]
     ]
-  return Manifest(str(path), tuple(files), lines.labels, lines.names)
+  return files
 
 
 def load_label_sets(

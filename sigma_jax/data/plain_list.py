@@ -1,8 +1,8 @@
 """Lists of millions of videos, read in blocks where every line is plain.
 
-`list_lines` has the rules. A plain line is a path, a separator and digits, or
-VideoMAE V2's `path 0 -1`, with no quote and no other blank, and most lists have
-no other lines. Reading them so takes a fraction of the time of one line after
+`list_lines` has the rules. A plain line is a path and one to three whole
+numbers, with one separator, no quote and no other blank, and most lists have no
+other lines. Reading them so takes a fraction of the time of one line after
 another.
 """
 
@@ -16,40 +16,38 @@ _BREAK = ord("\n")
 _SEPARATORS = b" \t,"
 _BLANKS = 33  # blanks and control characters are below
 _MOST_DIGITS = 9  # more may not fit into 32 bits
+_MOST_NUMBERS = 3  # behind a path
 _BLOCK = 1 << 20  # bytes: what is made on the way stays small
 
 
-def read(
-  data: bytes, classes: bool = True
-) -> tuple[list[str], np.ndarray] | None:
-  """Paths and labels, int32 [n], of a list of plain lines.
+def read(data: bytes) -> tuple[list[str], np.ndarray] | None:
+  """Paths and what stands behind them, int32 [k, n], of plain lines.
 
   Args:
     data: the whole file.
-    classes: whether every line has to have a label; False: -1 where there is
-      none.
 
   Returns:
-    What `list_lines.read` makes of it; None: not all lines are plain.
+    n paths and their k numbers, from 0 up; where they are several, the second
+    may be -1. None: not all lines are plain, or not of the same k.
   """
   paths: list[str] = []
-  labels = []
+  columns = []
   for block in _blocks(data):
     places = _places(block)
-    if places is None:
+    if places is None or (columns and len(columns[0]) != len(places[1])):
       return None
-    values, (first, *more) = np.frombuffer(block, np.uint8), places[1]
-    if more and (classes or not _are_whole(values, more[0], places[2])):
+    values, (begins, separators, ends) = np.frombuffer(block, np.uint8), places
+    bounds = [*separators, ends]
+    numbers = [
+      _numbers(values, a + 1, b, second=place == 1)
+      for place, (a, b) in enumerate(itertools.pairwise(bounds))
+    ]
+    texts = _texts(block, begins, separators[0])
+    if texts is None or any(column is None for column in numbers):
       return None
-    numbers = _numbers(values, first + 1, more[0] if more else places[2])
-    texts = _texts(block, places[0], first)
-    if numbers is None or texts is None:
-      return None
-    if more:  # they were first frames
-      numbers[:] = -1
     paths += texts
-    labels.append(numbers)
-  return (paths, np.concatenate(labels)) if labels else None
+    columns.append(np.stack(numbers))
+  return (paths, np.concatenate(columns, axis=1)) if columns else None
 
 
 def _blocks(data: bytes) -> Iterator[bytes]:
@@ -70,7 +68,7 @@ def _places(
   """Where lines begin, are separated and end; None: not plain.
 
   Returns:
-    int [n], [1 or 2, n] and [n].
+    int [n], [1 to 3, n] and [n].
   """
   present = [value for value in _SEPARATORS if value in block]
   if len(present) != 1 or b'"' in block:
@@ -81,7 +79,8 @@ def _places(
   blanks = len(ends) + (len(separators) if present[0] < _BLANKS else 0)
   if np.sum(values < _BLANKS) != blanks:
     return None
-  if len(separators) not in (len(ends), 2 * len(ends)):
+  count, rest = divmod(len(separators), len(ends))
+  if rest or not 0 < count <= _MOST_NUMBERS:
     return None
   separators = separators.reshape(len(ends), -1).T
   bounds = [np.concatenate([[-1], ends[:-1]]), *separators, ends]
@@ -90,24 +89,22 @@ def _places(
   return bounds[0] + 1, separators, ends
 
 
-def _are_whole(
-  values: np.ndarray, separators: np.ndarray, ends: np.ndarray
-) -> bool:
-  """Whether all last columns are -1: not parts of videos, but to the end."""
-  if (ends - separators != len("x-1")).any():
-    return False
-  signs, digits = values[separators + 1], values[separators + 2]
-  return bool(((signs == ord("-")) & (digits == ord("1"))).all())
-
-
 def _numbers(
-  values: np.ndarray, starts: np.ndarray, ends: np.ndarray
+  values: np.ndarray, starts: np.ndarray, ends: np.ndarray, second: bool
 ) -> np.ndarray | None:
-  """Digits between places as int32 [n]; None: there is something else."""
+  """Digits between places as int32 [n]; None: there is something else.
+
+  `second`: whether it is a second number, which may be -1.
+  """
   widths = ends - starts
   if widths.max() > _MOST_DIGITS:
     return None
   numbers = np.zeros(len(starts), np.int32)
+  minus = None
+  if second:
+    minus = (widths == 2) & (values[starts] == ord("-"))
+    minus &= values[starts + 1] == ord("1")
+    starts, widths = np.where(minus, starts + 1, starts), widths - minus
   for place in range(widths.max()):
     there = place < widths
     digits = values[np.where(there, starts + place, starts)].astype(np.int32)
@@ -115,7 +112,7 @@ def _numbers(
     if ((digits < 0) | (digits > 9)).any():
       return None
     numbers = np.where(there, numbers * 10 + digits, numbers)
-  return numbers
+  return numbers if minus is None else np.where(minus, -numbers, numbers)
 
 
 def _texts(

@@ -32,6 +32,7 @@ from sigma_jax.data import class_folders, manifest, storage
 from sigma_jax.data.check import pool
 from sigma_jax.data.records import encode
 from sigma_jax.data.records.shards import Plan, Shards
+from sigma_jax.settings.data import LIST_FORMS
 
 _TIMEOUT = 600.0  # seconds for one file, all of it
 _GRACE = 30.0  # past that: what its reader may take to notice
@@ -42,6 +43,7 @@ def prepare(
   out: str,
   *,
   root: str = "",
+  list_form: str = "",
   short_side: int = 256,
   quality: int = 85,
   workers: int = 0,
@@ -52,10 +54,12 @@ def prepare(
   Processes are spawned: call it under `if __name__ == "__main__":`.
 
   Args:
-    manifest_path: videos and images, as for `manifest.load`; without class
-      indices, records are for pre-training and features alone.
+    manifest_path: videos and images, as for `manifest.load`; without labels,
+      records are for pre-training and features alone. Of a row that is a part
+      of a video, its record holds that part.
     out: folder, made if missing.
     root: folder that relative paths are taken from; empty: the manifest's.
+    list_form: `data.list_form`.
     short_side: larger frames are made as small as that, pixels; 0: none are.
     quality: of the JPEGs, 1 to 95.
     workers: processes; 0: one a core.
@@ -70,7 +74,7 @@ def prepare(
     RunStopped: too many files cannot be read.
   """
   start = time.monotonic()
-  rows = _rows(manifest_path, root)
+  rows = _rows(manifest_path, root, list_form)
   plan = Plan.of(rows, short_side, quality)
   shards = Shards(out, plan, rows)
   try:
@@ -90,33 +94,42 @@ def _keep_label_sets(manifest_path: str, out: str) -> None:
     storage.write(os.path.join(out, manifest.LABEL_SETS), storage.read(here))
 
 
-def _rows(path: str, root: str) -> manifest.Manifest:
-  """A manifest of class indices, or of none at all: those of its labels -1."""
-  folder = storage.is_dir(path) and not storage.is_remote(path)
-  if folder:
+def _rows(path: str, root: str, form: str = "") -> manifest.Manifest:
+  """A list with a class, by number or by name, in every row or in none.
+
+  Where it has none, labels are -1.
+  """
+  if storage.is_dir(path) and not storage.is_remote(path):
     rows = class_folders.load(path)
   else:
-    rows = manifest.load(path, root, classes=False)
-  for file in rows.files:
-    if "\n" in file:
+    rows = _labelled(path, root, form)
+    print(rows.form, file=sys.stderr, flush=True)
+  for name in (*rows.files, *rows.classes):
+    if "\n" in name:
       raise errors.UserError(
-        f"records cannot hold the file name {file!r}; rename the file"
+        f"records cannot hold the name {name!r}, which has a line break in it; "
+        "rename it"
       )
-  by_name = folder or not any(map(str.isdecimal, rows.classes))
-  if rows.classes and by_name:
+  return rows
+
+
+def _labelled(path: str, root: str, form: str) -> manifest.Manifest:
+  rows = manifest.load(path, root, classes=False, form=form)
+  if (rows.labels < 0).all():
+    return rows
+  try:
+    return manifest.load(path, root, form=form)
+  except errors.UserError as error:
+    if not rows.classes or any(map(str.isdecimal, rows.classes)):
+      raise  # some are numbers and others are not
     print(
-      "warning: labels are names, which records do not hold: these are for "
+      f"warning: records of this list have no labels, {error}: they are for "
       "pre-training and features, not for training or testing by class",
       file=sys.stderr,
       flush=True,
     )
-    return dataclasses.replace(
-      rows, labels=np.full(len(rows), -1, np.int32), classes=()
-    )
-  if rows.classes or len(set((rows.labels < 0).tolist())) > 1:
-    # Some are indices and others are not: refused, with the line.
-    return manifest.load(path, root)
-  return rows
+  labels = np.full(len(rows), -1, np.int32)
+  return dataclasses.replace(rows, labels=labels, classes=())
 
 
 def _encode_all(
@@ -135,6 +148,7 @@ def _encode_all(
       plan.short_side,
       plan.quality,
       _TIMEOUT,
+      None if rows.parts is None else rows.parts[row],
     )
     for row in shards.missing
   ]
@@ -189,11 +203,18 @@ def _parser() -> argparse.ArgumentParser:
     "--manifest",
     type=paths.argument,
     required=True,
-    help="list of 'path label' lines, or a folder of videos",
+    help="list of 'path label' lines or of another form, docs/YOUR_DATA.md, or "
+    "a folder of videos",
   )
   add("--out", type=paths.argument, required=True, help="folder to write")
   add(
     "--root", type=paths.argument, default="", help="folder of relative paths"
+  )
+  add(
+    "--list-form",
+    choices=LIST_FORMS,
+    default="",
+    help="columns of a list without a header, where its lines leave it open",
   )
   add("--short-side", type=_whole(0, 1 << 15), default=256, help="pixels")
   add("--quality", type=_whole(1, 95), default=85, help="of the JPEGs")

@@ -13,7 +13,13 @@ from typing import Protocol
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.data import class_folders, manifest, storage
+from sigma_jax.data import (
+  class_folders,
+  list_labels,
+  manifest,
+  parts,
+  storage,
+)
 from sigma_jax.data.records import records
 from sigma_jax.data.video import decode, stills
 from sigma_jax.data.video.pixels import BoxOf
@@ -75,6 +81,9 @@ class Source(Protocol):
     path: what was opened, for messages.
     files: n names, for messages and lists of bad files.
     labels: int32 [n], -1 where there is none.
+
+  Some have `classes`, names that labels are places in; `parts`, `parts.Parts`
+  of its rows' files; and `form`, what a list was taken for in one line.
   """
 
   path: str
@@ -99,27 +108,39 @@ class Source(Protocol):
 
 
 class Files:
-  """The files of a manifest as a Source; `classes` as the manifest's."""
+  """The files of a manifest, or parts of them, as a Source.
+
+  Attributes:
+    classes, parts, form: as the manifest's.
+  """
 
   def __init__(self, rows: manifest.Manifest):
     self.path, self.files, self.labels = rows.path, rows.files, rows.labels
-    self.classes = rows.classes
+    self.classes, self.parts, self.form = rows.classes, rows.parts, rows.form
 
   def __len__(self) -> int:
     return len(self.files)
 
   def open(self, row: int, timeout: float) -> Video:
     path = self.files[row]
-    return stills.opened(path) or decode.Clip(path, timeout)
+    video = stills.opened(path) or decode.Clip(path, timeout)
+    if self.parts is None:
+      return video
+    return parts.opened(video, path, self.parts[row])
 
   def identify(self, row: int) -> list:
     """As `Source.identify`; looks at the local file."""
     path = self.files[row]
-    return [path, storage.stamp(path)]
+    window = [] if self.parts is None else list(self.parts[row])
+    return [path, storage.stamp(path), *window]
 
 
 def load(
-  path: str, root: str = "", classes: bool = True, names: Sequence[str] = ()
+  path: str,
+  root: str = "",
+  classes: bool = True,
+  names: Sequence[str] = (),
+  form: str = "",
 ) -> Source:
   """Opens what `data.train` or `data.val` names.
 
@@ -127,9 +148,11 @@ def load(
     path: a manifest, the folder of prepared records (data.prepare), or a local
       folder of videos.
     root: as for `manifest.load`; folders have no use for it.
-    classes: as for `manifest.load`: whether labels have to be class indices. Of
-      a folder of videos they are those of its class folders.
-    names: the classes that those count from; (): the folder's own.
+    classes: as for `manifest.load`: whether labels are used as classes. Of a
+      folder of videos they are those of its class folders.
+    names: the classes that names count in, of the training split for the test
+      split; (): the list's or folder's own, sorted.
+    form: as for `manifest.load`.
 
   Raises:
     FileNotFoundError, UserError: it is none of them; one line.
@@ -143,10 +166,15 @@ def load(
         f"records {path} have no class indices: their list had none when they "
         "were prepared; prepare them from a list with one 'path label' a line"
       )
+    if names and found.classes:
+      found.labels = list_labels.counted_in(
+        names, found.labels, found.classes, f"records {path}"
+      )
+      found.classes = tuple(names)
     return found
   if storage.is_dir(path) and not storage.is_remote(path):
     return Files(class_folders.load(path, classes, names))
-  return Files(manifest.load(path, root, classes))
+  return Files(manifest.load(path, root, classes, names, form))
 
 
 def identity(source: Source, labels: bool = True) -> str:
@@ -164,9 +192,40 @@ def identity(source: Source, labels: bool = True) -> str:
   start = os.path.commonprefix(ends).rfind("/") + 1  # noqa: RUF071
   names = "\n".join(file[start:] for file in source.files)
   digest = hashlib.sha256(names.encode(errors="surrogateescape"))
+  if (windows := _parts(source)) is not None:
+    digest.update(windows.tobytes())
   if labels:
     digest.update(np.asarray(source.labels, "<i4").tobytes())
   return digest.hexdigest()[:16]
+
+
+def names(source: Source) -> tuple[str, ...]:
+  """Of n rows, for messages and lists of bad files: the file, and what of it.
+
+  Two rows of one name are the same frames.
+  """
+  if (windows := _parts(source)) is None:
+    return source.files
+  return tuple(
+    name_of_part(file, windows[row]) for row, file in enumerate(source.files)
+  )
+
+
+def name(source: Source, row: int) -> str:
+  """One of `names`."""
+  windows = _parts(source)
+  file = source.files[row]
+  return file if windows is None else name_of_part(file, windows[row])
+
+
+def name_of_part(file: str, window: parts.Window | None) -> str:
+  """Such as "a.mp4 (seconds 2 to 5)"; the file alone, where it is all of it."""
+  whole = window is None or (not window.start and window.end is None)
+  return file if whole else f"{file} ({window})"
+
+
+def _parts(source: Source) -> parts.Parts | None:
+  return getattr(source, "parts", None)
 
 
 def part(source: Source, first: int, last: int) -> Source:
@@ -180,6 +239,8 @@ class _Part:
     self.path = source.path
     self.files = source.files[first:last]
     self.labels = source.labels[first:last]
+    windows = _parts(source)
+    self.parts = None if windows is None else windows.take(slice(first, last))
 
   def __len__(self) -> int:
     return len(self.files)
@@ -202,6 +263,8 @@ class _Rows:
     self.path = source.path
     self.files = tuple(source.files[row] for row in rows)
     self.labels = source.labels[rows]
+    windows = _parts(source)
+    self.parts = None if windows is None else windows.take(rows)
 
   def __len__(self) -> int:
     return len(self.files)

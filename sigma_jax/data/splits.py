@@ -40,8 +40,21 @@ def check_alike(train: Rows, test: Rows) -> None:
   if class_names(train) != class_names(test):
     one, other = (train, test) if class_names(train) else (test, train)
     raise errors.UserError(
-      f"{one.path} has classes by name, its folders, and {other.path} by "
-      "number: take folders for both, or lists"
+      f"{one.path} has classes by name, and {other.path} by number: take names "
+      "for both (folders, or lists with names), or numbers"
+    )
+
+
+def check_numbered(test: Rows, head: str) -> None:
+  """Refuses classes by name, where a head does not say what its are called.
+
+  Raises:
+    UserError: naming both.
+  """
+  if class_names(test):
+    raise errors.UserError(
+      f"{test.path} has classes by name, and supervised.head {head!r} does not "
+      "say what its are called: number them as it does"
     )
 
 

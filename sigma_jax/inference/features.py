@@ -3,9 +3,10 @@
 python -m sigma_jax.features --init=runs/k400 --manifest=clips.csv \\
   --out=features.npz
 
-`--init` is a workdir, a .pth or a transformers folder; `--manifest` a text file
-of `path label` lines (any label, or none), prepared records, or a folder of
-videos, whose links are followed and whose class folders become the labels;
+`--init` is a workdir, a .pth or a transformers folder; `--manifest` a list of
+`path label` lines (any label, or none) or of another form (docs/YOUR_DATA.md),
+prepared records, or a folder of videos, whose links are followed and whose
+class folders become the labels;
 `--out` ends in .npz or .parquet. Every file gives the mean token of its centred
 clip (`pooled` of `encoder.VideoEncoder.encode`). Finished parts are kept in
 OUT.parts until all are there, so a killed run goes on where it was. Unreadable
@@ -23,6 +24,7 @@ import shutil
 import numpy as np
 
 from sigma_jax import cli, compile_cache, errors, files, paths
+from sigma_jax.settings.data import LIST_FORMS
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     default="",
     help="folder of relative paths; the manifest's",
   )
+  parser.add_argument(
+    "--list-form",
+    choices=LIST_FORMS,
+    default="",
+    help="columns of a list without a header, where its lines leave it open",
+  )
   parser.add_argument("--out", type=paths.argument, required=True)
   parser.add_argument("--batch-size", type=int, default=16, help="clips")
   parser.add_argument("--part-size", type=int, default=1024, help="clips")
@@ -70,6 +78,7 @@ def extract(
   part_size: int = 1024,
   stride: int = 0,
   root: str = "",
+  list_form: str = "",
 ) -> None:
   """Writes features, float32 [n, d], of all readable files.
 
@@ -83,6 +92,7 @@ def extract(
     part_size: clips after which a part is stored.
     stride: frames between two frames of a clip; 0: the run's.
     root: folder that relative paths are taken from; empty: the manifest's.
+    list_form: `data.list_form`.
 
   Raises:
     UserError, ValueError, OSError: the input has to change.
@@ -95,7 +105,7 @@ def extract(
   if batch_size <= 0 or part_size <= 0 or stride < 0:
     raise errors.UserError("sizes and --stride must not be negative")
   # Checked before the seconds that JAX takes to load.
-  rows, labelled = _list(manifest, root)
+  rows, labelled = _list(manifest, root, list_form)
   from sigma_jax.inference import encoder as encoder_lib
 
   encoder = encoder_lib.load(init)
@@ -121,17 +131,22 @@ def extract(
   )
 
 
-def _list(path: str, root: str):
+def _list(path: str, root: str, form: str):
   """The videos, and whether they have labels."""
   from sigma_jax.data import sources
 
-  rows = sources.load(path, root, classes=False)
+  rows = sources.load(path, root, classes=False, form=form)
+  if taken_for := getattr(rows, "form", ""):
+    print(taken_for, flush=True)
   return rows, bool((rows.labels >= 0).any())
 
 
 def _job(encoder, rows, settings, part_size: int) -> dict:
   """What has to be equal for a killed run's parts to be used."""
-  files = hashlib.sha256("\n".join(rows.files).encode(errors="surrogateescape"))
+  from sigma_jax.data import sources
+
+  names = "\n".join(sources.names(rows))
+  files = hashlib.sha256(names.encode(errors="surrogateescape"))
   return {
     "weights": encoder.fingerprint(),
     "files": files.hexdigest(),
@@ -158,7 +173,7 @@ def _fill(parts, rows, encoder, settings, batch_size, part_size) -> None:
   from sigma_jax.data import bad_files, sources
 
   # Every file gets its try: what is bad is listed, not fatal.
-  bad = bad_files.BadFiles(str(parts), 1.0, rows.files)
+  bad = bad_files.BadFiles(str(parts), 1.0, sources.names(rows))
   progress = cli.Progress("clips", len(rows))
   for first in range(0, len(rows), part_size):
     path = _part(parts, first, part_size)

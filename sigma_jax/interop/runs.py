@@ -63,7 +63,7 @@ def read(workdir: pathlib.Path, weights: str, note: Note) -> Model:
     ),
     workdir,
   )
-  names = _class_names(workdir)
+  names = class_names(workdir)
   if supervised:
     classes = len(params["head"]["bias"])
     layout = layout_lib.Layout(settings.model, classes)
@@ -107,8 +107,9 @@ def _as_imported(workdir: pathlib.Path, model: Model) -> Model:
   return model._replace(layout=layout, params=params)
 
 
-def _class_names(workdir: pathlib.Path) -> tuple[str, ...]:
-  file = workdir / CLASS_NAMES
+def class_names(workdir: str | pathlib.Path) -> tuple[str, ...]:
+  """What a workdir's classes are called; (): by numbers, or nothing says."""
+  file = workdir_lib.path(workdir) / CLASS_NAMES
   return tuple(json.loads(file.read_text())) if file.is_file() else ()
 
 

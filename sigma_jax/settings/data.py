@@ -4,20 +4,34 @@ import dataclasses
 
 from sigma_jax import freeze
 
+# Columns of lists without a header.
+LIST_FORMS = (
+  "path",
+  "path,label",
+  "path,frames,label",
+  "path,start,frames",
+  "path,start,frames,label",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
   """Where clips come from and how they are cut.
 
-  `train` and `val` are manifests, one `path label` a line, folders of videos
-  with a folder for each class, or folders of the records that data.prepare
-  writes. Relative paths in manifests are taken from `root`, or from the
-  manifest's folder where root is empty.
+  `train` and `val` are lists (`path label` lines, CSV, TSV, JSON lines or
+  Parquet: docs/YOUR_DATA.md), folders of videos with a folder for each class,
+  or folders of the records that data.prepare writes. Relative paths in lists
+  are taken from `root`, or from the list's folder where root is empty.
   """
 
   train: str = ""  # what is trained on
   val: str = ""  # what is tested on; pre-training shows its clips in the report
   root: str = ""  # folder of relative paths in lists; empty: the list's own
+  # Columns of lists without a header, where their lines leave it open: path,
+  # label, frames (how many the file has; not used), start (the first frame of a
+  # part; then `frames` are the part's, -1: to the end). Such as
+  # "path,frames,label". Empty: told from the lines.
+  list_form: str = ""
   # JSON that maps the manifest's label to one class per label set (toy data
   # has two: appearance and motion); it, or a copy, has to be in the manifest's
   # folder or the one above. Empty: the label is the only set.
@@ -56,6 +70,8 @@ class Data:
   file_timeout: float = 30.0  # seconds allowed for decoding one clip
 
   def __post_init__(self):
+    if self.list_form:
+      freeze.choice("data.list_form", self.list_form, LIST_FORMS)
     freeze.choice("data.sampling", self.sampling, ("dense", "segments"))
     freeze.choice(
       "data.crop", self.crop, ("multiscale", "random_resized", "center")

@@ -32,9 +32,15 @@ def run(
   frozen = chosen.load()
   initial, begun_from = _initial(config, workdir)
   source = distributed.agreed(
-    lambda: sources.load(config.data.train, config.data.root, classes=False),
+    lambda: sources.load(
+      config.data.train,
+      config.data.root,
+      classes=False,
+      form=config.data.list_form,
+    ),
     lambda source: reading.contents({config.data.train: source}),
   )
+  reading.say_forms(source)
   rows = f"{len(source)} rows of {config.data.train}"
   begun_from["data.train"] = identity.Thing(
     rows, sources.identity(source, labels=False)
@@ -49,7 +55,7 @@ def run(
     num_examples=len(source),
     open_batches=training,
     account=training.account,
-    file_name=lambda row: source.files[row],
+    file_name=lambda row: sources.name(source, row),
     frozen=frozen,
     initial=initial,
     profile_steps=profile_steps,

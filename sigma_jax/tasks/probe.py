@@ -10,7 +10,7 @@ import numpy as np
 from sigma_jax import distributed, errors, settings
 from sigma_jax.evaluate import features, frozen, predictions
 from sigma_jax.evaluate.segmentation import dense
-from sigma_jax.interop import store
+from sigma_jax.interop import runs, store
 from sigma_jax.methods import method
 from sigma_jax.tasks import reading
 from sigma_jax.train import checksums, identity, metrics, preemption
@@ -63,13 +63,18 @@ def run(
 
 def _rows(config, encoders, workdir: pathlib.Path) -> list[dict]:
   """Rows of each encoder for every label set."""
+  from sigma_jax.data import splits
+
+  names = () if config.data.label_sets else runs.class_names(workdir)
   opened, labels, num_classes = distributed.agreed(
-    lambda: open_splits(config),
+    lambda: open_splits(config, names),
     lambda found: reading.contents(
       {found[0][split].path: found[0][split] for split in found[0]},
       {found[0][split].path: found[1][split] for split in found[0]},
     ),
   )
+  reading.say_forms(*opened.values())
+  runs.write_class_names(workdir, splits.class_names(opened["train"]))
   reading.check(config, opened["val"], samples=1, views=(1, 1))
   for name, count in num_classes.items():
     both = (labels[split][name] for split in ("train", "val"))
@@ -141,8 +146,15 @@ def _features(
   }
 
 
-def open_splits(config: settings.Settings) -> tuple[dict, dict, dict]:
+def open_splits(
+  config: settings.Settings, names: tuple[str, ...] = ()
+) -> tuple[dict, dict, dict]:
   """Opens `data.train` and `data.val` for training and testing a classifier.
+
+  Args:
+    config: `data` is read.
+    names: classes by name that the workdir has, in its order; (): those of
+      `data.train`, sorted.
 
   Returns:
     The sources, `train` and `val`; the classes of each one's rows, label set ->
@@ -161,15 +173,17 @@ def open_splits(config: settings.Settings) -> tuple[dict, dict, dict]:
       raise errors.UserError(
         f"data.{split} is not set: it names the {split} split"
       )
-    names = splits.class_names(opened.get("train"))
-    opened[split] = sources.load(path, config.data.root, names=names)
+    known = splits.class_names(opened.get("train")) or names
+    opened[split] = sources.load(
+      path, config.data.root, names=known, form=config.data.list_form
+    )
     if split == "val" and isinstance(opened[split], sources.Files):
       splits.check_present(split, opened[split], config.data.max_bad_share)
-    labels[split], names = manifest.load_label_sets(
+    labels[split], of_sets = manifest.load_label_sets(
       config.data.label_sets, opened[split]
     )
     # Without label sets the names are the classes of this split alone.
-    for name, classes in names.items():
+    for name, classes in of_sets.items():
       num_classes[name] = max(len(classes), num_classes.get(name, 0))
   splits.check_alike(opened["train"], opened["val"])
   splits.check_disjoint(opened["train"], opened["val"])

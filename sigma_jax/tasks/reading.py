@@ -128,15 +128,22 @@ class _Evaluation:
 
 def account(config: settings.Settings, workdir, source, shuffled: bool = False):
   """A `BadFiles` of a whole source."""
-  from sigma_jax.data import bad_files
+  from sigma_jax.data import bad_files, sources
 
   return bad_files.BadFiles(
     str(workdir),
     config.data.max_bad_share,
-    source.files,
+    sources.names(source),
     jax.process_index(),
     shuffled,
   )
+
+
+def say_forms(*opened) -> None:
+  """Says what lists were taken for, each once."""
+  forms = (getattr(source, "form", "") for source in opened)
+  for form in dict.fromkeys(filter(None, forms)):
+    metrics.say(form)
 
 
 def check(config: settings.Settings, source, **options) -> None:

@@ -50,14 +50,16 @@ def run(
   config, probe = starting.released(config)
   # What only the test needs is looked at now, and not after the training.
   train, val = distributed.agreed(
-    lambda: labels.load_both(config),
+    lambda: labels.load_both(config, _names(config, probe, workdir)),
     lambda both: reading.contents(
       {split.source.path: split.source for split in both},
       {split.source.path: {"": split.values} for split in both},
     ),
   )
+  reading.say_forms(train.source, val.source)
   reading.check(config, val.source, samples=1, views=_views(config))
   judged = _claim(config, model, train, workdir)
+  runs.write_class_names(workdir, train.names)  # before what may be killed
   outputs = probe.num_classes if probe else train.num_outputs
   if train.num_outputs > outputs:
     raise errors.UserError(
@@ -78,7 +80,6 @@ def run(
     params, frozen_params = starting.as_released(task, model, probe)
   else:
     params, frozen_params = _train(task, model, train, workdir, profile_steps)
-  runs.write_class_names(workdir, train.names)
   judge = functools.partial(_judge, task, params, frozen_params, workdir)
   head, by_rate = 0, None
   if held is not None:
@@ -108,6 +109,13 @@ def run(
       workdir / "confusion.png", confusion.picture(counts, val.names)
     )
   print(table(row), flush=True)
+
+
+def _names(config, probe, workdir) -> tuple[str, ...]:
+  """Classes by name that a test counts in: the head's, or those trained."""
+  if config.data.label_sets or config.supervised.targets != "classes":
+    return ()  # they are what that file says
+  return probe.class_names if probe else runs.class_names(workdir)
 
 
 def _claim(config, model, train, workdir) -> dict[str, Any]:
@@ -141,6 +149,8 @@ def _claim(config, model, train, workdir) -> dict[str, Any]:
 
 def _train(task, model, train, workdir, profile_steps) -> tuple[dict, dict]:
   """Trained parameters, averaged where that is wanted, and frozen ones."""
+  from sigma_jax.data import sources
+
   config = task.settings
   fresh = jax.jit(lambda key: task.fresh(key))(jax.random.key(config.seed))
   fresh = jax.device_get(fresh)
@@ -158,7 +168,7 @@ def _train(task, model, train, workdir, profile_steps) -> tuple[dict, dict]:
     num_examples=len(train.source),
     open_batches=lambda start: _WithTargets(training(start), train),
     account=training.account,
-    file_name=lambda row: train.source.files[row],
+    file_name=lambda row: sources.name(train.source, row),
     frozen=frozen_params,
     initial=initial,
     profile_steps=profile_steps,

@@ -37,6 +37,7 @@ _HARMLESS = (
   "init",
   "data.train",
   "data.root",
+  "data.list_form",
   "data.label_sets",
   "supervised.label_set",
   "supervised.train_targets",

@@ -65,10 +65,9 @@ def test_a_folder_serves_where_a_list_does(make):
     sources.load(make("empty", "a/n.txt"))
 
 
-def test_records_of_a_folder_have_no_labels(make, capsys):
+def test_records_of_a_folder_keep_its_classes(make):
   rows = prepare._rows(make("x", "1/1.mp4", "b/2.mp4"), "")
-  assert rows.labels.tolist() == [-1, -1] and rows.classes == ()
-  assert "labels are names" in capsys.readouterr().err
+  assert rows.labels.tolist() == [0, 1] and rows.classes == ("1", "b")
   assert prepare._rows(make("y", "1/1.mp4", "2/2.mp4"), "").labels.max() == 2
 
 

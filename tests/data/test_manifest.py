@@ -35,7 +35,7 @@ def test_separators_and_folders(tmp_path):
     ("", ["empty", "path label"]),
     ("\n \n", ["empty"]),
     ("a.mp4 0\nb.mp4\n", ["line 2", "no label", "'b.mp4'"]),
-    ("path,label\na.mp4,0\n", ["line 1", "'label'", "not an integer"]),
+    ("name,label\na.mp4,0\n", ["first line", "name,label", "header"]),
     ("a.mp4 0\n\nb.mp4 1.5\n", ["line 3", "'1.5'", "'b.mp4 1.5'"]),
     ("a.mp4 -1\n", ["line 1", "-1", "from 0 up"]),
     ("a.mp4 99999999999\n", ["line 1", "out of range"]),

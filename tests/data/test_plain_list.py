@@ -16,6 +16,16 @@ PLAIN = [
   "é.mp4 1\nü/\u3000x 2\n".encode(),
   b"\xff.mp4 5\n",
 ]
+COLUMNS = [
+  b"a.mp4 16 0\nb.mp4 17 4\n",
+  b"a.mp4,16,0\r\nb.mp4,17,4\r\n",
+  b"a.mp4 0 16\na.mp4 16 -1\n",
+  b"a.mp4 0 16 3\na.mp4 16 -1 4\n",
+  b"a.mp4 1 1\n",
+  b"a.mp4 0 0\n",
+  b"a/clip 1 0\nb/clip 2 1\n",
+  b"clip 1 0\nclip 2 1\n",
+]
 WITHOUT_LABELS = [
   b"a.mp4 0 -1\nb.mp4 17 -1\n",
   b"a.mp4,0,-1\n",
@@ -26,7 +36,10 @@ OTHER = [
   b"a.mp4 0\n\nb.mp4 1\n",
   b"a b.mp4 0\n",
   b"a.mp4 0 -2\n",
-  b"a.mp4 0 16\n",
+  b"a.mp4 -1 16\n",
+  b"a.mp4 0 16 -1\n",
+  b"a.mp4 0 16\nb.mp4 0\n",
+  b"a.mp4 0 16 1 2\n",
   b"a.mp4 0 -1\nb.mp4 3\n",
   b"a.mp4 1000000000\n",
   b"a.mp4 -1\n",
@@ -48,7 +61,11 @@ def outcome(data, classes):
     found = list_lines.read(data, "list", classes)
   except errors.UserError as error:
     return str(error)
-  return found.paths, found.labels.tolist(), found.labels.dtype, found.names
+  parts = found.parts and list(
+    map(found.parts.__getitem__, range(len(found.paths)))
+  )
+  labels = found.labels.tolist(), found.labels.dtype
+  return found.paths, labels, found.names, parts, found.columns
 
 
 def both(data, classes, monkeypatch):
@@ -69,10 +86,9 @@ def test_plain_lists_are_read_alike(classes, block, monkeypatch):
     assert found == wanted, data
 
 
-def test_whole_videos_without_labels(monkeypatch):
-  for data in WITHOUT_LABELS:
-    assert plain_list.read(data, classes=False) is not None, data
-    assert plain_list.read(data) is None
+def test_several_columns_are_read_alike(monkeypatch):
+  for data in COLUMNS + WITHOUT_LABELS:
+    assert plain_list.read(data) is not None, data
     for classes in (True, False):
       found, wanted = both(data, classes, monkeypatch)
       assert found == wanted, data
@@ -80,8 +96,7 @@ def test_whole_videos_without_labels(monkeypatch):
 
 def test_what_is_not_plain_is_left_to_others():
   for data in OTHER:
-    for classes in (True, False):
-      assert plain_list.read(data, classes) is None, data
+    assert plain_list.read(data) is None, data
 
 
 def test_random_lists_are_read_alike(monkeypatch):
@@ -110,7 +125,8 @@ def test_random_lists_are_read_alike(monkeypatch):
         )
         separator = draw.choice([b" ", b" ", b"\t", b","])
         data += path + separator + str(draw.randint(0, 500)).encode()
-        data += draw.choice([b"", b"", b"", separator + b"-1"])
+        more = separator + draw.choice([b"-1", b"0", b"7"])
+        data += draw.choice([b"", b"", b"", more])
       else:
         data += b"".join(draw.choices(pieces, k=draw.randint(1, 5)))
       data += draw.choice([b"\n", b"\n", b"\r\n", b""])
@@ -122,6 +138,6 @@ def test_random_lists_are_read_alike(monkeypatch):
 
 
 def test_labels_are_int32():
-  _, labels = plain_list.read(b"a 0\nb 999999999\n")
-  assert labels.dtype == np.int32
-  np.testing.assert_array_equal(labels, [0, 999_999_999])
+  _, columns = plain_list.read(b"a 0\nb 999999999\n")
+  assert columns.dtype == np.int32
+  np.testing.assert_array_equal(columns, [[0, 999_999_999]])

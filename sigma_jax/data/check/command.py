@@ -26,11 +26,13 @@ import os
 import numpy as np
 
 from sigma_jax import cli, errors, paths
-from sigma_jax.data import sources
+from sigma_jax.data import list_tables, sources, storage
 from sigma_jax.data.annotations import sequences
 from sigma_jax.data.check import pool, report
+from sigma_jax.data.check import split as split_lib
 from sigma_jax.data.check.file import Job, digest, examine
 from sigma_jax.data.records import records
+from sigma_jax.settings.data import LIST_FORMS
 
 # Past a file's own timeout: what its reader may take to notice it.
 _GRACE = 10.0
@@ -47,6 +49,7 @@ def _answer(args: argparse.Namespace) -> int:
   found = check(
     args.manifest,
     root=args.root,
+    list_form=args.list_form,
     workers=args.workers,
     timeout=args.timeout,
     full=args.full,
@@ -69,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     default="",
     help="of relative paths; data.root",
   )
+  parser.add_argument(
+    "--list-form",
+    choices=LIST_FORMS,
+    default="",
+    help="columns of a list without a header, where its lines leave it open",
+  )
   parser.add_argument("--json", action="store_true", help="one JSON object")
   parser.add_argument("--full", action="store_true", help="decode every frame")
   parser.add_argument(
@@ -85,6 +94,7 @@ def check(
   paths: list[str],
   *,
   root: str = "",
+  list_form: str = "",
   workers: int = 0,
   timeout: float = 60.0,
   full: bool = False,
@@ -96,6 +106,7 @@ def check(
     paths: manifests, folders of prepared records, lists of sequences.
     root: folder that relative paths of manifests are taken from; empty: the
       manifest's.
+    list_form: `data.list_form`.
     workers: processes; 0: one a core.
     timeout: seconds for one file.
     full: whether every frame is decoded.
@@ -110,7 +121,7 @@ def check(
     raise ValueError("--workers, --sample and --timeout must not be negative")
   if len(set(map(os.path.realpath, paths))) < len(paths):
     raise errors.UserError("a manifest is given twice")
-  splits = [_load(path, root) for path in paths]
+  splits = [_load(path, root, list_form) for path in paths]
   jobs = {}
   for split in splits:
     jobs |= _jobs(split, timeout, full)
@@ -134,8 +145,8 @@ def check(
   return report.gather(splits, found, _digests(found, jobs, workers))
 
 
-def _load(path: str, root: str) -> report.Split:
-  if path.endswith(".jsonl"):
+def _load(path: str, root: str, form: str = "") -> split_lib.Split:
+  if path.endswith(".jsonl") and not _is_list(path):
     videos = sequences.load(path)
     masks = {
       mask: frame
@@ -144,14 +155,21 @@ def _load(path: str, root: str) -> report.Split:
       if mask is not None
     }
     frames = tuple(frame for one in videos for frame in one.frames)
-    return report.Split(path, frames, None, masks)
-  rows = sources.load(path, root, classes=False)
+    return split_lib.Split(path, frames, None, masks)
+  rows = sources.load(path, root, classes=False, form=form)
   names, labels = (), rows.labels
   if isinstance(rows, records.Records):
     names = tuple(f"{f} (row {r} of {path})" for r, f in enumerate(rows.files))
-  elif rows.classes:
-    labels = np.array(rows.classes, object)[labels]
-  return report.Split(path, rows.files, labels, {}, names)
+  if rows.classes:
+    labels = np.array([*rows.classes, ""], object)[labels]
+  windows = getattr(rows, "parts", None)
+  form = getattr(rows, "form", "").removeprefix(f"{path}: ")
+  return split_lib.Split(path, rows.files, labels, {}, names, windows, form)
+
+
+def _is_list(path: str) -> bool:
+  """Whether JSON lines are a list, and not sequences with masks."""
+  return storage.is_file(path) and list_tables.are_rows(storage.read(path))
 
 
 def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:
@@ -161,10 +179,12 @@ def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:
       name: Job(split.path, timeout, full, row=row)
       for row, name in enumerate(split.records)
     }
-  return {
-    file: Job(file, timeout, full, file in split.masks)
-    for file in (*split.files, *split.masks)
-  }
+  jobs = {}
+  for row, (name, file) in enumerate(zip(split.read, split.files, strict=True)):
+    window = split.parts and split.parts[row]
+    jobs[name] = Job(file, timeout, full, window=window)
+  masks = {mask: Job(mask, timeout, full, True) for mask in split.masks}
+  return jobs | masks
 
 
 def _digests(found, jobs: dict[str, Job], workers: int) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 
 from sigma_jax import errors
+from sigma_jax.data import parts
 from sigma_jax.data.annotations import sequences
 from sigma_jax.data.records import records
 from sigma_jax.data.video import decode, stills
@@ -30,6 +31,7 @@ class Job:
     full: whether every frame is decoded, or only a clip and the last frame.
     is_mask: whether it is a segmentation mask.
     row: of the folder; -1: it is a file.
+    window: what part of the file; None: all of it.
   """
 
   path: str
@@ -37,6 +39,7 @@ class Job:
   full: bool = False
   is_mask: bool = False
   row: int = -1
+  window: parts.Window | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +75,7 @@ def examine(job: Job) -> Finding:
     if job.row >= 0:
       return _record(job)
     image = _mask if job.is_mask else _still
-    found = image(job.path) or _video(job)
+    found = image(job) or _video(job)
     size = os.path.getsize(job.path)
   except DecodeError as error:
     return Finding(error.reason)
@@ -90,10 +93,15 @@ def digest(job: Job) -> str | None:
     if job.row >= 0:
       with _records(job.path).open(job.row, job.timeout) as video:
         return video.fingerprint()
-    with open(job.path, "rb") as file:
-      return hashlib.file_digest(file, "blake2b").hexdigest()
+    return _digest(job.path)
   except (OSError, DecodeError):
     return None
+
+
+@functools.lru_cache  # many rows may be parts of one file
+def _digest(path: str) -> str:
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 # A process reads the index of each folder once.
@@ -140,10 +148,13 @@ def _read(video, full: bool, start: float) -> tuple[float, tuple[int, int]]:
 
 def _video(job: Job) -> Finding:
   start = time.perf_counter()
-  with decode.Clip(job.path, job.timeout) as clip:
+  whole = clip = decode.Clip(job.path, job.timeout)
+  if job.window:
+    clip = parts.opened(clip, job.path, job.window)
+  with clip:
     info = clip.info
     seconds, _ = _read(clip, job.full, start)
-    damage = clip.damage() if job.full else ""
+    damage = whole.damage() if job.full else ""
   return Finding(
     reason=damage,
     codec=info.codec,
@@ -155,12 +166,15 @@ def _video(job: Job) -> Finding:
   )
 
 
-def _still(path: str) -> Finding | None:
+def _still(job: Job) -> Finding | None:
   """None: it is a video."""
+  path = job.path
   start = time.perf_counter()
   still = stills.opened(path)
   if still is None:
     return None
+  if job.window:
+    parts.opened(still, job.path, job.window)
   height, width = still.read(np.zeros(1, np.int64)).shape[1:3]
   seconds = time.perf_counter() - start
   with PIL.Image.open(path) as image:
@@ -170,9 +184,9 @@ def _still(path: str) -> Finding | None:
   )
 
 
-def _mask(path: str) -> Finding:
+def _mask(job: Job) -> Finding:
   start = time.perf_counter()
-  height, width = sequences.read_mask(path).shape
+  height, width = sequences.read_mask(job.path).shape
   seconds = time.perf_counter() - start
   return Finding(
     codec="mask", width=width, height=height, num_frames=1, seconds=seconds

@@ -1,50 +1,14 @@
 """Findings about the files of some manifests -> numbers and text."""
 
 import collections
-import dataclasses
-import functools
 import itertools
-import os
 
 import numpy as np
 
-from sigma_jax.data import storage
 from sigma_jax.data.check.file import CLIP_FRAMES, CLIP_STRIDE, Finding
+from sigma_jax.data.check.split import Split
 
 _LISTED = 10  # examples of one kind in the text; the JSON has all
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-  """One manifest, folder of prepared records or list of sequences.
-
-  Attributes:
-    path: of it.
-    files: n files, as listed.
-    labels: [n], int32, or names as objects, "" or below 0 where there is none;
-      None: a list of sequences.
-    masks: mask files -> their frames.
-    records: n names of the records, where that is what is read.
-  """
-
-  path: str
-  files: tuple[str, ...]
-  labels: np.ndarray | None
-  masks: dict[str, str]
-  records: tuple[str, ...] = ()
-
-  @property
-  def read(self) -> tuple[str, ...]:
-    """Names of what is read for each row: its file, or its record."""
-    return self.records or self.files
-
-  @functools.cached_property
-  def places(self) -> tuple[str, ...]:
-    """Files as the disk knows them: equal for all spellings, and by links."""
-    return tuple(
-      file if storage.is_remote(file) else os.path.realpath(file)
-      for file in self.files
-    )
 
 
 def gather(
@@ -92,6 +56,7 @@ def _split(split: Split, found: dict[str, Finding], digests) -> dict:
   short = (CLIP_FRAMES - 1) * CLIP_STRIDE + 1
   return {
     "path": split.path,
+    "form": split.form,
     "rows": len(split.files),
     "files": len(files),
     "checked": len(tried),
@@ -104,7 +69,7 @@ def _split(split: Split, found: dict[str, Finding], digests) -> dict:
     "seconds": _spread(seconds) | {"total": sum(seconds)},
     "bytes": sum(f.num_bytes for f in good),
     **_labels(split, digests),
-    "repeated_rows": len(split.files) - len(set(split.places)),
+    "repeated_rows": len(split.files) - len(set(split.seen)),
     "same_content": _twins(split, digests),
   }
 
@@ -124,9 +89,12 @@ def _labels(split: Split, digests: dict[str, str]) -> dict:
     if name in digests
   }
   of_video = collections.defaultdict(lambda: (set(), {}))
-  for file, place, label in zip(split.files, split.places, labels, strict=True):
+  for row, (file, place, label) in enumerate(
+    zip(split.files, split.places, labels, strict=True)
+  ):
     if _is_label(label):
-      found, files = of_video[content.get(place, place)]
+      window = split.parts and split.parts[row]  # parts are told apart
+      found, files = of_video[content.get(place, place), window]
       found.add(label)
       files[file] = None
   return {
@@ -254,9 +222,11 @@ def text(report: dict) -> str:
 
 
 def _manifest_lines(m: dict) -> list[str]:
+  taken_for = [f"{m['path']}: {m['form']}"] if m["form"] else []
   lines = [
+    *taken_for,
     f"{m['path']}: {m['rows']} rows, {m['files']} files, {m['checked']} "
-    f"checked, {m['readable']} readable, {m['bytes'] / 1e9:.2f} GB"
+    f"checked, {m['readable']} readable, {m['bytes'] / 1e9:.2f} GB",
   ]
   for key in ("codecs", "sizes"):
     if m[key]:

@@ -8,6 +8,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from sigma_jax import errors
+from sigma_jax.data import parts, sources
 from sigma_jax.data.records import jpeg, record_format
 from sigma_jax.data.records.record_format import MICROSECONDS, SEGMENT
 from sigma_jax.data.sources import Video
@@ -36,6 +37,7 @@ class Job:
     short_side: pixels; larger frames are made as small as that, 0: none are.
     quality: of the JPEGs, 1 to 95.
     timeout: seconds for the whole file.
+    window: what part of the file; None: all of it.
   """
 
   row: int
@@ -44,6 +46,12 @@ class Job:
   short_side: int
   quality: int
   timeout: float
+  window: parts.Window | None = None
+
+  @property
+  def name(self) -> str:
+    """The file, and what part of it."""
+    return sources.name_of_part(self.file, self.window)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Encoded:
 
   Attributes:
     records: serialized Examples, in order; none if the file is no good.
-    frames: of the video.
+    frames: of the video, or part.
     fps: its frames a second; 0 where the file does not say, and for an image.
     reason: why the file is no good; empty if it is.
   """
@@ -69,14 +77,19 @@ class Encoded:
 
 
 def encode(job: Job) -> Encoded:
-  """Reads a file and encodes all its frames; what is wrong is in the result."""
+  """Reads a file and encodes its frames; what is wrong is in the result."""
   try:
     still = stills.opened(job.file)
     if still is not None:
+      if job.window:
+        parts.opened(still, job.file, job.window)
       frame = av.VideoFrame.from_ndarray(still.read([0])[0], format="rgb24")
       view = View(frame.width, frame.height)
       return Encoded(_records(job, iter([(frame, view)]), still), 1)
-    with decode.Clip(job.file, job.timeout) as clip:
+    clip = decode.Clip(job.file, job.timeout)
+    if job.window:
+      clip = parts.opened(clip, job.file, job.window)
+    with clip:
       records = _records(job, clip.frames(), clip)
       return Encoded(records, clip.num_frames, clip.info.fps)
   except DecodeError as error:
@@ -104,7 +117,7 @@ def _records(
           times=np.rint(times * MICROSECONDS).astype(int).tolist(),
           count=count,
           label=job.label,
-          file=job.file,
+          file=job.name,
         )
       )
       images = []

@@ -42,6 +42,8 @@ class Index:
     videos: int32 [s], in each shard.
     sizes: int64 [s], bytes.
     shards: s file names.
+    classes: where the list's labels are names: those, and labels are places in
+      it.
   """
 
   files: tuple[str, ...]
@@ -52,14 +54,16 @@ class Index:
   videos: np.ndarray
   sizes: np.ndarray
   shards: tuple[str, ...]
+  classes: tuple[str, ...] = ()
 
   def dump(self) -> bytes:
     """As stored: NumPy's .npz, names as UTF-8, one a line."""
     out = io.BytesIO()
+    named = ("files", "shards", *(["classes"] if self.classes else []))
     np.savez(
       out,
       version=np.int32(_VERSION),
-      **{name: _pack(getattr(self, name)) for name in ("files", "shards")},
+      **{name: _pack(getattr(self, name)) for name in named},
       **{name: getattr(self, name) for name in _ARRAYS},
     )
     return out.getvalue()
@@ -73,6 +77,7 @@ class Index:
       version = int(stored["version"])
       arrays = {name: stored[name] for name in _ARRAYS}
       names = {name: _unpack(stored[name]) for name in ("files", "shards")}
+      names["classes"] = _unpack(stored.get("classes", np.zeros(0, np.uint8)))
     except Exception as error:  # zipfile, NumPy and zlib have many
       raise DamagedIndex(str(error)) from error
     if version != _VERSION:

@@ -49,6 +49,7 @@ class Records:
     self.path = path
     self._index = _load_index(path)
     self.files, self.labels = self._index.files, self._index.labels
+    self.classes = self._index.classes
     segments = -(-self._index.frames // SEGMENT)
     shards = len(self._index.shards)
     self._first = np.cumsum(segments) - segments

@@ -11,7 +11,7 @@ import tempfile
 import numpy as np
 
 from sigma_jax import errors, full_disk
-from sigma_jax.data import storage
+from sigma_jax.data import sources, storage
 from sigma_jax.data.manifest import Manifest
 from sigma_jax.data.records import array_record_file, tfds_metadata
 from sigma_jax.data.records.encode import Encoded
@@ -35,7 +35,7 @@ class Plan:
 
   Attributes:
     rows: of the manifest.
-    digest: of its files and labels.
+    digest: of its files, parts, labels and classes.
     short_side: as for prepare.
     quality: as for prepare.
   """
@@ -52,6 +52,10 @@ class Plan:
     digest = hashlib.sha256(rows.labels.tobytes())
     for file in rows.files:
       digest.update(file.encode("utf-8", "surrogateescape") + b"\n")
+    if rows.parts is not None:
+      digest.update(rows.parts.tobytes())
+    for name in rows.classes:
+      digest.update(name.encode("utf-8", "surrogateescape") + b"\n")
     return cls(len(rows), digest.hexdigest()[:16], short_side, quality)
 
   @property
@@ -76,6 +80,7 @@ class Shards:
       UserError: the folder holds something else, or cannot be made.
     """
     self._out, self._plan, self._rows = out, plan, rows
+    self._names = sources.names(rows)
     self.list = os.path.join(out, REJECTED)
     self._progress = os.path.join(out, _PROGRESS)
     self._per_shard = plan.rows_per_shard
@@ -120,6 +125,7 @@ class Shards:
     """
     self.flush()
     index = Index.join([self._parts[shard] for shard in range(self._count)])
+    index = dataclasses.replace(index, classes=self._rows.classes)
     self._write_rejected()
     if not index.files:
       raise errors.UserError(
@@ -177,7 +183,7 @@ class Shards:
 
   def _reject(self, row: int, reason: str) -> None:
     self.rejected.append(
-      {"row": row, "file": self._rows.files[row], "reason": reason}
+      {"row": row, "file": self._names[row], "reason": reason}
     )
 
   def _write(
@@ -197,7 +203,7 @@ class Shards:
       size = os.path.getsize(part)
       storage.put(part, os.path.join(self._out, name))
     index = Index(
-      files=tuple(self._rows.files[row] for row in good),
+      files=tuple(self._names[row] for row in good),
       labels=self._rows.labels[good],
       frames=np.array([rows[row].frames for row in good], np.int32),
       fps=np.array([rows[row].fps for row in good], np.float32),

@@ -7,7 +7,6 @@ do not, the file is decoded once to count its frames (`index`), and each clip
 from the start to its last frame.
 """
 
-import dataclasses
 import io
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 from sigma_jax.data.video import containers, deadline, index
 from sigma_jax.data.video.containers import DecodeError, one_error
 from sigma_jax.data.video.decoder import Decoder
+from sigma_jax.data.video.info import VideoInfo
 from sigma_jax.data.video.orientation import View
 from sigma_jax.data.video.packets import Packets
 from sigma_jax.data.video.pixels import BoxOf, Pixels, arranged, check_size
@@ -25,27 +25,6 @@ from sigma_jax.data.video.pixels import BoxOf, Pixels, arranged, check_size
 # Seconds that a call into FFmpeg may go on past a file's timeout. The slowest
 # one seen took 2 (8K frames).
 _GRACE = 20.0
-
-
-@dataclasses.dataclass(frozen=True)
-class VideoInfo:
-  """What a file holds.
-
-  Attributes:
-    num_frames: frames that a sequential decode gives.
-    width: of the first frame as stored, pixels; frames come turned as metadata
-      ask.
-    height: as stored, pixels.
-    fps: frames a second, from the first to the last of them; 0 where the file
-      does not say.
-    codec: FFmpeg's name, such as h264.
-  """
-
-  num_frames: int
-  width: int
-  height: int
-  fps: float
-  codec: str
 
 
 class Clip:
@@ -138,23 +117,62 @@ class Clip:
       return self._packets.seconds()[indices]
     return self._index.times[indices]
 
-  def frames(self) -> Iterator[tuple[av.VideoFrame, View]]:
-    """All frames in turn, as decoded, and how they are to be shown.
+  def all_times(self) -> np.ndarray:
+    """When each frame is shown, float64 [num_frames], as `times` tells it.
+
+    The first time that a process asks for a file's, all of it is read.
+
+    Raises:
+      DecodeError: it cannot be read in time.
+    """
+    if self._index is not None:
+      return self._index.times
+    key = self._key, "times"
+    if (known := index.recall(key)) is None:
+      with one_error(self.path, "damaged: its packets cannot be read"):
+        self._bounded(self._packets.all)
+      known = index.Times(self._packets.seconds())
+      index.keep(key, known)
+    return known.times
+
+  def frames(
+    self, first: int = 0, last: int | None = None
+  ) -> Iterator[tuple[av.VideoFrame, View]]:
+    """Frames in turn, as decoded, and how they are to be shown.
+
+    Args:
+      first: where to begin, which is decoded from the key frame before it.
+      last: the frame behind the last one; None: to the end.
 
     Raises:
       DecodeError: one of them cannot be had in time.
     """
+    last = self.num_frames if last is None else last
     with one_error(self.path, "damaged: its frames cannot be decoded"):
+      keys, decoded = range(first, last), None
       if self._index is None:
-        keys = self._packets.frames(self.num_frames - 1).tolist()
-        decoded = ((frame.pts, frame) for frame in self._from_start())
-      else:
-        keys, decoded = range(self.num_frames), enumerate(self._from_start())
-      for place, key in enumerate(keys):
-        frame = next((f for found, f in decoded if found == key), None)
+        keys = self._packets.frames(last - 1)[first:].tolist()
+        decoded = self._stretch(keys) if first else None
+      for place, key in enumerate(keys, first):
+        frame = decoded and _next_of(key, decoded)
+        if frame is None:
+          # At first, or the key frame does not stand alone.
+          decoded = self._numbered()
+          frame = _next_of(key, decoded)
         if frame is None:
           raise self._no_frame(place)
         yield frame, self._view_of(frame)
+
+  def _stretch(self, keys: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Frames of these packets, from the key frame before them."""
+    for packets in self._packets.stretches(set(keys)):
+      yield from self._decoder.of(packets, set(keys))
+
+  def _numbered(self) -> Iterator[tuple[int, av.VideoFrame]]:
+    """All frames, each with its packet's number, or its place if none tell."""
+    if self._index is None:
+      return ((frame.pts, frame) for frame in self._from_start())
+    return enumerate(self._from_start())
 
   def _bounded(self, call: Callable[[], None]) -> None:
     """Makes a call; leaves it behind if it does not notice the deadline."""
@@ -184,7 +202,7 @@ class Clip:
     context = self._decoder.context
     check_size(self.path, context.width, context.height)
     self._stated = context.width, context.height
-    key = index.key_of(self.path, file)
+    self._key = key = index.key_of(self.path, file)
     known = index.recall(key)
     self._packets = packets = Packets(
       self.path, file, container, stream, self._check_time, known
@@ -254,10 +272,10 @@ class Clip:
         pixels.pick(self._decoder.of(packets, set(keys)), keys)
       if pixels.lacking(keys):
         # Some streams' key frames do not stand alone: from the very start.
-        pixels.pick(((f.pts, f) for f in self._from_start()), keys)
+        pixels.pick(self._numbered(), keys)
     else:
       keys = places
-      pixels.pick(enumerate(self._from_start()), keys)
+      pixels.pick(self._numbered(), keys)
     lacking = pixels.lacking(keys)
     if lacking:
       raise self._no_frame(places[keys.index(lacking[0])])
@@ -284,6 +302,12 @@ class Clip:
   def _check_time(self) -> None:
     if time.monotonic() > self._deadline:
       raise DecodeError(self.path, f"timeout after {self._timeout:g} s")
+
+
+def _next_of(
+  key: int, decoded: Iterator[tuple[int, av.VideoFrame]]
+) -> av.VideoFrame | None:
+  return next((frame for found, frame in decoded if found == key), None)
 
 
 def probe(path: str, timeout: float = 30.0) -> VideoInfo:

@@ -39,7 +39,18 @@ class Index:
     return len(self.times)
 
 
-Found = Index | Pairing
+@dataclasses.dataclass(frozen=True)
+class Times:
+  """times: float64 [n], as of `Index`, where headers told all the rest."""
+
+  times: np.ndarray
+
+  @property
+  def num_frames(self) -> int:
+    return len(self.times)
+
+
+Found = Index | Pairing | Times
 
 
 class _Known:
