@@ -10,6 +10,7 @@ import numpy as np
 
 from sigma_jax.data import storage
 from sigma_jax.data.check.file import CLIP_FRAMES, CLIP_STRIDE, Finding
+from sigma_jax.data.tars.member import Member
 
 _LISTED = 10  # examples of one kind in the text; the JSON has all
 
@@ -25,6 +26,7 @@ class Split:
       None: a list of sequences.
     masks: mask files -> their frames.
     records: n names of the records, where that is what is read.
+    in_tars: files -> where in a tar they are, if they are in one.
   """
 
   path: str
@@ -32,6 +34,7 @@ class Split:
   labels: np.ndarray | None
   masks: dict[str, str]
   records: tuple[str, ...] = ()
+  in_tars: dict[str, Member] = dataclasses.field(default_factory=dict)
 
   @property
   def read(self) -> tuple[str, ...]:
@@ -97,6 +100,11 @@ def _split(split: Split, found: dict[str, Finding], digests) -> dict:
     "checked": len(tried),
     "readable": len(good),
     "unreadable": [{"file": f, "reason": r} for f, r in sorted(bad.items())],
+    "notes": [
+      {"file": file, "note": tried[file].note}
+      for file in sorted(tried.keys() - bad.keys())
+      if tried[file].note
+    ],
     "codecs": _count(f.codec for f in good),
     "sizes": _count(f"{f.width}x{f.height}" for f in good),
     "frames": _spread([f.num_frames for f in videos]),
@@ -286,6 +294,9 @@ def _manifest_lines(m: dict) -> list[str]:
       f"{' = '.join([c['file'], *c['also']])}: {c['labels']}"
       for c in m["conflicting_labels"]
     )
+  if m["notes"]:
+    lines.append(f"  to be looked at: {len(m['notes'])}")
+    lines += _examples(f"{n['file']}: {n['note']}" for n in m["notes"])
   if m["unreadable"]:
     lines.append(f"  unreadable: {len(m['unreadable'])}")
     lines += _examples(f"{u['file']}: {u['reason']}" for u in m["unreadable"])

@@ -1,0 +1,236 @@
+"""A folder of pictures, img_00001.jpg and so on, as a video.
+
+Frame i is picture i in the order of the numbers in their names. Only the
+pictures that a clip needs are read.
+"""
+
+import collections
+import contextlib
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from sigma_jax.data import storage
+from sigma_jax.data.layouts import files
+from sigma_jax.data.video import pixels, stills, transforms
+from sigma_jax.data.video.containers import DecodeError, one_error
+from sigma_jax.data.video.orientation import View
+
+_NUMBER = re.compile(r"[0-9]+")
+# Optical flow, which stands beside frames since TSN: no picture of a video.
+_FLOW = "flow_"
+
+
+class Pictures(NamedTuple):
+  """The frames of a folder.
+
+  Attributes:
+    names: in their order.
+    note: one line on holes in their numbers; "" where there are none.
+  """
+
+  names: tuple[str, ...]
+  note: str
+
+
+def is_one(path: str) -> bool:
+  """Whether a path is a folder; of remote ones a file's suffix says not."""
+  if not storage.is_remote(path):
+    return os.path.isdir(path)
+  suffix = os.path.splitext(path)[1].lower()
+  return suffix not in (*files.VIDEOS, *stills.SUFFIXES) and storage.is_dir(
+    path
+  )
+
+
+def is_picture(name: str) -> bool:
+  """Whether a file's name is one of a frame."""
+  suffix = os.path.splitext(name)[1].lower()
+  return suffix in stills.SUFFIXES and not name.startswith((".", _FLOW))
+
+
+def ordered(folder: str) -> Pictures:
+  """The pictures of a folder, listed once and not opened.
+
+  Raises:
+    DecodeError: there are none, or their names do not tell their order.
+  """
+  with one_error(folder, "cannot be listed"):
+    names = [name for name in storage.names(folder) if is_picture(name)]
+  if not names:
+    kinds = ", ".join(stills.SUFFIXES)
+    raise DecodeError(folder, f"no picture in the folder ({kinds})")
+  kinds = {}
+  for name in sorted(names):
+    kinds.setdefault(_NUMBER.sub("0", os.path.splitext(name)[0]), name)
+  if len(kinds) > 1:
+    one, other, *_ = kinds.values()
+    raise DecodeError(
+      folder,
+      f"pictures of {len(kinds)} kinds of names, such as {one} and {other}: "
+      "frames differ in numbers alone; leave only them in the folder",
+    )
+  of_number: dict[tuple[int, ...], str] = {}
+  for name in sorted(names):
+    key = tuple(map(int, _NUMBER.findall(os.path.splitext(name)[0])))
+    if key in of_number:
+      raise DecodeError(
+        folder, f"{of_number[key]} and {name} are one frame by their numbers"
+      )
+    of_number[key] = name
+  keys = sorted(of_number)
+  return Pictures(tuple(of_number[key] for key in keys), _holes(keys))
+
+
+def _holes(keys: list[tuple[int, ...]]) -> str:
+  """What is missing between the numbers of pictures; "" if nothing is."""
+  columns = [np.array(column) for column in zip(*keys, strict=True)]
+  varying = [column for column in columns if (column != column[0]).any()]
+  if len(varying) != 1:
+    return ""
+  steps = np.diff(varying[0])
+  # Every fifth frame of a video is numbered in steps of five.
+  step = collections.Counter(steps.tolist()).most_common(1)[0][0]
+  lacking = np.maximum(steps // step - 1, 0)
+  if not lacking.any():
+    return ""
+  first = varying[0][np.argmax(lacking > 0)] + step
+  return (
+    f"{lacking.sum()} of its pictures are missing by their numbers, "
+    f"{varying[0][0]} to {varying[0][-1]}; the first is {first}"
+  )
+
+
+class Frames:
+  """The pictures of a folder as a `sources.Video`.
+
+  Attributes:
+    num_frames: how many there are.
+    fps: 0: nothing tells.
+    pictures: Pictures.
+  """
+
+  fps = 0.0
+
+  def __init__(self, path: str, timeout: float):
+    """Lists the folder.
+
+    Args:
+      path: of it, local or gs://.
+      timeout: seconds from here to the end of the last read.
+
+    Raises:
+      DecodeError: as of `ordered`.
+    """
+    self.path, self._timeout = path, timeout
+    self._deadline = time.monotonic() + timeout
+    self._shape: tuple[int, ...] | None = None
+    self.pictures = ordered(path)
+    self.num_frames = len(self.pictures.names)
+
+  def __enter__(self) -> "Frames":
+    return self
+
+  def __exit__(self, *_) -> None:
+    pass
+
+  def read(
+    self, indices, box_of=None, size: int = 0, antialias: bool = True
+  ) -> np.ndarray:
+    """As `sources.Video.read`; each picture is decoded as by itself."""
+    places, order = np.unique(indices, return_inverse=True)
+    if places[0] < 0 or places[-1] >= self.num_frames:
+      raise DecodeError(
+        self.path, f"frame {places[-1]} wanted of {self.num_frames}"
+      )
+    frames = None
+    for number, place in enumerate(places.tolist()):
+      cuts, picture = [], self._picture(place)[None]
+      if box_of is None:
+        cuts = [picture]
+      else:
+        if frames is None:
+          height, width = picture.shape[1:3]
+          boxes = pixels.boxes_of(box_of, width, height)
+        cuts = [
+          transforms.crop_resize(picture, box, size, antialias) for box in boxes
+        ]
+      if frames is None:
+        shape = (len(cuts), len(places), *cuts[0].shape[1:])
+        frames = np.empty(shape, np.uint8)
+      frames[:, number] = np.concatenate(cuts)
+    return pixels.arranged(frames, order, box_of)
+
+  def times(self, indices) -> np.ndarray:
+    """As `sources.Video.times`: zeros."""
+    return np.zeros(len(indices))
+
+  def frames(self) -> Iterator[tuple[av.VideoFrame, View]]:
+    """As `decode.Clip.frames`."""
+    for place in range(self.num_frames):
+      frame = av.VideoFrame.from_ndarray(self._picture(place), format="rgb24")
+      yield frame, View(frame.width, frame.height)
+
+  @property
+  def format(self) -> str:
+    """Pillow's name of the first picture's format, such as JPEG."""
+    with self._named(0), stills.Still(self._path(0)) as still:
+      return still.format
+
+  def check_sizes(self) -> None:
+    """Raises DecodeError where pictures differ in size, by their headers."""
+    for place in range(self.num_frames):
+      with self._named(place):
+        width, height = stills.size_of(self._path(place))
+      self._check_shape(place, (height, width, 3))
+
+  def _picture(self, place: int) -> np.ndarray:
+    """One frame, uint8 [h, w, 3]."""
+    if time.monotonic() > self._deadline:
+      raise DecodeError(self.path, f"timeout after {self._timeout:g} s")
+    with self._named(place), stills.Still(self._path(place)) as still:
+      frame = still.read(np.zeros(1, np.int64))[0]
+    self._check_shape(place, frame.shape)
+    return frame
+
+  def _path(self, place: int) -> str:
+    return os.path.join(self.path, self.pictures.names[place])
+
+  @contextlib.contextmanager
+  def _named(self, place: int):
+    """Has what is wrong with a picture be told of the folder."""
+    try:
+      yield
+    except DecodeError as error:
+      reason = f"{self.pictures.names[place]}: {error.reason}"
+      raise DecodeError(self.path, reason) from error
+
+  def _check_shape(self, place: int, shape: tuple[int, ...]) -> None:
+    if self._shape not in (None, shape):
+      (height, width), (tall, wide) = shape[:2], self._shape[:2]
+      raise DecodeError(
+        self.path,
+        f"its pictures differ in size: {self.pictures.names[place]} has {width}"
+        f" x {height} pixels, others have {wide} x {tall}",
+      )
+    self._shape = shape
+
+
+def stamp(folder: str) -> list:
+  """Differs once any picture of a local folder is another one; JSON-able."""
+  if storage.is_remote(folder):
+    return [None]
+  with os.scandir(folder) as entries:
+    found = sorted(
+      (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)
+      for entry in entries
+      if is_picture(entry.name)
+    )
+  return [hashlib.sha256(json.dumps(found).encode()).hexdigest()]
