@@ -91,11 +91,11 @@ def _texts(
   if not found:
     return " or ".join(kinds), [None] * len(rows)
   kind, *others = found
-  also = (
-    f"; there is {' and '.join(others)} too: data.tar_labels" if others else ""
-  )
+  also = f", not of {' and '.join(others)}; data.tar_labels says which"
   print(
-    f"{where}: labels are those of {kind}{also}", file=sys.stderr, flush=True
+    f"{where}: labels are those of {kind}{also if others else ''}",
+    file=sys.stderr,
+    flush=True,
   )
   return kind, found[kind]
 

@@ -108,7 +108,7 @@ def _choices(inside: str, path: str) -> list[str] | range:
   if last - first >= _MOST:
     return range(first, last + 1)  # refused by its length
   # As bash does it: leading zeros ask for one width.
-  padded = match[1][0] == "0" and len(match[1]) > 1
+  padded = any(text[0] == "0" and len(text) > 1 for text in match.groups())
   width = max(map(len, match.groups())) if padded else 0
   return [f"{number:0{width}}" for number in range(first, last + 1)]
 
