@@ -97,7 +97,11 @@ def _load(
   # Counts go by the files' names, whatever their labels.
   classes = options.targets != "count"
   source = sources.load(
-    path, settings.data.root, classes, names, settings.data.tar_labels
+    path,
+    settings.data.root,
+    classes,
+    names,
+    tar_labels=settings.data.tar_labels,
   )
   if split == "val" and isinstance(source, sources.Files):
     splits.check_present(split, source, settings.data.max_bad_share)

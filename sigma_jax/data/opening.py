@@ -53,7 +53,7 @@ def digest(address: Address) -> str:
   """Hex digits of the content of a local file or folder of frames, or in a tar.
 
   Raises:
-    OSError, DecodeError, ChangedError: it cannot be read.
+    OSError, DecodeError: it cannot be read.
   """
   if isinstance(address, Member):
     return hashlib.blake2b(address.read()).hexdigest()

@@ -178,8 +178,8 @@ def test_what_is_wrong_with_a_picture_is_told_of_the_folder(tmp_path):
     with pytest.raises(DecodeError) as caught:
       video.read([0, 2])
   assert caught.value.reason == (
-    "its pictures differ in size: img_00002.jpg has 48 x 30 pixels, others have "
-    "48 x 36"
+    "its pictures differ in size: img_00002.jpg has 48 x 30 pixels, others "
+    "have 48 x 36"
   )
   with frame_folder.Frames(path, 0) as late:  # noqa: SIM117
     with pytest.raises(DecodeError, match="timeout"):
@@ -281,7 +281,7 @@ def test_folders_of_frames_in_each_other(above, tmp_path):
   save(tmp_path / above, range(2))
   save(tmp_path / "v" / "more", range(2))
   with pytest.raises(
-    errors.UserError, match="also a folder of pictures, .*more"
+    errors.UserError, match=r"also a folder of pictures, .*more"
   ):
     class_folders.load(str(tmp_path))
 

@@ -119,10 +119,11 @@ def check(
     raise ValueError("--workers, --sample and --timeout must not be negative")
   if len(set(map(os.path.realpath, paths))) < len(paths):
     raise errors.UserError("a manifest is given twice")
-  splits = [_load(path, root, tar_labels) for path in paths]
-  jobs = {}
-  for split in splits:
-    jobs |= _jobs(split, timeout, full)
+  splits, jobs = [], {}
+  for path in paths:
+    split, in_tars = _load(path, root, tar_labels)
+    splits.append(split)
+    jobs |= _jobs(split, in_tars, timeout, full)
   names = list(jobs)
   if sample and sample < len(names):
     drawn = np.random.default_rng(0).choice(len(names), sample, replace=False)
@@ -143,7 +144,10 @@ def check(
   return report.gather(splits, found, _digests(found, jobs, workers))
 
 
-def _load(path: str, root: str, tar_labels: str) -> report.Split:
+def _load(
+  path: str, root: str, tar_labels: str
+) -> tuple[report.Split, dict[str, Member]]:
+  """A split, and where its videos are that are in tars, by name."""
   if path.endswith(".jsonl"):
     videos = sequences.load(path)
     masks = {
@@ -153,24 +157,22 @@ def _load(path: str, root: str, tar_labels: str) -> report.Split:
       if mask is not None
     }
     frames = tuple(frame for one in videos for frame in one.frames)
-    return report.Split(path, frames, None, masks)
+    return report.Split(path, frames, None, masks), {}
   rows = sources.load(path, root, classes=False, tar_labels=tar_labels)
   names, labels = (), rows.labels
   if isinstance(rows, records.Records):
     names = tuple(f"{f} (row {r} of {path})" for r, f in enumerate(rows.files))
   elif rows.classes:
     labels = np.array(rows.classes, object)[labels]
-  return report.Split(path, rows.files, labels, {}, names, _in_tars(rows))
+  in_tars = {}
+  if isinstance(rows, Tars):
+    in_tars = {file: rows.address(row) for row, file in enumerate(rows.files)}
+  return report.Split(path, rows.files, labels, {}, names), in_tars
 
 
-def _in_tars(rows: sources.Source) -> dict[str, Member]:
-  """Names of videos in tars -> where they are."""
-  if not isinstance(rows, Tars):
-    return {}
-  return {file: rows.address(row) for row, file in enumerate(rows.files)}
-
-
-def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:
+def _jobs(
+  split: report.Split, in_tars: dict, timeout: float, full: bool
+) -> dict[str, Job]:
   """What is to be read, by name."""
   if split.records:
     return {
@@ -178,7 +180,7 @@ def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:
       for row, name in enumerate(split.records)
     }
   return {
-    file: Job(split.in_tars.get(file, file), timeout, full, file in split.masks)
+    file: Job(in_tars.get(file, file), timeout, full, file in split.masks)
     for file in (*split.files, *split.masks)
   }
 

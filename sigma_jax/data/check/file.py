@@ -139,50 +139,31 @@ def _read(video, full: bool, start: float) -> tuple[float, tuple[int, int]]:
 def _opened(job: Job) -> Finding:
   start = time.perf_counter()
   with opening.opened(job.path, job.timeout) as video:
-    if isinstance(video, stills.Still):
-      return _still(video, start)
-    if isinstance(video, frame_folder.Frames):
-      return _frames(video, job.full, start)
-    return _video(video, job.full, start)
+    if isinstance(video, stills.Still):  # not 16 copies of a large image
+      seconds = time.perf_counter() - start
+    else:
+      seconds, _ = _read(video, job.full, start)
+    return _found(video, job.full, seconds)
 
 
-def _video(clip: decode.Clip, full: bool, start: float) -> Finding:
-  info = clip.info
-  seconds, _ = _read(clip, full, start)
-  damage = clip.damage() if full else ""
+def _found(video: opening.Opened, full: bool, seconds: float) -> Finding:
+  """What is told of a video that was read."""
+  reason = note = ""
+  if isinstance(video, frame_folder.Frames):
+    video.check_sizes()
+    note = video.pictures.note
+  elif isinstance(video, decode.Clip) and full:
+    reason = video.damage()
+  info = video.info
   return Finding(
-    reason=damage,
+    reason=reason,
     codec=info.codec,
     width=info.width,
     height=info.height,
     fps=info.fps,
     num_frames=info.num_frames,
     seconds=seconds,
-  )
-
-
-def _still(still: stills.Still, start: float) -> Finding:
-  height, width = still.read(np.zeros(1, np.int64)).shape[1:3]
-  return Finding(
-    codec=still.format,
-    width=width,
-    height=height,
-    num_frames=1,
-    seconds=time.perf_counter() - start,
-  )
-
-
-def _frames(video: frame_folder.Frames, full: bool, start: float) -> Finding:
-  """Reads a folder of frames; all their headers, in any case."""
-  seconds, (height, width) = _read(video, full, start)
-  video.check_sizes()
-  return Finding(
-    codec=f"frames ({video.format})",
-    width=width,
-    height=height,
-    num_frames=video.num_frames,
-    seconds=seconds,
-    note=video.pictures.note,
+    note=note,
   )
 
 

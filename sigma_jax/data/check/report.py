@@ -10,7 +10,6 @@ import numpy as np
 
 from sigma_jax.data import storage
 from sigma_jax.data.check.file import CLIP_FRAMES, CLIP_STRIDE, Finding
-from sigma_jax.data.tars.member import Member
 
 _LISTED = 10  # examples of one kind in the text; the JSON has all
 
@@ -26,7 +25,6 @@ class Split:
       None: a list of sequences.
     masks: mask files -> their frames.
     records: n names of the records, where that is what is read.
-    in_tars: files -> where in a tar they are, if they are in one.
   """
 
   path: str
@@ -34,7 +32,6 @@ class Split:
   labels: np.ndarray | None
   masks: dict[str, str]
   records: tuple[str, ...] = ()
-  in_tars: dict[str, Member] = dataclasses.field(default_factory=dict)
 
   @property
   def read(self) -> tuple[str, ...]:

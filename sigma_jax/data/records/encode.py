@@ -76,7 +76,7 @@ def encode(job: Job) -> Encoded:
   try:
     with opening.opened(job.address or job.file, job.timeout) as video:
       records = _records(job, video.frames(), video)
-      return Encoded(records, video.num_frames, video.fps)
+      return Encoded(records, video.num_frames, video.info.fps)
   except DecodeError as error:
     return Encoded(reason=error.reason)
   except errors.UserError as error:  # a path that nothing here can read

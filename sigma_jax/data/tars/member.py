@@ -5,11 +5,13 @@ import dataclasses
 from sigma_jax.data import storage
 
 
-class ChangedError(Exception):
+class ChangedError(OSError):
   """A tar is another one than when it was indexed."""
 
-  def __str__(self) -> str:
-    return "its tar has changed since it was indexed; start the command again"
+  def __init__(self):
+    super().__init__(
+      "its tar has changed since it was indexed; start the command again"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +39,7 @@ class Member:
     """All of it, in one request.
 
     Raises:
-      OSError: the tar cannot be read.
-      ChangedError: it was written anew.
+      OSError: the tar cannot be read, or was written anew (ChangedError).
     """
     # Of remote ones that would be a request more for every clip.
     if storage.stamp(self.tar) not in (None, self.stamp):

@@ -11,7 +11,7 @@ import numpy as np
 from av.stream import Disposition
 
 from sigma_jax.data import storage
-from sigma_jax.data.tars.member import ChangedError, Member
+from sigma_jax.data.tars.member import Member
 
 # Of one file: its packets are held in memory while a clip is read.
 _MAX_BYTES = 1 << 28
@@ -50,8 +50,6 @@ def readable(path: str | Member) -> str | io.BytesIO:
       _check_size(path, len(content))
       return io.BytesIO(content)
     status = os.stat(path)
-  except ChangedError as error:
-    raise DecodeError(path, str(error)) from error
   except FileNotFoundError as error:
     raise DecodeError(path, "missing file") from error
   except OSError as error:

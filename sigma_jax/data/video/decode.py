@@ -139,11 +139,6 @@ class Clip:
       return self._packets.seconds()[indices]
     return self._index.times[indices]
 
-  @property
-  def fps(self) -> float:
-    """Frames a second; 0 where the file does not say."""
-    return self.info.fps
-
   def frames(self) -> Iterator[tuple[av.VideoFrame, View]]:
     """All frames in turn, as decoded, and how they are to be shown.
 

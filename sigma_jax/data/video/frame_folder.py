@@ -21,6 +21,7 @@ from sigma_jax.data import storage
 from sigma_jax.data.layouts import files
 from sigma_jax.data.video import pixels, stills, transforms
 from sigma_jax.data.video.containers import DecodeError, one_error
+from sigma_jax.data.video.decode import VideoInfo
 from sigma_jax.data.video.orientation import View
 
 _NUMBER = re.compile(r"[0-9]+")
@@ -113,11 +114,8 @@ class Frames:
 
   Attributes:
     num_frames: how many there are.
-    fps: 0: nothing tells.
     pictures: Pictures.
   """
-
-  fps = 0.0
 
   def __init__(self, path: str, timeout: float):
     """Lists the folder.
@@ -172,23 +170,24 @@ class Frames:
     """As `sources.Video.times`: zeros."""
     return np.zeros(len(indices))
 
-  def frames(self) -> Iterator[tuple[av.VideoFrame, View]]:
-    """As `decode.Clip.frames`."""
-    for place in range(self.num_frames):
+  def frames(
+    self, first: int = 0, last: int | None = None
+  ) -> Iterator[tuple[av.VideoFrame, View]]:
+    """As `decode.Clip.frames`: frames first to last - 1; None: to the end."""
+    for place in range(self.num_frames)[first:last]:
       frame = av.VideoFrame.from_ndarray(self._picture(place), format="rgb24")
       yield frame, View(frame.width, frame.height)
 
   @property
-  def format(self) -> str:
-    """Pillow's name of the first picture's format, such as JPEG."""
-    with self._named(0), stills.Still(self._path(0)) as still:
-      return still.format
+  def info(self) -> VideoInfo:
+    """What it holds, by the first picture's header; fps 0: nothing tells."""
+    width, height, name = self._probe(0)
+    return VideoInfo(self.num_frames, width, height, 0.0, f"frames ({name})")
 
   def check_sizes(self) -> None:
     """Raises DecodeError where pictures differ in size, by their headers."""
     for place in range(self.num_frames):
-      with self._named(place):
-        width, height = stills.size_of(self._path(place))
+      width, height, _ = self._probe(place)
       self._check_shape(place, (height, width, 3))
 
   def _picture(self, place: int) -> np.ndarray:
@@ -199,6 +198,10 @@ class Frames:
       frame = still.read(np.zeros(1, np.int64))[0]
     self._check_shape(place, frame.shape)
     return frame
+
+  def _probe(self, place: int) -> tuple[int, int, str]:
+    with self._named(place):
+      return stills.probe(self._path(place))
 
   def _path(self, place: int) -> str:
     return os.path.join(self.path, self.pictures.names[place])

@@ -12,6 +12,7 @@ import PIL.ImageOps
 
 from sigma_jax.data.video import pixels, transforms
 from sigma_jax.data.video.containers import DecodeError, readable
+from sigma_jax.data.video.decode import VideoInfo
 from sigma_jax.data.video.orientation import View
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -59,11 +60,10 @@ class Still:
 
   Attributes:
     num_frames: 1.
-    fps: 0: there are none.
-    format: Pillow's name of it, such as JPEG.
+    info: VideoInfo as shown; the codec is Pillow's name of the format.
   """
 
-  num_frames, fps = 1, 0.0
+  num_frames = 1
 
   def __init__(self, path: str):
     """Reads and decodes the image.
@@ -73,9 +73,9 @@ class Still:
         (Animation).
     """
     with _read(path) as image:
-      self.format = image.format
       upright = _eight_bits(PIL.ImageOps.exif_transpose(image))
       self._frame = np.asarray(upright.convert("RGB"))
+      self.info = VideoInfo(1, *upright.size, 0.0, image.format)
     self._path = path
 
   def __enter__(self) -> "Still":
@@ -111,15 +111,18 @@ class Still:
     yield frame, View(frame.width, frame.height)
 
 
-def size_of(path: str) -> tuple[int, int]:
-  """Width and height of an image as shown, from its header alone.
+def probe(path: str) -> tuple[int, int, str]:
+  """Width and height of an image as shown and Pillow's name of its format.
+
+  By its header alone.
 
   Raises:
     DecodeError: as Still does, but for what is damaged behind the header.
   """
   with _read(path) as image:
     turned = image.getexif().get(PIL.ExifTags.Base.Orientation, 1) > 4
-    return image.size[::-1] if turned else image.size
+    width, height = image.size[::-1] if turned else image.size
+    return width, height, image.format
 
 
 @contextlib.contextmanager
