@@ -178,21 +178,27 @@ def test_a_damaged_index_is_made_anew(fresh, read_tars, capsys):
 def test_a_folder_that_cannot_be_written(
   fresh, read_tars, monkeypatch, tmp_path, capsys
 ):
-  cache, put = tmp_path / "cache", index._put
+  allowed, put = [str(tmp_path / "cache")], index._put
 
-  def only_cache(path, data):
-    if not path.startswith(str(cache)):
+  def only_there(path, data):
+    if not path.startswith(tuple(allowed)):
       raise PermissionError(13, "Permission denied", path)
     put(path, data)
 
-  monkeypatch.setattr(index, "_put", only_cache)
-  monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+  monkeypatch.setattr(index, "_put", only_there)
+  monkeypatch.setenv("XDG_CACHE_HOME", allowed[0])
   rows = sources.load(f"{fresh}/shards-*.tar")
-  assert f"since {fresh} cannot be written" in capsys.readouterr().err
+  err = capsys.readouterr().err
+  assert f"{allowed[0]}/sigma_jax/tars/" in err
+  assert f"since it cannot be in {fresh} ([Errno 13]" in err
   assert not (fresh / index.NAME).exists()
   read_tars.clear()
   assert sources.load(f"{fresh}/shards-*.tar").files == rows.files
   assert not read_tars
+  os.utime(fresh / "shards-000000.tar", ns=(1, 1))
+  allowed.clear()
+  assert sources.load(f"{fresh}/shards-*.tar").files == rows.files
+  assert "kept nowhere" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -233,6 +239,25 @@ def test_labels_that_are_not_there(video_folder, tmp_path, capsys):
   assert (rows.labels == -1).all() and rows.classes == ()
   with pytest.raises(errors.UserError, match=r"data\.tar_labels is 'label'"):
     sources.load(str(tmp_path), tar_labels="label")
+
+
+def test_json_that_says_no_label(tmp_path, capsys):
+  path = tmp_path / "a.tar"
+  texts = {"a__json": b'{"label": 2.0}', "b__json": b'{"label": 3'}
+  rewrite(path, a__mp4=b"x", b__mp4=b"x", **texts)
+  with pytest.raises(
+    errors.UserError, match=r"b\.mp4: the \.json beside it is"
+  ):
+    sources.load(str(path))
+  rows = sources.load(str(path), classes=False)
+  assert rows.labels.tolist() == [2, -1]
+  assert "labels are those of json:label\n" in capsys.readouterr().err
+  rewrite(path, a__mp4=b"x", a__json=b'{"label": true}', a__txt=b"run")
+  assert sources.load(str(path)).classes == ("run",)
+  rewrite(path, a__mp4=b"x", a__json=b"[", a__txt=b"run", a__cls=b"-3")
+  with pytest.raises(errors.UserError, match=r"label -3 \(cls\) is out of"):
+    sources.load(str(path))
+  assert "there is .json and .txt too" in capsys.readouterr().err
 
 
 def test_what_is_beside_no_video_is_told(tmp_path, capsys):

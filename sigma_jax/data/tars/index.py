@@ -5,7 +5,6 @@ another one. Columns: shard, name, offset and size in bytes, cls, json, txt.
 """
 
 import concurrent.futures
-import errno
 import hashlib
 import io
 import json
@@ -194,7 +193,7 @@ def _read(path: str) -> dict[str, Part]:
 
 
 def _write(folder: str, parts: dict[str, Part]) -> str:
-  """Writes the index; where, which the folder may not allow."""
+  """Writes the index, where that can be; says where."""
   names = sorted(parts)
   tars = [
     (name, *parts[name].stamp, len(parts[name].rows), parts[name].without)
@@ -207,16 +206,15 @@ def _write(folder: str, parts: dict[str, Part]) -> str:
   ).replace_schema_metadata({_NOTE: note})
   data = io.BytesIO()
   parquet.write_table(table, data, compression="zstd")
-  beside, cached = _places(folder)
-  try:
-    _put(beside, data.getvalue())
-    return beside
-  except OSError as error:
-    if not (storage.is_remote(folder) or _is_forbidden(error)):
-      raise
-    storage.make_dir(os.path.dirname(cached))
-    _put(cached, data.getvalue())
-    return f"{cached}, since {folder or os.curdir} cannot be written"
+  refused = ""
+  for path in _places(folder):
+    try:
+      storage.make_dir(os.path.dirname(path) or os.curdir)
+      _put(path, data.getvalue())
+      return f"{path}{refused}"
+    except OSError as error:  # a folder may be another's, or on a full disk
+      refused = f", since it cannot be in {os.path.dirname(path)} ({error})"
+  return f"kept nowhere{refused}; the next start makes it anew"
 
 
 def _put(path: str, data: bytes) -> None:
@@ -227,10 +225,6 @@ def _put(path: str, data: bytes) -> None:
   own = f"{path}.{socket.gethostname()}-{os.getpid()}"
   storage.write(own, data)
   storage.put(own, path)
-
-
-def _is_forbidden(error: OSError) -> bool:
-  return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def _say(line: str) -> None:

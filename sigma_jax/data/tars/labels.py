@@ -55,12 +55,11 @@ def of(
     UserError: a row has no such label; one line that names it.
   """
   check(wanted)
-  kind, texts = _texts(rows, where, wanted)
+  kind, texts = _texts(rows, where, wanted, classes)
   lacking = next((row for row, text in enumerate(texts) if text is None), None)
   if classes and lacking is not None:
-    file = "/".join(rows[name][lacking].as_py() for name in ("shard", "name"))
     raise errors.UserError(
-      f"{where}: {file} has no label ({kind}); to train or test by class each "
+      f"{where}: {_name(rows, lacking)} has no label ({kind}); to train or test by class each "
       "video needs one beside it: data.tar_labels says where"
     )
   given = [text for text in set(texts) if text is not None]
@@ -70,38 +69,39 @@ def of(
 
 
 def _texts(
-  rows: pyarrow.Table, where: str, wanted: str
+  rows: pyarrow.Table, where: str, wanted: str, classes: bool
 ) -> tuple[str, list[str | None]]:
   """Where labels are from, and each row's as it is written there."""
   kinds = ("cls", f"json:{KEY}", "txt")
   if wanted:
     kinds = (f"json:{KEY}" if wanted == "json" else wanted,)
-  found = {}
-  for kind in kinds:
-    suffix, _, key = kind.partition(":")
-    column = rows[suffix]
-    if column.null_count == len(column) and not wanted:
-      continue
-    texts = column.to_pylist()
-    if key:
-      texts = [_value(text, key, rows, row) for row, text in enumerate(texts)]
+  there = [k for k in kinds if rows[_suffix(k)].null_count < len(rows)]
+  for place, kind in enumerate(there):
+    texts = rows[_suffix(kind)].to_pylist()
+    if key := kind.partition(":")[2]:
+      texts = [
+        _value(text, key, rows, row, classes) for row, text in enumerate(texts)
+      ]
     texts = [(text or "").strip() or None for text in texts]
-    if any(text is not None for text in texts):
-      found[kind] = texts
-  if not found:
-    return " or ".join(kinds), [None] * len(rows)
-  kind, *others = found
-  also = f", not of {' and '.join(others)}; data.tar_labels says which"
-  print(
-    f"{where}: labels are those of {kind}{also if others else ''}",
-    file=sys.stderr,
-    flush=True,
-  )
-  return kind, found[kind]
+    if all(text is None for text in texts):
+      continue
+    others = " and ".join(f".{_suffix(k)}" for k in there[place + 1 :])
+    also = f"; there is {others} too, data.tar_labels says which to take"
+    print(
+      f"{where}: labels are those of {kind}{also if others else ''}",
+      file=sys.stderr,
+      flush=True,
+    )
+    return kind, texts
+  return " or ".join(kinds), [None] * len(rows)
+
+
+def _suffix(kind: str) -> str:
+  return kind.partition(":")[0]
 
 
 def _value(
-  text: str | None, key: str, rows: pyarrow.Table, row: int
+  text: str | None, key: str, rows: pyarrow.Table, row: int, classes: bool
 ) -> str | None:
   """A key's value in JSON text, as text; None: there is none."""
   if text is None:
@@ -109,14 +109,19 @@ def _value(
   try:
     content = json.loads(text)
   except ValueError as error:
-    file = "/".join(rows[name][row].as_py() for name in ("shard", "name"))
+    if not classes:
+      return None
     raise errors.UserError(
-      f"{file}: the .json beside it is no JSON ({error})"
+      f"{_name(rows, row)}: the .json beside it is no JSON ({error})"
     ) from error
   value = content.get(key) if isinstance(content, dict) else None
-  if value is None or isinstance(value, (dict, list, bool, float)):
-    return None
-  return str(value)
+  if isinstance(value, float) and value.is_integer():  # tables made them so
+    value = int(value)
+  return str(value) if type(value) in (int, str) else None
+
+
+def _name(rows: pyarrow.Table, row: int) -> str:
+  return "/".join(rows[column][row].as_py() for column in ("shard", "name"))
 
 
 def _numbers(

@@ -34,9 +34,9 @@ def are_meant(path: str) -> bool:
     return not storage.is_dir(path)
   if not storage.is_dir(path):
     return False
-  names = storage.sizes(path)
+  names = storage.names(path)
   if not any(name.lower().endswith(SUFFIX) for name in names):
-    _refuse_only_compressed(path, list(names))
+    _refuse_only_compressed(path, names)
     return False
   video = None
   if not storage.is_remote(path):
@@ -71,7 +71,7 @@ def of(path: str) -> tuple[str, ...]:
   else:
     found = tuple(
       os.path.join(path, name)
-      for name in sorted(storage.sizes(path))
+      for name in sorted(storage.names(path))
       if name.lower().endswith(SUFFIX)
     )
   if not found:
