@@ -59,8 +59,8 @@ def of(
   lacking = next((row for row, text in enumerate(texts) if text is None), None)
   if classes and lacking is not None:
     raise errors.UserError(
-      f"{where}: {_name(rows, lacking)} has no label ({kind}); to train or test by class each "
-      "video needs one beside it: data.tar_labels says where"
+      f"{where}: {_name(rows, lacking)} has no label ({kind}); to train or "
+      "test by class each video needs one beside it: data.tar_labels says where"
     )
   given = [text for text in set(texts) if text is not None]
   if all(map(_INTEGER.fullmatch, given)) and not names:
