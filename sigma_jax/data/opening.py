@@ -70,5 +70,4 @@ def _paths(path: str) -> list[str]:
   """A file, or the frames of a folder."""
   if not frame_folder.is_one(path):
     return [path]
-  names = frame_folder.ordered(path).names
-  return [os.path.join(path, name) for name in names]
+  return [os.path.join(path, name) for name in frame_folder.ordered(path)]

@@ -151,7 +151,7 @@ def _found(video: opening.Opened, full: bool, seconds: float) -> Finding:
   reason = note = ""
   if isinstance(video, frame_folder.Frames):
     video.check_sizes()
-    note = video.pictures.note
+    note = frame_folder.holes(video.names)
   elif isinstance(video, decode.Clip) and full:
     reason = video.damage()
   info = video.info

@@ -11,8 +11,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import av
 import numpy as np
@@ -27,18 +26,6 @@ from sigma_jax.data.video.orientation import View
 _NUMBER = re.compile(r"[0-9]+")
 # Optical flow, which stands beside frames since TSN: no picture of a video.
 _FLOW = "flow_"
-
-
-class Pictures(NamedTuple):
-  """The frames of a folder.
-
-  Attributes:
-    names: in their order.
-    note: one line on holes in their numbers; "" where there are none.
-  """
-
-  names: tuple[str, ...]
-  note: str
 
 
 def is_one(path: str) -> bool:
@@ -57,8 +44,8 @@ def is_picture(name: str) -> bool:
   return suffix in stills.SUFFIXES and not name.startswith((".", _FLOW))
 
 
-def ordered(folder: str) -> Pictures:
-  """The pictures of a folder, listed once and not opened.
+def ordered(folder: str) -> tuple[str, ...]:
+  """Names of a folder's pictures in their order; none is opened.
 
   Raises:
     DecodeError: there are none, or their names do not tell their order.
@@ -68,9 +55,8 @@ def ordered(folder: str) -> Pictures:
   if not names:
     kinds = ", ".join(stills.SUFFIXES)
     raise DecodeError(folder, f"no picture in the folder ({kinds})")
-  kinds = {}
-  for name in sorted(names):
-    kinds.setdefault(_NUMBER.sub("0", os.path.splitext(name)[0]), name)
+  stems = {name: os.path.splitext(name)[0] for name in sorted(names)}
+  kinds = {_NUMBER.sub("0", stem): name for name, stem in stems.items()}
   if len(kinds) > 1:
     one, other, *_ = kinds.values()
     raise DecodeError(
@@ -78,21 +64,29 @@ def ordered(folder: str) -> Pictures:
       f"pictures of {len(kinds)} kinds of names, such as {one} and {other}: "
       "frames differ in numbers alone; leave only them in the folder",
     )
-  of_number: dict[tuple[int, ...], str] = {}
-  for name in sorted(names):
-    key = tuple(map(int, _NUMBER.findall(os.path.splitext(name)[0])))
-    if key in of_number:
+  of_numbers: dict[tuple[int, ...], str] = {}
+  for name in stems:
+    numbers = _numbers(name)
+    if numbers in of_numbers:
       raise DecodeError(
-        folder, f"{of_number[key]} and {name} are one frame by their numbers"
+        folder,
+        f"{of_numbers[numbers]} and {name} are one frame by their numbers",
       )
-    of_number[key] = name
-  keys = sorted(of_number)
-  return Pictures(tuple(of_number[key] for key in keys), _holes(keys))
+    of_numbers[numbers] = name
+  return tuple(name for _, name in sorted(of_numbers.items()))
 
 
-def _holes(keys: list[tuple[int, ...]]) -> str:
-  """What is missing between the numbers of pictures; "" if nothing is."""
-  columns = [np.array(column) for column in zip(*keys, strict=True)]
+def _numbers(name: str) -> tuple[int, ...]:
+  return tuple(map(int, _NUMBER.findall(os.path.splitext(name)[0])))
+
+
+def holes(names: Sequence[str]) -> str:
+  """What is missing between the numbers of pictures, in one line; "": nothing.
+
+  Args:
+    names: as of `ordered`.
+  """
+  columns = map(np.array, zip(*map(_numbers, names), strict=True))
   varying = [column for column in columns if (column != column[0]).any()]
   if len(varying) != 1:
     return ""
@@ -114,7 +108,7 @@ class Frames:
 
   Attributes:
     num_frames: how many there are.
-    pictures: Pictures.
+    names: of the pictures, in their order.
   """
 
   def __init__(self, path: str, timeout: float):
@@ -130,8 +124,8 @@ class Frames:
     self.path, self._timeout = path, timeout
     self._deadline = time.monotonic() + timeout
     self._shape: tuple[int, ...] | None = None
-    self.pictures = ordered(path)
-    self.num_frames = len(self.pictures.names)
+    self.names = ordered(path)
+    self.num_frames = len(self.names)
 
   def __enter__(self) -> "Frames":
     return self
@@ -204,7 +198,7 @@ class Frames:
       return stills.probe(self._path(place))
 
   def _path(self, place: int) -> str:
-    return os.path.join(self.path, self.pictures.names[place])
+    return os.path.join(self.path, self.names[place])
 
   @contextlib.contextmanager
   def _named(self, place: int):
@@ -212,7 +206,7 @@ class Frames:
     try:
       yield
     except DecodeError as error:
-      reason = f"{self.pictures.names[place]}: {error.reason}"
+      reason = f"{self.names[place]}: {error.reason}"
       raise DecodeError(self.path, reason) from error
 
   def _check_shape(self, place: int, shape: tuple[int, ...]) -> None:
@@ -220,7 +214,7 @@ class Frames:
       (height, width), (tall, wide) = shape[:2], self._shape[:2]
       raise DecodeError(
         self.path,
-        f"its pictures differ in size: {self.pictures.names[place]} has {width}"
+        f"its pictures differ in size: {self.names[place]} has {width}"
         f" x {height} pixels, others have {wide} x {tall}",
       )
     self._shape = shape
