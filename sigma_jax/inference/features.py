@@ -127,7 +127,7 @@ def extract(
   )
 
 
-def _list(path: str, root: str, tar_labels: str):
+def _list(path: str, root: str, tar_labels: str = ""):
   """The videos, and whether they have labels."""
   from sigma_jax.data import sources
 

@@ -32,7 +32,6 @@ from sigma_jax.data.annotations import sequences
 from sigma_jax.data.check import pool, report
 from sigma_jax.data.check.file import Job, digest, examine
 from sigma_jax.data.records import records
-from sigma_jax.data.tars.member import Member
 from sigma_jax.data.tars.source import Tars
 
 # Past a file's own timeout: what its reader may take to notice it.
@@ -119,11 +118,10 @@ def check(
     raise ValueError("--workers, --sample and --timeout must not be negative")
   if len(set(map(os.path.realpath, paths))) < len(paths):
     raise errors.UserError("a manifest is given twice")
-  splits, jobs = [], {}
-  for path in paths:
-    split, in_tars = _load(path, root, tar_labels)
-    splits.append(split)
-    jobs |= _jobs(split, in_tars, timeout, full)
+  splits = [_load(path, root, tar_labels) for path in paths]
+  jobs = {}
+  for split in splits:
+    jobs |= _jobs(split, timeout, full)
   names = list(jobs)
   if sample and sample < len(names):
     drawn = np.random.default_rng(0).choice(len(names), sample, replace=False)
@@ -144,10 +142,7 @@ def check(
   return report.gather(splits, found, _digests(found, jobs, workers))
 
 
-def _load(
-  path: str, root: str, tar_labels: str
-) -> tuple[report.Split, dict[str, Member]]:
-  """A split, and where its videos are that are in tars, by name."""
+def _load(path: str, root: str, tar_labels: str = "") -> report.Split:
   if path.endswith(".jsonl"):
     videos = sequences.load(path)
     masks = {
@@ -157,7 +152,7 @@ def _load(
       if mask is not None
     }
     frames = tuple(frame for one in videos for frame in one.frames)
-    return report.Split(path, frames, None, masks), {}
+    return report.Split(path, frames, None, masks)
   rows = sources.load(path, root, classes=False, tar_labels=tar_labels)
   names, labels = (), rows.labels
   if isinstance(rows, records.Records):
@@ -167,12 +162,10 @@ def _load(
   in_tars = {}
   if isinstance(rows, Tars):
     in_tars = {file: rows.address(row) for row, file in enumerate(rows.files)}
-  return report.Split(path, rows.files, labels, {}, names), in_tars
+  return report.Split(path, rows.files, labels, {}, names, in_tars)
 
 
-def _jobs(
-  split: report.Split, in_tars: dict, timeout: float, full: bool
-) -> dict[str, Job]:
+def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:
   """What is to be read, by name."""
   if split.records:
     return {
@@ -180,7 +173,7 @@ def _jobs(
       for row, name in enumerate(split.records)
     }
   return {
-    file: Job(in_tars.get(file, file), timeout, full, file in split.masks)
+    file: Job(split.in_tars.get(file, file), timeout, full, file in split.masks)
     for file in (*split.files, *split.masks)
   }
 
