@@ -5,7 +5,8 @@ python -m sigma_jax.data.prepare --manifest data/k400/train.csv \\
 
 Then --config.data.train=/data/k400_records/train. Videos lose their sound,
 frames larger than --short-side become as small as that, and each is stored as
-a JPEG; frame i stays frame i. Manifest, videos and --out are local or gs://. A
+a JPEG; frame i stays frame i. --manifest may also be a folder of videos or of
+folders of frames, or tars; it, the videos and --out are local or gs://. A
 label_sets.json beside the manifest is copied.
 
 Interrupted, the same command goes on after the last complete shard and writes
