@@ -106,7 +106,7 @@ def _load(
   # Counts go by the files' names, whatever their labels.
   classes = options.targets != "count"
   source = sources.load(
-    path, settings.data.root, classes, names, settings.data.list_form
+    path, settings.data.root, classes, names, settings.data.reading
   )
   whole = getattr(source, "parts", None) is None
   if options.targets != "classes" and not whole:

@@ -22,6 +22,7 @@ from sigma_jax.data import (
   storage,
 )
 from sigma_jax.data.parts import Parts
+from sigma_jax.data.tars.member import Member
 
 LABEL_SETS = "label_sets.json"  # beside a manifest, as layouts write it
 # More are a mistake, such as numbers of videos, and would exhaust the memory.
@@ -59,6 +60,10 @@ class Manifest:
 
   def __len__(self) -> int:
     return len(self.files)
+
+  def address(self, row: int) -> str | Member:
+    """What a row is opened by: `opening.opened`."""
+    return self.files[row]
 
 
 def load(

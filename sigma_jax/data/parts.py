@@ -143,18 +143,19 @@ class Part:
 
   Attributes:
     num_frames: of the part.
+    whole: the video.
   """
 
   def __init__(self, video, path: str, first: int, last: int):
-    self._video, self._path, self._first = video, path, first
+    self.whole, self._path, self._first = video, path, first
     self.num_frames = last - first
 
   def __enter__(self) -> "Part":
-    self._video.__enter__()
+    self.whole.__enter__()
     return self
 
   def __exit__(self, *error) -> None:
-    self._video.__exit__(*error)
+    self.whole.__exit__(*error)
 
   def read(self, indices, *options) -> np.ndarray:
     """As `sources.Video.read`."""
@@ -166,18 +167,18 @@ class Part:
       )
     if indices.min() < 0:
       raise ValueError(f"frame indices start at 0, got {indices.min()}")
-    return self._video.read(indices + self._first, *options)
+    return self.whole.read(indices + self._first, *options)
 
   def times(self, indices) -> np.ndarray:
     """As `sources.Video.times`: seconds after the part's first frame."""
-    found = self._video.times(np.append(indices, 0) + self._first)
+    found = self.whole.times(np.append(indices, 0) + self._first)
     return found[:-1] - found[-1]
 
   def frames(self):
     """As `decode.Clip.frames`, of the part."""
-    return self._video.frames(self._first, self._first + self.num_frames)
+    return self.whole.frames(self._first, self._first + self.num_frames)
 
   @property
   def info(self):
     """As `decode.Clip.info`; its `num_frames` are the part's."""
-    return dataclasses.replace(self._video.info, num_frames=self.num_frames)
+    return dataclasses.replace(self.whole.info, num_frames=self.num_frames)

@@ -5,7 +5,8 @@ python -m sigma_jax.data.prepare --manifest data/k400/train.csv \\
 
 Then --config.data.train=/data/k400_records/train. Videos lose their sound,
 frames larger than --short-side become as small as that, and each is stored as
-a JPEG; frame i stays frame i. Manifest, videos and --out are local or gs://. A
+a JPEG; frame i stays frame i. --manifest may also be a folder of videos or of
+folders of frames, or tars; it, the videos and --out are local or gs://. A
 label_sets.json beside the manifest is copied.
 
 Interrupted, the same command goes on after the last complete shard and writes
@@ -19,6 +20,7 @@ the input has to change; 130 interrupted.
 import argparse
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -32,7 +34,9 @@ from sigma_jax.data import class_folders, manifest, storage
 from sigma_jax.data.check import pool
 from sigma_jax.data.records import encode
 from sigma_jax.data.records.shards import Plan, Shards
-from sigma_jax.settings.data import LIST_FORMS
+from sigma_jax.data.tars import names as tar_names
+from sigma_jax.data.tars import source as tar_source
+from sigma_jax.settings.data import AS_TOLD, LIST_FORMS, Reading
 
 _TIMEOUT = 600.0  # seconds for one file, all of it
 _GRACE = 30.0  # past that: what its reader may take to notice
@@ -48,13 +52,14 @@ def prepare(
   quality: int = 85,
   workers: int = 0,
   max_bad_share: float = 0.02,
+  tar_labels: str = "",
 ) -> dict:
   """Writes the records of a manifest; goes on where an earlier call stopped.
 
   Processes are spawned: call it under `if __name__ == "__main__":`.
 
   Args:
-    manifest_path: videos and images, as for `manifest.load`; without labels,
+    manifest_path: videos and images, as for `sources.load`; without labels,
       records are for pre-training and features alone. Of a row that is a part
       of a video, its record holds that part.
     out: folder, made if missing.
@@ -64,6 +69,7 @@ def prepare(
     quality: of the JPEGs, 1 to 95.
     workers: processes; 0: one a core.
     max_bad_share: limit in [0, 1] on files that cannot be read.
+    tar_labels: as `data.tar_labels`.
 
   Returns:
     The summary: `videos`, `frames`, `seconds`, `bytes`, `shards`, `rejected`,
@@ -74,7 +80,7 @@ def prepare(
     RunStopped: too many files cannot be read.
   """
   start = time.monotonic()
-  rows = _rows(manifest_path, root, list_form)
+  rows = _rows(manifest_path, root, Reading(list_form, tar_labels))
   plan = Plan.of(rows, short_side, quality)
   shards = Shards(out, plan, rows)
   try:
@@ -94,16 +100,20 @@ def _keep_label_sets(manifest_path: str, out: str) -> None:
     storage.write(os.path.join(out, manifest.LABEL_SETS), storage.read(here))
 
 
-def _rows(path: str, root: str, form: str = "") -> manifest.Manifest:
+def _rows(
+  path: str, root: str, reading: Reading = AS_TOLD
+) -> manifest.Manifest:
   """A list with a class, by number or by name, in every row or in none.
 
   Where it has none, labels are -1.
   """
-  if storage.is_dir(path) and not storage.is_remote(path):
+  in_tars = tar_names.are_meant(path)
+  if storage.is_dir(path) and not storage.is_remote(path) and not in_tars:
     rows = class_folders.load(path)
   else:
-    rows = _labelled(path, root, form)
-    print(rows.form, file=sys.stderr, flush=True)
+    rows = _labelled(path, root, reading)
+    if rows.form:
+      print(rows.form, file=sys.stderr, flush=True)
   for name in (*rows.files, *rows.classes):
     if "\n" in name:
       raise errors.UserError(
@@ -113,12 +123,16 @@ def _rows(path: str, root: str, form: str = "") -> manifest.Manifest:
   return rows
 
 
-def _labelled(path: str, root: str, form: str) -> manifest.Manifest:
-  rows = manifest.load(path, root, classes=False, form=form)
+def _labelled(path: str, root: str, reading: Reading) -> manifest.Manifest:
+  if tar_names.are_meant(path):
+    load = functools.partial(tar_source.load, tar_labels=reading.tar_labels)
+  else:
+    load = functools.partial(manifest.load, root=root, form=reading.list_form)
+  rows = load(path, classes=False)
   if (rows.labels < 0).all():
     return rows
   try:
-    return manifest.load(path, root, form=form)
+    return load(path)
   except errors.UserError as error:
     if not rows.classes or any(map(str.isdecimal, rows.classes)):
       raise  # some are numbers and others are not
@@ -148,6 +162,7 @@ def _encode_all(
       plan.short_side,
       plan.quality,
       _TIMEOUT,
+      rows.address(row),
       None if rows.parts is None else rows.parts[row],
     )
     for row in shards.missing
@@ -203,8 +218,8 @@ def _parser() -> argparse.ArgumentParser:
     "--manifest",
     type=paths.argument,
     required=True,
-    help="list of 'path label' lines or of another form, docs/YOUR_DATA.md, or "
-    "a folder of videos",
+    help="list of 'path label' lines or of another form, docs/YOUR_DATA.md, a "
+    "folder of videos, or tars",
   )
   add("--out", type=paths.argument, required=True, help="folder to write")
   add(
@@ -220,6 +235,7 @@ def _parser() -> argparse.ArgumentParser:
   add("--quality", type=_whole(1, 95), default=85, help="of the JPEGs")
   add("--workers", type=_whole(0, 1 << 15), default=0, help="0: one a core")
   add("--max-bad-share", type=_share, default=0.02, help="limit, 0 to 1")
+  add("--tar-labels", default="", help="cls, txt or json:KEY of tars")
   return parser
 
 

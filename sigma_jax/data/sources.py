@@ -1,4 +1,4 @@
-"""One door to videos: files listed in a manifest, or prepared records.
+"""One door to videos: files of a list, members of tars, prepared records.
 
 What a row is read from is decided here and nowhere else; sampling, cropping
 and augmentation do not know.
@@ -17,12 +17,15 @@ from sigma_jax.data import (
   class_folders,
   list_labels,
   manifest,
+  opening,
   parts,
   storage,
 )
 from sigma_jax.data.records import records
-from sigma_jax.data.video import decode, stills
+from sigma_jax.data.tars import names as tar_names
+from sigma_jax.data.tars import source as tar_source
 from sigma_jax.data.video.pixels import BoxOf
+from sigma_jax.settings.data import AS_TOLD, Reading
 
 
 class Video(Protocol):
@@ -117,22 +120,19 @@ class Files:
   def __init__(self, rows: manifest.Manifest):
     self.path, self.files, self.labels = rows.path, rows.files, rows.labels
     self.classes, self.parts, self.form = rows.classes, rows.parts, rows.form
+    self._rows = rows
 
   def __len__(self) -> int:
     return len(self.files)
 
   def open(self, row: int, timeout: float) -> Video:
-    path = self.files[row]
-    video = stills.opened(path) or decode.Clip(path, timeout)
-    if self.parts is None:
-      return video
-    return parts.opened(video, path, self.parts[row])
+    window = None if self.parts is None else self.parts[row]
+    return opening.opened(self._rows.address(row), timeout, window)
 
   def identify(self, row: int) -> list:
     """As `Source.identify`; looks at the local file."""
-    path = self.files[row]
     window = [] if self.parts is None else list(self.parts[row])
-    return [path, storage.stamp(path), *window]
+    return [self.files[row], opening.stamp(self._rows.address(row)), *window]
 
 
 def load(
@@ -140,19 +140,19 @@ def load(
   root: str = "",
   classes: bool = True,
   names: Sequence[str] = (),
-  form: str = "",
+  reading: Reading = AS_TOLD,
 ) -> Source:
   """Opens what `data.train` or `data.val` names.
 
   Args:
-    path: a manifest, the folder of prepared records (data.prepare), or a local
-      folder of videos.
+    path: a manifest, the folder of prepared records (data.prepare), tars of
+      videos (`tars.names`), or a local folder of videos or folders of frames.
     root: as for `manifest.load`; folders have no use for it.
     classes: as for `manifest.load`: whether labels are used as classes. Of a
       folder of videos they are those of its class folders.
     names: the classes that names count in, of the training split for the test
       split; (): the list's or folder's own, sorted.
-    form: as for `manifest.load`.
+    reading: `settings.Data.reading`.
 
   Raises:
     FileNotFoundError, UserError: it is none of them; one line.
@@ -172,9 +172,11 @@ def load(
       )
       found.classes = tuple(names)
     return found
+  if tar_names.are_meant(path):
+    return tar_source.load(path, classes, names, reading.tar_labels)
   if storage.is_dir(path) and not storage.is_remote(path):
     return Files(class_folders.load(path, classes, names))
-  return Files(manifest.load(path, root, classes, names, form))
+  return Files(manifest.load(path, root, classes, names, reading.list_form))
 
 
 def identity(source: Source, labels: bool = True) -> str:

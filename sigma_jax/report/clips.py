@@ -59,7 +59,7 @@ def load(
   if not settings.data.val:
     raise errors.UserError("data.val is empty")
   data = settings.data
-  rows = sources.load(data.val, data.root, classes=False, form=data.list_form)
+  rows = sources.load(data.val, data.root, classes=False, reading=data.reading)
   picked = np.unique(np.linspace(0, len(rows) - 1, count).astype(int))
   captions = _captions(manifest_lib, data.label_sets, rows)
   few = sources.take(rows, picked)

@@ -14,6 +14,7 @@ def probe(run: Run) -> str:
   val = data.val or "VAL.csv"
   options = {"data.train": data.train, "data.val": val, "data.root": data.root}
   options["data.list_form"] = data.list_form
+  options["data.tar_labels"] = data.tar_labels
   if all(manifest.are_of(data.label_sets, p) for p in (data.train, val)):
     options["data.label_sets"] = data.label_sets
   words = ["python", "-m", "sigma_jax.main", "--config=configs/eval/knn.py"]

@@ -1,6 +1,7 @@
 """Where clips come from, how they are cut and changed."""
 
 import dataclasses
+from typing import NamedTuple
 
 from sigma_jax import freeze
 
@@ -14,14 +15,25 @@ LIST_FORMS = (
 )
 
 
+class Reading(NamedTuple):
+  """How lists and tars are read: `Data`'s options of these names."""
+
+  list_form: str = ""
+  tar_labels: str = ""
+
+
+AS_TOLD = Reading()  # as their lines and members tell
+
+
 @dataclasses.dataclass(frozen=True)
 class Data:
   """Where clips come from and how they are cut.
 
   `train` and `val` are lists (`path label` lines, CSV, TSV, JSON lines or
   Parquet: docs/YOUR_DATA.md), folders of videos with a folder for each class,
-  or folders of the records that data.prepare writes. Relative paths in lists
-  are taken from `root`, or from the list's folder where root is empty.
+  tars as webdataset writes them, or folders of the records that data.prepare
+  writes. Relative paths in lists are taken from `root`, or from the list's
+  folder where root is empty.
   """
 
   train: str = ""  # what is trained on
@@ -36,6 +48,9 @@ class Data:
   # has two: appearance and motion); it, or a copy, has to be in the manifest's
   # folder or the one above. Empty: the label is the only set.
   label_sets: str = ""
+  # Of tars, what labels are: cls, txt (a class's name) or json:KEY (a number or
+  # a name). Empty: the first of cls, json:label and txt that there is.
+  tar_labels: str = ""
   # num_frames, stride, size: 0 takes that of `init`'s run, in training with
   # labels. Probes take all three from there.
   num_frames: int = 16
@@ -68,6 +83,11 @@ class Data:
   # chance: data.bad_share.
   max_bad_share: float = 0.02
   file_timeout: float = 30.0  # seconds allowed for decoding one clip
+
+  @property
+  def reading(self) -> Reading:
+    """How `train` and `val` are read."""
+    return Reading(self.list_form, self.tar_labels)
 
   def __post_init__(self):
     if self.list_form:

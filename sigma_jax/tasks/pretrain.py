@@ -36,7 +36,7 @@ def run(
       config.data.train,
       config.data.root,
       classes=False,
-      form=config.data.list_form,
+      reading=config.data.reading,
     ),
     lambda source: reading.contents({config.data.train: source}),
   )

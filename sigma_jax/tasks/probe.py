@@ -175,7 +175,7 @@ def open_splits(
       )
     known = splits.class_names(opened.get("train")) or names
     opened[split] = sources.load(
-      path, config.data.root, names=known, form=config.data.list_form
+      path, config.data.root, names=known, reading=config.data.reading
     )
     if split == "val" and isinstance(opened[split], sources.Files):
       splits.check_present(split, opened[split], config.data.max_bad_share)

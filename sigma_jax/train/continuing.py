@@ -39,6 +39,7 @@ _HARMLESS = (
   "data.root",
   "data.list_form",
   "data.label_sets",
+  "data.tar_labels",
   "supervised.label_set",
   "supervised.train_targets",
   "data.workers",

@@ -9,6 +9,7 @@ from pyarrow import parquet
 
 from sigma_jax import errors
 from sigma_jax.data import list_lines, manifest, sources
+from sigma_jax.settings.data import Reading
 
 W = None  # all of a file
 ROWS = {
@@ -216,7 +217,9 @@ def test_the_option_decides(text, form, tmp_path):
   first = text.split()[0]
   assert rows.files[0] == f"{tmp_path}/{first}{end}"
   assert rows.labels.tolist() == labels and windows_of(rows) == windows
-  assert sources.load(path, classes=False, form=form).form == rows.form
+  assert (
+    sources.load(path, classes=False, reading=Reading(form)).form == rows.form
+  )
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_records_hold_the_part_alone(suffix, write_video, tmp_path):
   out = str(tmp_path / "records")
   made = shards.Shards(out, plan, rows)
   for row in range(3):
-    job = encode.Job(row, path, row, 32, 85, 60.0, rows.parts[row])
+    job = encode.Job(row, path, row, 32, 85, 60.0, window=rows.parts[row])
     made.add(row, encode.encode(job))
   made.finish()
   made.close()

@@ -2,7 +2,8 @@
 
 python -m sigma_jax.data.check data/k400/train.csv data/k400/val.csv
 
-For each manifest (or folder of prepared records, or list of sequences, .jsonl):
+For each manifest (or folder of videos, of frames or of prepared records, tars,
+or list of sequences, .jsonl):
 rows, codecs, picture sizes, frames, durations, classes, files that cannot be
 read and why, rows and files that stand twice, files with several labels;
 between manifests the files that are in both, by path or by content (size and
@@ -32,7 +33,8 @@ from sigma_jax.data.check import pool, report
 from sigma_jax.data.check import split as split_lib
 from sigma_jax.data.check.file import Job, digest, examine
 from sigma_jax.data.records import records
-from sigma_jax.settings.data import LIST_FORMS
+from sigma_jax.data.tars.source import Tars
+from sigma_jax.settings.data import AS_TOLD, LIST_FORMS, Reading
 
 # Past a file's own timeout: what its reader may take to notice it.
 _GRACE = 10.0
@@ -54,6 +56,7 @@ def _answer(args: argparse.Namespace) -> int:
     timeout=args.timeout,
     full=args.full,
     sample=args.sample,
+    tar_labels=args.tar_labels,
   )
   print(json.dumps(found) if args.json else report.text(found))
   return 1 if found["problems"] else 0
@@ -83,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--sample", type=int, default=0, help="only so many files, drawn at random"
   )
+  parser.add_argument(
+    "--tar-labels", default="", help="cls, txt or json:KEY of tars"
+  )
   parser.add_argument("--workers", type=int, default=0, help="0: one a core")
   parser.add_argument(
     "--timeout", type=float, default=60.0, help="seconds for one file"
@@ -99,6 +105,7 @@ def check(
   timeout: float = 60.0,
   full: bool = False,
   sample: int = 0,
+  tar_labels: str = "",
 ) -> dict:
   """Checks manifests; see `report.gather` for what it returns.
 
@@ -112,6 +119,7 @@ def check(
     full: whether every frame is decoded.
     sample: files to read, drawn at random, always the same; 0: all. Rows are
       counted and paths compared for all of them.
+    tar_labels: as `data.tar_labels`.
 
   Raises:
     FileNotFoundError, UserError: a manifest is not there, or is none.
@@ -121,7 +129,8 @@ def check(
     raise ValueError("--workers, --sample and --timeout must not be negative")
   if len(set(map(os.path.realpath, paths))) < len(paths):
     raise errors.UserError("a manifest is given twice")
-  splits = [_load(path, root, list_form) for path in paths]
+  reading = Reading(list_form, tar_labels)
+  splits = [_load(path, root, reading) for path in paths]
   jobs = {}
   for split in splits:
     jobs |= _jobs(split, timeout, full)
@@ -145,7 +154,7 @@ def check(
   return report.gather(splits, found, _digests(found, jobs, workers))
 
 
-def _load(path: str, root: str, form: str = "") -> split_lib.Split:
+def _load(path: str, root: str, reading: Reading = AS_TOLD) -> split_lib.Split:
   if path.endswith(".jsonl") and not _is_list(path):
     videos = sequences.load(path)
     masks = {
@@ -156,15 +165,20 @@ def _load(path: str, root: str, form: str = "") -> split_lib.Split:
     }
     frames = tuple(frame for one in videos for frame in one.frames)
     return split_lib.Split(path, frames, None, masks)
-  rows = sources.load(path, root, classes=False, form=form)
+  rows = sources.load(path, root, classes=False, reading=reading)
   names, labels = (), rows.labels
   if isinstance(rows, records.Records):
     names = tuple(f"{f} (row {r} of {path})" for r, f in enumerate(rows.files))
   if rows.classes:
     labels = np.array([*rows.classes, ""], object)[labels]
+  in_tars = {}
+  if isinstance(rows, Tars):
+    in_tars = {file: rows.address(row) for row, file in enumerate(rows.files)}
   windows = getattr(rows, "parts", None)
   form = getattr(rows, "form", "").removeprefix(f"{path}: ")
-  return split_lib.Split(path, rows.files, labels, {}, names, windows, form)
+  return split_lib.Split(
+    path, rows.files, labels, {}, names, windows, form, in_tars
+  )
 
 
 def _is_list(path: str) -> bool:
@@ -182,7 +196,8 @@ def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:
   jobs = {}
   for row, (name, file) in enumerate(zip(split.read, split.files, strict=True)):
     window = split.parts and split.parts[row]
-    jobs[name] = Job(file, timeout, full, window=window)
+    address = split.in_tars.get(file, file)
+    jobs[name] = Job(address, timeout, full, window=window)
   masks = {mask: Job(mask, timeout, full, True) for mask in split.masks}
   return jobs | masks
 

@@ -2,18 +2,15 @@
 
 import dataclasses
 import functools
-import hashlib
-import os
 import time
 
 import numpy as np
-import PIL.Image
 
 from sigma_jax import errors
-from sigma_jax.data import parts
+from sigma_jax.data import opening, parts
 from sigma_jax.data.annotations import sequences
 from sigma_jax.data.records import records
-from sigma_jax.data.video import decode, stills
+from sigma_jax.data.video import decode, frame_folder, stills
 from sigma_jax.data.video.containers import DecodeError
 
 # The clip that is timed: the usual one of pre-training.
@@ -26,7 +23,7 @@ class Job:
   """One file to examine, or one video of prepared records.
 
   Attributes:
-    path: the file, or the folder.
+    path: the file or the folder, or where in a tar it is.
     timeout: seconds for reading it.
     full: whether every frame is decoded, or only a clip and the last frame.
     is_mask: whether it is a segmentation mask.
@@ -34,7 +31,7 @@ class Job:
     window: what part of the file; None: all of it.
   """
 
-  path: str
+  path: opening.Address
   timeout: float
   full: bool = False
   is_mask: bool = False
@@ -56,6 +53,7 @@ class Finding:
     fps: frames a second; 0 where the file does not say, or is an image.
     num_frames: 1 for images.
     seconds: taken to open the file and decode one clip (an image: once).
+    note: what is odd about it, though it can be read.
   """
 
   reason: str = ""
@@ -67,6 +65,7 @@ class Finding:
   fps: float = 0.0
   num_frames: int = 0
   seconds: float = 0.0
+  note: str = ""
 
 
 def examine(job: Job) -> Finding:
@@ -74,9 +73,8 @@ def examine(job: Job) -> Finding:
   try:
     if job.row >= 0:
       return _record(job)
-    image = _mask if job.is_mask else _still
-    found = image(job) or _video(job)
-    size = os.path.getsize(job.path)
+    found = _mask(job) if job.is_mask else _opened(job)
+    size = opening.num_bytes(job.path)
   except DecodeError as error:
     return Finding(error.reason)
   except errors.UserError as error:
@@ -98,12 +96,7 @@ def digest(job: Job) -> str | None:
     return None
 
 
-@functools.lru_cache  # many rows may be parts of one file
-def _digest(path: str) -> str:
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
+_digest = functools.lru_cache(opening.digest)  # rows may be parts of one file
 # A process reads the index of each folder once.
 _records = functools.cache(records.Records)
 
@@ -146,41 +139,36 @@ def _read(video, full: bool, start: float) -> tuple[float, tuple[int, int]]:
   return seconds, clip.shape[1:3]
 
 
-def _video(job: Job) -> Finding:
+def _opened(job: Job) -> Finding:
   start = time.perf_counter()
-  whole = clip = decode.Clip(job.path, job.timeout)
-  if job.window:
-    clip = parts.opened(clip, job.path, job.window)
-  with clip:
-    info = clip.info
-    seconds, _ = _read(clip, job.full, start)
-    damage = whole.damage() if job.full else ""
+  with opening.opened(job.path, job.timeout, job.window) as video:
+    if isinstance(video, stills.Still):  # not 16 copies of a large image
+      seconds = time.perf_counter() - start
+    else:
+      seconds, _ = _read(video, job.full, start)
+    return _found(video, job.full, seconds)
+
+
+def _found(video: opening.Opened, full: bool, seconds: float) -> Finding:
+  """What is told of a video that was read."""
+  reason = note = ""
+  info = video.info
+  if isinstance(video, parts.Part):
+    video = video.whole
+  if isinstance(video, frame_folder.Frames):
+    video.check_sizes()
+    note = frame_folder.holes(video.names)
+  elif isinstance(video, decode.Clip) and full:
+    reason = video.damage()
   return Finding(
-    reason=damage,
+    reason=reason,
     codec=info.codec,
     width=info.width,
     height=info.height,
     fps=info.fps,
     num_frames=info.num_frames,
     seconds=seconds,
-  )
-
-
-def _still(job: Job) -> Finding | None:
-  """None: it is a video."""
-  path = job.path
-  start = time.perf_counter()
-  still = stills.opened(path)
-  if still is None:
-    return None
-  if job.window:
-    parts.opened(still, job.path, job.window)
-  height, width = still.read(np.zeros(1, np.int64)).shape[1:3]
-  seconds = time.perf_counter() - start
-  with PIL.Image.open(path) as image:
-    codec = image.format
-  return Finding(
-    codec=codec, width=width, height=height, num_frames=1, seconds=seconds
+    note=note,
   )
 
 

@@ -50,6 +50,7 @@ def _split(split: Split, found: dict[str, Finding], digests) -> dict:
   tried = {file: found[file] for file in files if file in found}
   bad = {file: f.reason for file, f in tried.items() if f.reason}
   bad |= _wrong_sizes(split.masks, tried)
+  notes = {f: x.note for f, x in tried.items() if x.note and f not in bad}
   good = [f for file, f in tried.items() if file not in bad]
   videos = [f for f in good if f.num_frames > 1]
   seconds = [f.num_frames / f.fps for f in videos if f.fps]
@@ -62,6 +63,7 @@ def _split(split: Split, found: dict[str, Finding], digests) -> dict:
     "checked": len(tried),
     "readable": len(good),
     "unreadable": [{"file": f, "reason": r} for f, r in sorted(bad.items())],
+    "notes": [{"file": f, "note": n} for f, n in sorted(notes.items())],
     "codecs": _count(f.codec for f in good),
     "sizes": _count(f"{f.width}x{f.height}" for f in good),
     "frames": _spread([f.num_frames for f in videos]),
@@ -256,6 +258,9 @@ def _manifest_lines(m: dict) -> list[str]:
       f"{' = '.join([c['file'], *c['also']])}: {c['labels']}"
       for c in m["conflicting_labels"]
     )
+  if m["notes"]:
+    lines.append(f"  to be looked at: {len(m['notes'])}")
+    lines += _examples(f"{n['file']}: {n['note']}" for n in m["notes"])
   if m["unreadable"]:
     lines.append(f"  unreadable: {len(m['unreadable'])}")
     lines += _examples(f"{u['file']}: {u['reason']}" for u in m["unreadable"])

@@ -23,6 +23,7 @@ class Split:
     records: n names of the records, where that is what is read.
     parts: of the files, where rows are of parts.
     form: what the list was taken for; "": it is none.
+    in_tars: files -> where in a tar they are, `tars.member.Member`.
   """
 
   path: str
@@ -32,6 +33,7 @@ class Split:
   records: tuple[str, ...] = ()
   parts: Parts | None = None
   form: str = ""
+  in_tars: dict = dataclasses.field(default_factory=dict)
 
   @functools.cached_property
   def read(self) -> tuple[str, ...]:
