@@ -15,8 +15,9 @@ from av.video.reformatter import VideoReformatter
 
 import sigma_jax
 from sigma_jax import errors
+from sigma_jax.data import sources
 from sigma_jax.data.video import transforms
-from sigma_jax.inference import features
+from sigma_jax.inference import features, features_file
 from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint
 
@@ -306,7 +307,7 @@ def test_an_outage_leaves_nothing_behind(
   for path in away:
     path.rename(f"{path}.away")
   with monkeypatch.context() as patch:
-    patch.setattr(features, "_merge", lambda *_: 1 / 0)
+    patch.setattr(features_file, "merge", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
       _main(run, tmp_path / "list.csv", out)
   assert _main(run, tmp_path / "list.csv", whole) == 0
@@ -335,10 +336,10 @@ def test_linked_folders_are_followed(folder, tmp_path, capsys):
   (tmp_path / "videos" / "sit").symlink_to(tmp_path / "no disk")
   (tmp_path / "videos" / "gone.mp4").symlink_to(tmp_path / "no disk" / "x.mp4")
   (tmp_path / "videos" / "d.mp4").symlink_to(tmp_path / "disk" / "b.mp4")
-  rows, labelled = features._list(str(tmp_path / "videos"), "")
+  rows = sources.load(str(tmp_path / "videos"), classes=False)
   names = ["d.mp4", "gone.mp4", "jump/b.mp4", "jump/deep/c.MP4", "run/a.mp4"]
   assert rows.files == tuple(str(tmp_path / "videos" / n) for n in names)
-  assert not labelled
+  assert (rows.labels < 0).all()
   err = capsys.readouterr().err
   assert err.count("warning") == 1
   assert f"{tmp_path / 'videos' / 'sit'} is a link to" in err

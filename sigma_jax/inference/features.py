@@ -9,22 +9,27 @@ prepared records, tars, or a folder of videos or folders of frames, whose links
 are followed and whose class folders become the labels;
 `--out` ends in .npz or .parquet. Every file gives the mean token of its centred
 clip (`pooled` of `encoder.VideoEncoder.encode`). Finished parts are kept in
-OUT.parts until all are there, so a killed run goes on where it was. Unreadable
-files are left out and listed in OUT.bad.jsonl.
+OUT.parts until all are there, so a killed run goes on where it was; calls with
+--only leave it there, to be removed by --merge. Unreadable files are left out
+and listed in OUT.bad.jsonl.
 """
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import json
-import math
 import pathlib
 import shutil
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from sigma_jax import cli, compile_cache, errors, files, paths
-from sigma_jax.settings.data import LIST_FORMS
+from sigma_jax.inference import features_file
+from sigma_jax.pieces import pieces
+from sigma_jax.settings.data import LIST_FORMS, Reading
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,9 +42,22 @@ def main(argv: list[str] | None = None) -> int:
   args = _parser().parse_args(argv)
   cli.hush_tensorflow()
   compile_cache.use()
-  return cli.answer(
-    lambda: extract(**vars(args)), "interrupted; the same command resumes"
-  )
+
+  def work() -> None:
+    extract(
+      args.init,
+      args.manifest,
+      args.out,
+      batch_size=args.batch_size,
+      part_size=args.part_size,
+      stride=args.stride,
+      root=args.root,
+      list_form=args.list_form,
+      tar_labels=args.tar_labels,
+      how=pieces.how(args),
+    )
+
+  return cli.answer(work, "interrupted; the same command resumes")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--tar-labels", default="", help="cls, txt or json:KEY of tars"
   )
+  pieces.add_arguments(parser)
   return parser
 
 
@@ -83,6 +102,7 @@ def extract(
   root: str = "",
   list_form: str = "",
   tar_labels: str = "",
+  how: pieces.How = pieces.HERE,
 ) -> None:
   """Writes features, float32 [n, d], of all readable files.
 
@@ -97,6 +117,8 @@ def extract(
     stride: frames between two frames of a clip; 0: the run's.
     root: folder that relative paths are taken from; empty: the manifest's.
     list_form, tar_labels: `data.list_form` and `data.tar_labels`.
+    how: which parts this call computes, and where; the last of several writes
+      the file.
 
   Raises:
     UserError, ValueError, OSError: the input has to change.
@@ -108,56 +130,101 @@ def extract(
     raise errors.UserError(f"--out must end in .npz or .parquet, got {out!r}")
   if batch_size <= 0 or part_size <= 0 or stride < 0:
     raise errors.UserError("sizes and --stride must not be negative")
-  # Checked before the seconds that JAX takes to load.
-  rows, labelled = _list(manifest, root, list_form, tar_labels)
-  from sigma_jax.inference import encoder as encoder_lib
-
-  encoder = encoder_lib.load(init)
-  data = encoder.settings.data
-  data = dataclasses.replace(data, stride=stride or data.stride)
-  settings = dataclasses.replace(encoder.settings, data=data)
   parts = target.with_name(target.name + ".parts")
-  _open_parts(parts, _job(encoder, rows, settings, part_size))
-  _fill(parts, rows, encoder, settings, batch_size, part_size)
-  merged = _merge(parts, rows, labelled)
-  _write(target, merged)
-  listed, last = parts / "bad_files.jsonl", f"{target.name}.bad.jsonl"
-  if listed.exists() and listed.stat().st_size:
-    listed.replace(target.with_name(last))
-  else:  # an earlier run's tells nothing of this one
-    target.with_name(last).unlink(missing_ok=True)
-  shutil.rmtree(parts)
+  reading = Reading(list_form, tar_labels)
+  given = _Given(
+    init, manifest, root, reading, stride, batch_size, part_size, str(parts)
+  )
+  # Checked before the seconds that JAX takes to load.
+  rows, labelled = _list(given)
+  if taken_for := getattr(rows, "form", ""):
+    print(taken_for, flush=True)
+  _opened.cache_clear()
+  _open_parts(parts, _job(given))
+  work = _work(given, rows)
+  if not pieces.run(work, how):
+    return
+  _put_together(work, rows, labelled, target)
+  if not how.only:  # whose other parts may be repeated
+    shutil.rmtree(parts)
+
+
+def _put_together(
+  work: pieces.Work, rows, labelled: bool, target: pathlib.Path
+) -> None:
+  """Writes the file of all parts, and says so."""
+  bad = target.with_name(target.name + ".bad.jsonl")
+  loaded = [_load(piece.job.path) for piece in work.pieces]
+  merged = features_file.merge(loaded, rows, labelled, bad)
+  features_file.write(target, merged)
   missing = len(rows) - len(merged["row"])
   print(
-    f"{len(merged['row'])} x {merged['features'].shape[1]} features in {out}"
-    + (f"; {missing} unreadable, see {out}.bad.jsonl" if missing else ""),
+    f"{len(merged['row'])} x {merged['features'].shape[1]} features in {target}"
+    + (f"; {missing} unreadable, see {bad}" if missing else ""),
     flush=True,
   )
 
 
-def _list(path: str, root: str, list_form: str, tar_labels: str):
+class _Given(NamedTuple):
+  """What was asked for: all that a process needs to do a part."""
+
+  init: str
+  manifest: str
+  root: str
+  reading: Reading
+  stride: int
+  batch_size: int
+  part_size: int
+  parts: str
+
+
+class _Part(NamedTuple):
+  """Rows first .. last - 1."""
+
+  given: _Given
+  first: int
+  last: int
+
+  @property
+  def path(self) -> pathlib.Path:
+    number = self.first // self.given.part_size
+    return pathlib.Path(self.given.parts, f"part-{number:06d}.npz")
+
+
+def _list(given: _Given):
   """The videos, and whether they have labels."""
   from sigma_jax.data import sources
-  from sigma_jax.settings.data import Reading
 
-  reading = Reading(list_form, tar_labels)
-  rows = sources.load(path, root, classes=False, reading=reading)
-  if taken_for := getattr(rows, "form", ""):
-    print(taken_for, flush=True)
+  rows = sources.load(
+    given.manifest, given.root, classes=False, reading=given.reading
+  )
   return rows, bool((rows.labels >= 0).any())
 
 
-def _job(encoder, rows, settings, part_size: int) -> dict:
-  """What has to be equal for a killed run's parts to be used."""
+@functools.lru_cache(1)
+def _opened(given: _Given):
+  """The encoder, its settings and the rows: once a process."""
+  from sigma_jax.inference import encoder as encoder_lib
+
+  encoder = encoder_lib.load(given.init)
+  data = encoder.settings.data
+  data = dataclasses.replace(data, stride=given.stride or data.stride)
+  settings = dataclasses.replace(encoder.settings, data=data)
+  return encoder, settings, _list(given)[0]
+
+
+def _job(given: _Given) -> dict:
+  """What has to be equal for the parts of another call to be used."""
   from sigma_jax.data import sources
 
+  encoder, settings, rows = _opened(given)
   names = "\n".join(sources.names(rows))
   files = hashlib.sha256(names.encode(errors="surrogateescape"))
   return {
     "weights": encoder.fingerprint(),
     "files": files.hexdigest(),
     "settings": settings.fingerprint(),
-    "part_size": part_size,
+    "part_size": given.part_size,
   }
 
 
@@ -174,35 +241,57 @@ def _open_parts(parts: pathlib.Path, job: dict) -> None:
   files.write_whole(note, json.dumps(job))
 
 
-def _fill(parts, rows, encoder, settings, batch_size, part_size) -> None:
-  """Computes the parts that are not there yet."""
-  from sigma_jax.data import bad_files, sources
+def _work(given: _Given, rows) -> pieces.Work:
+  """The parts, each a piece."""
+  from sigma_jax.data import sources
 
-  # Every file gets its try: what is bad is listed, not fatal.
-  bad = bad_files.BadFiles(str(parts), 1.0, sources.names(rows))
-  progress = cli.Progress("clips", len(rows))
-  for first in range(0, len(rows), part_size):
-    path = _part(parts, first, part_size)
-    last = min(first + part_size, len(rows))
-    # A video that was written anew since is another one.
-    rows_key = sources.key_of_rows(rows, first, last)
-    wanted, done = np.arange(first, last), None
-    if path.exists() and _key_of(path) == rows_key:
-      done = _load(path)  # what could not be read then is tried again
+  size, count = given.part_size, len(rows)
+  parts = [_Part(given, i, min(i + size, count)) for i in range(0, count, size)]
+  # A video that was written anew since is another one.
+  key = functools.cache(
+    lambda part: sources.key_of_rows(rows, part.first, part.last)
+  )
+  work = [
+    pieces.Piece(part.path.name, part, part.last - part.first) for part in parts
+  ]
+  return pieces.Work(
+    "clips",
+    work,
+    _fill,
+    lambda: {
+      part.path.name
+      for part in parts
+      if part.path.exists() and _key_of(part.path) == key(part)
+    },
+    # What could not be read is tried again.
+    left=lambda piece: piece.size - len(_load(piece.job.path)["row"]),
+  )
+
+
+def _fill(parts: Sequence[_Part], workers: int, tally: pieces.Tally) -> None:
+  """Computes what is missing of some parts; in this process alone."""
+  from sigma_jax.data import sources
+
+  del workers  # threads read, and JAX takes all cores that it is given
+  compile_cache.use()
+  for part in parts:
+    encoder, settings, rows = _opened(part.given)
+    key = sources.key_of_rows(rows, part.first, part.last)
+    wanted, done = np.arange(part.first, part.last), None
+    if part.path.exists() and _key_of(part.path) == key:
+      done = _load(part.path)
       wanted = np.setdiff1d(wanted, done["row"])
-    progress.skip(last - first - len(wanted))
     if not len(wanted):
-      continue
+      continue  # another call has made it meanwhile
     arrays = _compute(
-      rows, wanted, encoder, settings, batch_size, bad, progress
+      rows, wanted, encoder, settings, part.given.batch_size, tally
     )
     if done is not None:
-      arrays = {k: np.concatenate([done[k], arrays[k]]) for k in arrays}
+      for name in ("features", "row"):
+        arrays[name] = np.concatenate([done[name], arrays[name]])
       order = np.argsort(arrays["row"])
-      arrays = {k: array[order] for k, array in arrays.items()}
-    arrays["key"] = np.array(rows_key)
-    files.write_whole(path, files.npz(**arrays))
-  bad.strike(lambda values: values[None])
+      arrays |= {name: arrays[name][order] for name in ("features", "row")}
+    files.write_whole(part.path, files.npz(**arrays, key=np.array(key)))
 
 
 def _key_of(path: pathlib.Path) -> str:
@@ -211,21 +300,31 @@ def _key_of(path: pathlib.Path) -> str:
 
 
 def _compute(
-  rows, wanted, encoder, settings, batch_size, bad, progress
+  rows, wanted, encoder, settings, batch_size, tally
 ) -> dict[str, np.ndarray]:
-  """Features and rows of those of some rows, int [k], that can be read."""
-  from sigma_jax.data import pipeline, sources
+  """Of some rows, int [k].
+
+  Returns:
+    `features` and `row` of those that can be read, `bad_row` and `bad_reason`
+    of the others, both in order of the rows.
+  """
+  from sigma_jax.data import bad_files, pipeline, sources
+
+  bad: dict[int, str] = {}
+
+  def on_bad(row, path, reason):
+    bad[int(wanted[row])] = reason
+    bad_files.warn(len(bad), path, reason, f"{len(bad)} files are unreadable")
 
   batches = pipeline.eval_batches(
     settings,
     sources.take(rows, wanted),
     batch_size=batch_size,
-    on_bad=lambda row, path, why: bad.report(int(wanted[row]), path, why),
-    on_tried=lambda row: bad.tried(int(wanted[row])),
+    on_bad=on_bad,
   )
   features = [np.zeros((0, encoder.dim), np.float32)]
   found = [np.zeros(0, np.int64)]
-  position = 0
+  position = told = 0
   with batches:
     for batch in batches:
       valid = batch["valid"]
@@ -233,64 +332,19 @@ def _compute(
         pooled = np.asarray(encoder.encode(batch["video"]).pooled)
         features.append(pooled[valid])
         found.append(wanted[batch["index"][valid]])
-      progress.bad = bad.num_bad
-      progress.add(min(batch_size, len(wanted) - position))
+      # Dictionaries keep their order: these are new.
+      new, told = list(bad)[told:], len(bad)
+      tally.add(min(batch_size, len(wanted) - position), new)
       position += batch_size
-  return {"features": np.concatenate(features), "row": np.concatenate(found)}
+  order = sorted(bad)
+  return {
+    "features": np.concatenate(features),
+    "row": np.concatenate(found),
+    "bad_row": np.array(order, np.int64),
+    "bad_reason": np.array([bad[row] for row in order], np.str_),
+  }
 
 
 def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
   with np.load(path) as arrays:
     return dict(arrays)
-
-
-def _part(parts: pathlib.Path, first: int, part_size: int) -> pathlib.Path:
-  return parts / f"part-{first // part_size:06d}.npz"
-
-
-def _merge(parts: pathlib.Path, rows, labelled: bool) -> dict[str, np.ndarray]:
-  size = json.loads((parts / "job.json").read_text())["part_size"]
-  count = math.ceil(len(rows) / size)
-  loaded = [_load(_part(parts, i * size, size)) for i in range(count)]
-  row = np.concatenate([part["row"] for part in loaded])
-  if not len(row):
-    raise errors.RunStopped(
-      f"none of the {len(rows)} files could be read; see "
-      f"{parts / 'bad_files.jsonl'}"
-    )
-  merged = {
-    "features": np.concatenate([part["features"] for part in loaded]),
-    "path": np.asarray([rows.files[i] for i in row], dtype=np.str_),
-    "row": row,
-  }
-  if not labelled:
-    return merged
-  label = rows.labels[row]
-  if names := getattr(rows, "classes", ()):
-    label = np.asarray(names, np.str_)[label]
-  return merged | {"label": label}
-
-
-def _write(target: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-  target.parent.mkdir(parents=True, exist_ok=True)
-  if target.suffix == ".npz":
-    files.write_whole(target, lambda file: np.savez(file, **arrays))
-    return
-  import pyarrow
-  from pyarrow import parquet
-
-  # File names need not be UTF-8; parquet's strings are.
-  names = [
-    p.encode("utf-8", "backslashreplace").decode() for p in arrays["path"]
-  ]
-  arrays, features = arrays | {"path": names}, arrays["features"]
-  columns = {
-    name: pyarrow.array(array)
-    for name, array in arrays.items()
-    if name != "features"
-  }
-  columns["features"] = pyarrow.FixedSizeListArray.from_arrays(
-    pyarrow.array(features.reshape(-1)), features.shape[1]
-  )
-  table = pyarrow.table(columns)
-  files.write_whole(target, lambda file: parquet.write_table(table, file))

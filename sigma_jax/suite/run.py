@@ -9,20 +9,17 @@ finished for the same config, checkpoint and lists of files is not run again.
 import argparse
 import functools
 import importlib.metadata
-import json
 import pathlib
 import platform
 import time
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import jax
 
 from sigma_jax import errors, files, paths
 from sigma_jax.evaluate import frozen
 from sigma_jax.evaluate.segmentation import dense
-from sigma_jax.suite import plan, table
+from sigma_jax.pieces import pieces
+from sigma_jax.suite import plan, protocol, table
 from sigma_jax.suite.plan import Run
 from sigma_jax.train import preemption
 from sigma_jax.train import workdir as workdir_lib
@@ -67,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action="store_true",
     help="judge a random encoder of the same kind beside",
   )
+  pieces.add_arguments(parser)
 
 
 @preemption.watching()
@@ -83,7 +81,12 @@ def run(args: argparse.Namespace) -> int:
   start = time.monotonic()
   workdir = workdir_lib.path(args.workdir)
   content = judge(
-    args.init, workdir, args.configs, changes_of(args.set), args.baseline
+    args.init,
+    workdir,
+    args.configs,
+    changes_of(args.set),
+    args.baseline,
+    pieces.how(args),
   )
   print(table.text(content["rows"]))
   for one in content["failed"]:
@@ -99,6 +102,7 @@ def judge(
   configs: Sequence[str],
   changes: Mapping[str, Any],
   baseline: bool,
+  how: pieces.How = pieces.HERE,
 ) -> Row:
   """Runs what of a suite is not done yet; writes its tables.
 
@@ -106,9 +110,10 @@ def judge(
     init: the checkpoint that is judged.
     workdir: made if it is not there.
     configs, changes, baseline: see `plan.plan`.
+    how: which protocols this call runs, and where.
 
   Returns:
-    The content of results.json.
+    The content of results.json: of all that is there, by whichever call.
 
   Raises:
     UserError, Preempted: see `run`.
@@ -122,99 +127,71 @@ def judge(
     )
   _check(workdir, runs)
   workdir.mkdir(parents=True, exist_ok=True)
-  content = {
-    "init": init,
-    "step": dense.step_of(init),
-    "versions": versions(),
-    "device": device(),
-    "rows": [],
-    "failed": [],
-    "skipped": [one._asdict() for one in skipped],
-  }
-  for number, one in enumerate(runs, 1):
-    preemption.poll(f" before {one.name}")
-    say = functools.partial(print, f"[{number}/{len(runs)}] {one.name}:")
-    _judge(one, workdir / one.name, content, say)
-    _write(workdir, content)  # so that an interruption leaves what there is
-  return content
+  step = dense.step_of(init)
+  jobs = [
+    protocol.Job(one, str(workdir / one.name), f"[{i}/{len(runs)}]", step)
+    for i, one in enumerate(runs, 1)
+  ]
+  head = {"init": init, "step": step, "versions": versions()}
+  tail = {"skipped": [one._asdict() for one in skipped]}
+
+  def publish(*_) -> Row:
+    content = head | _content(jobs) | tail
+    _write(workdir, content)
+    return content
+
+  for job in how.of(jobs):
+    if (state := protocol.state(job)).get("finished"):
+      protocol.say(job, f"done before, {state['seconds']:.0f} s")
+  pieces.run(_work(jobs, publish), how)
+  return publish()
 
 
-def _judge(one: Run, folder: pathlib.Path, content: Row, say) -> None:
-  """Adds a protocol's rows to the content, or how it failed."""
-  say(f"config {one.config.fingerprint()}, {folder}", flush=True)
-  try:
-    found, seconds = _finish(one, folder, say)
-    _check_step(found, one, content["step"])
-  except errors.Preempted:
-    raise
-  except (ValueError, OSError, RuntimeError) as error:
-    text = " ".join(str(error).split())
-    content["failed"].append({"name": one.name, "reason": text})
-    if folder.is_dir():
-      files.write_whole(folder / files.TRACEBACK, traceback.format_exc())
-    say(f"failed: {text}", flush=True)
-    return
-  table.add(content["rows"], one, found["rows"], seconds)
+def _work(jobs: Sequence[protocol.Job], publish: Callable) -> pieces.Work:
+  def there() -> set[str]:
+    states = {job.run.name: protocol.state(job) for job in jobs}
+    return {
+      n for n, s in states.items() if s.get("finished") or s.get("failed")
+    }
+
+  return pieces.Work(
+    "protocols",
+    [pieces.Piece(job.run.name, job) for job in jobs],
+    protocol.do,
+    there,
+    after=publish,  # so that an interruption leaves what there is
+    # What has failed is tried again.
+    left=lambda piece: int(not protocol.state(piece.job)["finished"]),
+    poll=functools.partial(preemption.poll, " while others work"),
+    lines=False,
+  )
 
 
-def _finish(one: Run, folder: pathlib.Path, say) -> tuple[Row, float]:
-  """Content of the protocol's results.json, and the seconds that it took.
-
-  Those of an interrupted run count, but not of one that was killed at once.
-  """
-  state, results = _read(folder / _STATE), _read(folder / frozen.RESULTS)
-  mine = state.get("key") == one.key
-  spent = state["seconds"] if mine else 0.0
-  if mine and state["finished"] and results:
-    say(f"done before, {spent:.0f} s", flush=True)
-    return results, spent
-  from sigma_jax import tasks
-
-  folder.mkdir(parents=True, exist_ok=True)
-  start, finished = time.monotonic(), False
-  _save(folder, one.key, spent, finished)
-  try:
-    tasks.run(one.config, folder)
-    finished = True
-  finally:
-    spent += time.monotonic() - start
-    _save(folder, one.key, spent, finished)
-  say(f"done, {spent:.0f} s", flush=True)
-  return json.loads((folder / frozen.RESULTS).read_text()), spent
-
-
-def _save(folder, key: str, seconds: float, finished: bool) -> None:
-  state = {"key": key, "seconds": seconds, "finished": finished}
-  files.write_whole(folder / _STATE, json.dumps(state) + "\n")
-
-
-def _read(path: pathlib.Path) -> Row:
-  """A JSON object; {} where there is none or it is damaged."""
-  try:
-    found = json.loads(path.read_text())
-  except (OSError, ValueError):
-    return {}
-  return found if isinstance(found, dict) else {}
+def _content(jobs: Sequence[protocol.Job]) -> Row:
+  """Rows of what is finished, what has failed, and what they were run on."""
+  devices, rows, failed = {}, [], []
+  for job in jobs:
+    state = protocol.state(job)
+    if state.get("finished"):
+      found = protocol.read(pathlib.Path(job.folder) / frozen.RESULTS)
+      table.add(rows, job.run, found["rows"], state["seconds"])
+      devices[state.get("device") or protocol.device()] = None
+    elif reason := state.get("failed"):
+      failed.append({"name": job.run.name, "reason": reason})
+  where = " and ".join(devices) or protocol.device()
+  return {"device": where, "rows": rows, "failed": failed}
 
 
 def _check(workdir: pathlib.Path, runs: Sequence[Run]) -> None:
   """Refuses to resume a training that was begun from something else."""
   for one in runs:
     folder = workdir / one.name
-    other = _read(folder / _STATE).get("key") != one.key
+    other = protocol.read(folder / protocol.STATE).get("key") != one.key
     if workdir_lib.checkpoints(folder).exists() and other:
       raise errors.UserError(
         f"{folder} holds a training of another checkpoint, config or list of "
         "files: choose another --workdir, or remove it"
       )
-
-
-def _check_step(found: Row, one: Run, step: int | None) -> None:
-  if one.encoder == dense.PRETRAINED and found.get("step") != step:
-    raise errors.UserError(
-      f"step {found.get('step')} was judged and not step {step}: the "
-      "checkpoint has been trained on meanwhile"
-    )
 
 
 def changes_of(given: Sequence[str]) -> dict[str, str]:
@@ -246,9 +223,3 @@ def versions() -> dict[str, str]:
   names = ("jax", "jaxlib", "flax", "optax", "numpy")
   found = {name: importlib.metadata.version(name) for name in names}
   return {"python": platform.python_version(), **found}
-
-
-def device() -> str:
-  """How many of which kind."""
-  devices = jax.devices()
-  return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"

@@ -6,7 +6,7 @@ import pytest
 
 from sigma_jax.data import examples, manifest, parts, sources
 from sigma_jax.data.check import command, pool
-from sigma_jax.data.records import encode, shards
+from sigma_jax.data.records import encode, shard, shards
 from sigma_jax.data.video import decoder
 from sigma_jax.data.video.containers import DecodeError
 
@@ -182,12 +182,16 @@ def test_records_hold_the_part_alone(suffix, write_video, tmp_path):
   other = manifest.Manifest("list", rows.files, rows.labels)
   assert plan.digest != shards.Plan.of(other, 32, 85).digest
   out = str(tmp_path / "records")
-  made = shards.Shards(out, plan, rows)
-  for row in range(3):
-    job = encode.Job(row, path, row, 32, 85, 60.0, window=rows.parts[row])
-    made.add(row, encode.encode(job))
+  jobs = [
+    encode.Job(row, path, row, 32, 85, 60.0, window=rows.parts[row])
+    for row in range(3)
+  ]
+  made = shards.Shards(out, plan, jobs)
+  for piece in made.pieces:
+    found = {job.row: encode.encode(job) for job in piece.job.rows}
+    shard.write(piece.job, found)
+  assert made.there() == {piece.name for piece in made.pieces}
   made.finish()
-  made.close()
   assert "begins at 9 s" in made.rejected[0]["reason"]
   found = sources.load(out)
   assert found.files == (path, f"{path} (seconds 0.48 to 2.2)")

@@ -13,7 +13,8 @@ hash); and the time to read a clip. A video is one however its path is written
 Every file is opened, a clip of 16 frames and the last frame are decoded; --full
 decodes all. It runs in processes of its own: a file that crashes or hangs its
 reader is a finding, and the check goes on. The report goes to stdout, progress
-to stderr.
+to stderr. What has been read stands in the folder --parts, where there is one:
+the same command goes on from there, and --only and --ray need it.
 
 Exit code: 0 nothing is wrong; 1 files cannot be read, have several labels, or
 are in two of the manifests; 2 the input has to change.
@@ -21,19 +22,23 @@ are in two of the manifests; 2 the input has to change.
 
 import argparse
 import collections
+import contextlib
 import json
 import os
+import pathlib
+import tempfile
 
 import numpy as np
 
-from sigma_jax import cli, errors, paths
+from sigma_jax import cli, errors, files, paths
 from sigma_jax.data import list_tables, sources, storage
 from sigma_jax.data.annotations import sequences
-from sigma_jax.data.check import pool, report
+from sigma_jax.data.check import chunks, report
 from sigma_jax.data.check import split as split_lib
-from sigma_jax.data.check.file import Job, digest, examine
+from sigma_jax.data.check.file import Job
 from sigma_jax.data.records import records
 from sigma_jax.data.tars.source import Tars
+from sigma_jax.pieces import pieces
 from sigma_jax.settings.data import AS_TOLD, LIST_FORMS, Reading
 
 # Past a file's own timeout: what its reader may take to notice it.
@@ -57,7 +62,11 @@ def _answer(args: argparse.Namespace) -> int:
     full=args.full,
     sample=args.sample,
     tar_labels=args.tar_labels,
+    parts=args.parts,
+    how=pieces.how(args),
   )
+  if found is None:
+    return 0
   print(json.dumps(found) if args.json else report.text(found))
   return 1 if found["problems"] else 0
 
@@ -93,6 +102,13 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--timeout", type=float, default=60.0, help="seconds for one file"
   )
+  parser.add_argument(
+    "--parts",
+    type=paths.argument,
+    default="",
+    help="folder that keeps what has been read",
+  )
+  pieces.add_arguments(parser)
   return parser
 
 
@@ -106,7 +122,9 @@ def check(
   full: bool = False,
   sample: int = 0,
   tar_labels: str = "",
-) -> dict:
+  parts: str = "",
+  how: pieces.How = pieces.HERE,
+) -> dict | None:
   """Checks manifests; see `report.gather` for what it returns.
 
   Args:
@@ -120,6 +138,11 @@ def check(
     sample: files to read, drawn at random, always the same; 0: all. Rows are
       counted and paths compared for all of them.
     tar_labels: as `data.tar_labels`.
+    parts: folder for what has been read, made if missing; empty: none is kept.
+    how: which files this call reads, and where.
+
+  Returns:
+    None where files are missing that other calls are to read.
 
   Raises:
     FileNotFoundError, UserError: a manifest is not there, or is none.
@@ -129,6 +152,10 @@ def check(
     raise ValueError("--workers, --sample and --timeout must not be negative")
   if len(set(map(os.path.realpath, paths))) < len(paths):
     raise errors.UserError("a manifest is given twice")
+  if not parts and not (how.alone and how.ray is None):
+    raise errors.UserError("--only, --merge and --ray need --parts, a folder")
+  if parts:
+    files.check_local(parts, "--parts")
   reading = Reading(list_form, tar_labels)
   splits = [_load(path, root, reading) for path in paths]
   jobs = {}
@@ -138,20 +165,21 @@ def check(
   if sample and sample < len(names):
     drawn = np.random.default_rng(0).choice(len(names), sample, replace=False)
     names = [names[place] for place in sorted(drawn)]
-  workers = min(workers or len(os.sched_getaffinity(0)), len(names))
-  found = {}
-  progress = cli.Progress("files", len(names))
-  for place, finding, reason in pool.run(
-    examine,
-    [jobs[name] for name in names],
-    workers=workers,
-    limit=timeout + _GRACE,
-  ):
-    finding = report.Finding(reason) if reason else finding
-    found[names[place]] = finding
-    progress.bad += bool(finding.reason)
-    progress.add()
-  return report.gather(splits, found, _digests(found, jobs, workers))
+  workers = how.workers(workers)
+  with contextlib.ExitStack() as stack:
+    parts = parts or stack.enter_context(tempfile.TemporaryDirectory())
+    pathlib.Path(parts).mkdir(parents=True, exist_ok=True)
+    wanted, limit = {name: jobs[name] for name in names}, timeout + _GRACE
+    found = chunks.ask("files", wanted, limit, parts, how, workers)
+    if found is None:
+      return None
+    # Which these are is known once all are read: the last call does them.
+    how = pieces.HERE if how.ray is None else how
+    alike = {name: jobs[name] for name in _alike(found, jobs)}
+    digests = chunks.ask(
+      "fingerprints", alike, _HASH_LIMIT, parts, how, workers
+    )
+  return report.gather(splits, found, digests)
 
 
 def _load(path: str, root: str, reading: Reading = AS_TOLD) -> split_lib.Split:
@@ -202,22 +230,10 @@ def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:
   return jobs | masks
 
 
-def _digests(found, jobs: dict[str, Job], workers: int) -> dict[str, str]:
-  """Fingerprints of what is readable and looks like another one."""
+def _alike(found, jobs: dict[str, Job]) -> list[str]:
+  """What is readable and looks like another one."""
   groups = collections.defaultdict(list)
   for name, finding in found.items():
     if not finding.reason and not jobs[name].is_mask:
       groups[finding.alike].append(name)
-  names = [n for group in groups.values() if len(group) > 1 for n in group]
-  digests = {}
-  progress = cli.Progress("fingerprints", len(names))
-  for place, value, _ in pool.run(
-    digest,
-    [jobs[name] for name in names],
-    workers=min(workers, len(names)),
-    limit=_HASH_LIMIT,
-  ):
-    if value is not None:
-      digests[names[place]] = value
-    progress.add()
-  return digests
+  return [n for group in groups.values() if len(group) > 1 for n in group]
