@@ -212,6 +212,8 @@ def main(argv: list[str] | None = None) -> int:
       args.manifest,
       args.out,
       root=args.root,
+      list_form=args.list_form,
+      tar_labels=args.tar_labels,
       short_side=args.short_side,
       quality=args.quality,
       workers=args.workers,
