@@ -72,12 +72,6 @@ class Mixture:
       for name, count, rows in zip(self.names, counts, self.rows, strict=True)
     }
 
-  def identity(self) -> str:
-    """Sixteen hex digits: change with any set's rows, and with the shares."""
-    found = [sources.identity(part, labels=False) for part in self.sets]
-    text = json.dumps([found, self.turns.parts])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
   def describe(self) -> list[str]:
     """A line a set: what it is, its share, and its epochs in one of all."""
     total, once = sum(self.turns.parts), self.turns.counts(len(self))
@@ -106,6 +100,24 @@ def load(data: Data) -> sources.Source:
   return Mixture(found, [share.weight for share in data.mixture])
 
 
+def identity(source: sources.Source) -> tuple[str, str]:
+  """What a run is trained on: in words, and as sixteen hex digits.
+
+  These change with the rows of any set, their order, and with the shares.
+  """
+  if not isinstance(source, Mixture):
+    rows = f"{len(source)} rows of {source.path}"
+    return rows, sources.identity(source, labels=False)
+  parts = source.turns.parts
+  words = ", ".join(
+    f"{len(one)} rows of {one.path} (share {part}/{sum(parts)})"
+    for one, part in zip(source.sets, parts, strict=True)
+  )
+  found = [sources.identity(one, labels=False) for one in source.sets]
+  text = json.dumps([found, parts])
+  return words, hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def place(source: sources.Source, seed: int, number: int) -> tuple[int, range]:
   """The row of one place in training, and the rows it is drawn from.
 
@@ -130,6 +142,20 @@ def part_of(source: sources.Source, row: int) -> sources.Source:
   if isinstance(source, Mixture):
     return source.sets[source.which(row)]
   return source
+
+
+def rows_of(source: sources.Source) -> dict[str, range] | None:
+  """Name -> rows of each set; None where it is no mixture."""
+  if isinstance(source, Mixture):
+    return dict(zip(source.names, source.rows, strict=True))
+  return None
+
+
+def contents(source: sources.Source) -> dict[str, sources.Source]:
+  """Path -> source of each set, or of the only one."""
+  if isinstance(source, Mixture):
+    return {f"{i}: {one.path}": one for i, one in enumerate(source.sets)}
+  return {source.path: source}
 
 
 def _names(paths: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 # Parts at most. Weights that need more are rounded to so many.
-MOST = 1_000_000
+MOST = 100_000
 
 
 def whole(weights: Sequence[float]) -> tuple[int, ...]:
@@ -67,17 +67,16 @@ class Turns:
     self._period = total = sum(parts)
     self._turn = np.zeros(total, np.int32)
     self._before = np.zeros(total, np.int32)  # in this period, of that set
-    counts = [0] * len(parts)
+    counts, sets = [0] * len(parts), range(len(parts))
+    # Of each set's next example: the first place that it may have, and by how
+    # many places it has to have come.
+    free, due = [0] * len(parts), [-(-total // part) for part in parts]
     for place in range(total):
-      which = min(
-        (
-          (-(-(count + 1) * total // part), i)
-          for i, (count, part) in enumerate(zip(counts, parts, strict=True))
-          if part * (place + 1) > total * count
-        )
-      )[1]
+      which = min((due[i], i) for i in sets if free[i] <= place)[1]
       self._turn[place], self._before[place] = which, counts[which]
       counts[which] += 1
+      free[which] = counts[which] * total // parts[which]
+      due[which] = -(-(counts[which] + 1) * total // parts[which])
 
   def of(self, number: int) -> tuple[int, int]:
     """The set of example `number`, from 0, and its place among that set's."""

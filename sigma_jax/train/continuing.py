@@ -36,6 +36,7 @@ _HARMLESS = (
   # Paths; what stands there is compared by content, see `identity`.
   "init",
   "data.train",
+  "data.mixture",
   "data.root",
   "data.label_sets",
   "supervised.label_set",
