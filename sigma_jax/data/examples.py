@@ -186,7 +186,7 @@ class Examples:
   ) -> _Found:
     in_time, in_space = views
     indices = [
-      self._view_indices(video.num_frames, view, in_time)
+      sampling.view_indices(self._data, video.num_frames, view, in_time)
       for view in range(in_time)
     ]
     for sample in range(1, samples):
@@ -213,16 +213,6 @@ class Examples:
     if data.sampling == "segments":
       return sampling.segment_clip_indices(num_frames, wanted, rng)
     return sampling.dense_clip_indices(num_frames, wanted, data.stride, rng)
-
-  def _view_indices(self, num_frames: int, view: int, views: int):
-    data = self._data
-    if data.sampling == "segments":
-      return sampling.segment_view_indices(
-        num_frames, data.num_frames, view, views
-      )
-    return sampling.dense_view_indices(
-      num_frames, data.num_frames, data.stride, view, views
-    )
 
   def _cut(self, video: Video, indices: np.ndarray, boxes: list) -> Pictures:
     """Boxes of the same frames, decoded once: [boxes, n, ...] of each.

@@ -157,6 +157,23 @@ def dense_view_indices(
   return _clip(start, num_frames, clip_frames, stride)
 
 
+def view_indices(
+  data, num_frames: int, view: int = 0, views: int = 1
+) -> np.ndarray:
+  """Frames of a test's clip: int64 [t].
+
+  Args:
+    data: `settings.Data`: sampling, num_frames and stride are read.
+    num_frames: of the video.
+    view, views: which of so many, in time.
+  """
+  if data.sampling == "segments":
+    return segment_view_indices(num_frames, data.num_frames, view, views)
+  return dense_view_indices(
+    num_frames, data.num_frames, data.stride, view, views
+  )
+
+
 def _clip(start, num_frames, clip_frames, stride):
   reachable = (num_frames - 1 - start) // stride
   steps = np.minimum(np.arange(clip_frames, dtype=np.int64), reachable)
