@@ -10,6 +10,10 @@ videos, whose links are followed and whose class folders become the labels;
 clip (`pooled` of `encoder.VideoEncoder.encode`). Finished parts are kept in
 OUT.parts until all are there, so a killed run goes on where it was. Unreadable
 files are left out and listed in OUT.bad.jsonl.
+
+With `--every=SECONDS`, features of long videos over time: a window of frames
+begins every so many seconds and gives a vector, with the times of its first and
+last frame. `--out` is a folder, for an .npz a video, or ends in .parquet.
 """
 
 import argparse
@@ -36,8 +40,20 @@ def main(argv: list[str] | None = None) -> int:
   cli.hush_tensorflow()
   compile_cache.use()
   return cli.answer(
-    lambda: extract(**vars(args)), "interrupted; the same command resumes"
+    lambda: _run(**vars(args)), "interrupted; the same command resumes"
   )
+
+
+def _run(every: float, window: int, **options) -> None:
+  if not every:
+    if window:
+      raise errors.UserError("--window is for windows over time: give --every")
+    return extract(**options)
+  from sigma_jax.inference import over_time
+
+  names = ("stride", "batch_size", "part_size")
+  job = over_time.Job(every, window, *(options.pop(name) for name in names))
+  return over_time.extract(**options, job=job)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("--batch-size", type=int, default=16, help="clips")
   parser.add_argument("--part-size", type=int, default=1024, help="clips")
   parser.add_argument("--stride", type=int, default=0, help="frames; the run's")
+  parser.add_argument(
+    "--every", type=float, default=0.0, help="seconds between two windows"
+  )
+  parser.add_argument(
+    "--window", type=int, default=0, help="frames of one; num_frames x stride"
+  )
   return parser
 
 
