@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from sigma_jax.data import sources
-from sigma_jax.data.video import reel, stills
+from sigma_jax.data.video import reel
 from sigma_jax.data.video.pixels import BoxOf
 
 _GROUP = 512  # frames whose times are asked for at once
@@ -53,10 +53,8 @@ def opened(source: sources.Source, row: int, timeout: float) -> Pass:
   Raises:
     DecodeError: it cannot be read.
   """
-  if isinstance(source, sources.Files):
-    path = source.files[row]
-    if stills.opened(path) is None:
-      return reel.Reel(path, timeout)
+  if isinstance(source, sources.Files) and (path := source.whole_video(row)):
+    return reel.Reel(path, timeout)
   return _Anew(source, row, timeout)
 
 

@@ -112,6 +112,11 @@ class Files:
     path = self.files[row]
     return stills.opened(path) or decode.Clip(path, timeout)
 
+  def whole_video(self, row: int) -> str:
+    """The path of a row that is all of a video file; "" of any other row."""
+    path = self.files[row]
+    return path if stills.opened(path) is None else ""
+
   def identify(self, row: int) -> list:
     """As `Source.identify`; looks at the local file."""
     path = self.files[row]
