@@ -4,7 +4,7 @@ python -m sigma_jax.main --config=configs/k400_vitl_vjepa.py \
     --workdir=runs/k400_vitl_vjepa --config.data.train=/data/k400/train.csv
 
 The published run drew from Kinetics-710, Something-Something v2 and HowTo100M:
-a list of all of them in `data.train` does the same.
+see mix_vitb_vjepa.py, and `data.mixture`.
 """
 
 from sigma_jax import recipes

@@ -14,7 +14,8 @@ def build(cls: type, values: dict[str, Any], prefix: str = "") -> Any:
   """An instance of `cls` from nested values, names and types checked.
 
   Args:
-    cls: a dataclass; fields may be dataclasses, scalars or tuples of scalars.
+    cls: a dataclass; fields may be dataclasses, scalars, or tuples of scalars
+      or of NamedTuples.
     values: as many of its fields as are given; the rest keep their defaults.
       A section may be a dataclass that is built already.
     prefix: dotted key of `cls` itself, for messages.
@@ -46,6 +47,8 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
     if not isinstance(value, (tuple, list)):
       raise ValueError(f"config key {key!r} must be a tuple, got {value!r}")
     return tuple(_convert(hint.__args__[0], v, key) for v in value)
+  if issubclass(hint, tuple):
+    return _named(hint, value, key)
   if hint is float and type(value) is int:
     return float(value)
   if type(value) is not hint:
@@ -55,6 +58,26 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
   if hint is float and not math.isfinite(value):
     raise ValueError(f"config key {key!r} must be finite, got {value!r}")
   return value
+
+
+def _named(hint: Any, value: Any, key: str) -> Any:
+  """A NamedTuple from its values in order; those with defaults may lack."""
+  fields, optional = hint._fields, len(hint._field_defaults)
+  least = len(fields) - optional
+  if not isinstance(value, (tuple, list)) or not (
+    least <= len(value) <= len(fields)
+  ):
+    forms = [", ".join(fields[:n]) for n in range(least, len(fields) + 1)]
+    raise ValueError(
+      f"config key {key!r}: an entry is ({') or ('.join(forms)}), got {value!r}"
+    )
+  hints = typing.get_type_hints(hint)
+  return hint(
+    *(
+      _convert(hints[name], one, f"{key}: {name}")
+      for name, one in zip(fields, value, strict=False)
+    )
+  )
 
 
 def choice(key: str, value: str, allowed: tuple[str, ...]) -> None:

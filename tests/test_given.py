@@ -34,6 +34,25 @@ def test_epochs_that_are_given_set_the_length():
     given.settle(tree(steps=9), ["train.steps", "train.epochs"])
 
 
+def test_one_set_that_is_given_takes_the_place_of_several():
+  config = tree()
+  config["data"] |= {"mixture": [["a", 1.0]], "train": "b"}
+  given.settle(config, ["data.train"])
+  assert not config["data"]["mixture"] and config["data"]["train"] == "b"
+  config["data"] |= {"mixture": [["a", 1.0]]}
+  given.settle(config, ["data.mixture", "seed"])
+  assert config["data"]["mixture"] and not config["data"]["train"]
+  config["data"]["train"] = "b"
+  given.settle(config, ["data.mixture", "data.train"])
+  with pytest.raises(ValueError, match="both say what is trained on"):
+    settings.Settings.from_config(config)
+  # As text, as grids and `set` have it.
+  before = settings.Settings.from_config({"data": {"train": "b"}})
+  made = config_file.changed(before, {"data.mixture": "(('~/x', 2), ('y', 1))"})
+  assert [share.weight for share in made.data.mixture] == [2.0, 1.0]
+  assert made.data.trained_on[0].endswith("/x") and "~" not in str(made.data)
+
+
 @pytest.mark.parametrize(
   ("changes", "key", "why"),
   [

@@ -220,6 +220,18 @@ def test_v_jepas_vit_b_sees_as_many_clips_as_sigmas():
   assert share == pytest.approx(12 / 90)
 
 
+def test_the_mixture_is_of_three_sets_in_the_published_shares():
+  """V-JEPA 2, table 1: .188, .056, .318 of the three, and more sets."""
+  run, alone = load("mix_vitb_vjepa"), load("k400_vitb_vjepa")
+  weights = [share.weight for share in run.data.mixture]
+  table = [0.188, 0.056, 0.318]
+  assert weights == pytest.approx([x / sum(table) for x in table], abs=1e-3)
+  assert (run.model, run.method) == (alone.model, alone.method)
+  assert not run.data.train and len(run.data.trained_on) == 3
+  warmup = run.optimizer.warmup_epochs * 2_001_000 / run.train.batch_size
+  assert (round(warmup), run.train.steps) == (12_000, 90_000)
+
+
 @pytest.mark.parametrize("trains", ["all", "head"])
 def test_toy_evaluations_are_longer_than_their_warm_up(trains):
   config = recipes.toy_supervised("motion", trains)

@@ -73,6 +73,28 @@ def test_grid():
     ({"data": {"max_bad_share": 2.0}}, "data.max_bad_share must lie in [0, 1]"),
     ({"data": {"min_area": 0.0}}, "data.min_area must lie in (0, 1], got 0.0"),
     ({"data": {"samples": 0}}, "data.samples must be positive, got 0"),
+    (
+      {"data": {"mixture": [["a"]]}},
+      "'data.mixture': an entry is (path, weight) or (path, weight, root), got "
+      "('a',)",
+    ),
+    (
+      {"data": {"mixture": [["a", "1"]]}},
+      "config key 'data.mixture: weight' must be float, got '1'",
+    ),
+    ({"data": {"mixture": "a"}}, "config key 'data.mixture' must be a tuple"),
+    (
+      {"data": {"mixture": [["a", 1], ["b", 0]]}},
+      "data.mixture needs a path and a weight above 0 for each set, got ('b', ",
+    ),
+    (
+      {"data": {"mixture": [["a", 1]], "train": "b"}},
+      "data.train and data.mixture both say what is trained on",
+    ),
+    (
+      {"data": {"mixture": [["a", 1]]}, "task": "supervised"},
+      "data.mixture is for pre-training",
+    ),
     ({"data": {"sampling": "segment"}}, "did you mean 'segments'?"),
     ({"data": {"list_form": "label"}}, "did you mean 'path,label'?"),
     ({"augment": {"magnitude": 11}}, "augment.magnitude must lie in [0, 10]"),
@@ -131,6 +153,7 @@ def test_fingerprint_changes_with_any_option():
 
   changed = {
     "data.list_form": "path,label",
+    "data.mixture": (("a", 1.0),),
     "data.sampling": "segments",
     "data.crop": "center",
     "augment.erase_fill": "const",

@@ -154,9 +154,10 @@ def _config(
     given.check_read(made, arm.given)
   except ValueError as error:
     raise errors.UserError(f"{where}: {error}") from error
-  if not made.data.train or not workdir_lib.path(made.data.train).exists():
+  paths = made.data.trained_on
+  if not paths or not all(workdir_lib.path(path).exists() for path in paths):
     raise errors.UserError(
-      f"{where}: data.train is not there: {made.data.train or '(not set)'}"
+      f"{where}: data.train is not there: {', '.join(paths) or '(not set)'}"
     )
   return made
 
@@ -195,7 +196,8 @@ def _key(
   judges: Sequence[settings_lib.Settings],
   baseline: bool,
 ) -> str:
-  parts = [config.fingerprint(), plan.digest(config.data.train), baseline]
+  data = [plan.digest(path) for path in config.data.trained_on]
+  parts = [config.fingerprint(), *data, baseline]
   for judge in judges:
     parts += [judge.fingerprint(), plan.inputs_digest(judge)]
   return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

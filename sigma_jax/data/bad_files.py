@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -29,7 +29,8 @@ class BadFiles:
   `{"file": ..., "reason": ...}`, also across restarts in the same folder. A
   restart that reads such a file after all takes it off the list.
   Files count once, however often, in however many rows and by whichever host
-  they are tried; when they are too many, `bad_share` says.
+  they are tried; when they are too many, `bad_share` says. Sets of a mixture
+  are counted and judged each by itself; a file of two sets is of the first.
   """
 
   def __init__(
@@ -39,6 +40,7 @@ class BadFiles:
     files: Sequence[str],
     process_index: int = 0,
     shuffled: bool = True,
+    sets: Mapping[str, range] | None = None,
   ):
     """Opens the account.
 
@@ -49,6 +51,7 @@ class BadFiles:
       files: of every row of the source.
       process_index: this host.
       shuffled: whether rows are tried in random order.
+      sets: name -> its rows; together they are all. None: one set.
     """
     storage.make_dir(workdir)
     own = process_index and storage.is_remote(workdir)
@@ -59,30 +62,54 @@ class BadFiles:
     self._of_row = np.array(
       [self._number.setdefault(f, len(self._number)) for f in files], np.int64
     )
+    self._sets = sets or {"": range(len(files))}
+    self._set_of = np.zeros(len(self._number), np.int64)
+    for which, rows in reversed(list(enumerate(self._sets.values()))):
+      self._set_of[self._of_row[rows.start : rows.stop]] = which
+    self._totals = self._by_set(np.arange(len(self._number)))
     self._alone = process_index == 0 or bool(own)  # on writing the list anew
     self._listed = _listed(self.path)
     self._lock = threading.Lock()
-    self._missing = 0
-    self._begin(0, set())
+    self._missing: set[int] = set()
+    self._begin(np.zeros_like(self._totals), set())
 
-  def _begin(self, tried: int, bad: set[int]) -> None:
-    self._before = tried  # files that were tried before, by whomever
+  def _by_set(self, numbers) -> np.ndarray:
+    """How many of some files are of each set, int64 [sets]."""
+    of = self._set_of[np.fromiter(numbers, np.int64)]
+    return np.bincount(of, minlength=len(self._sets))
+
+  def _begin(self, tried: np.ndarray, bad: set[int]) -> None:
+    self._before = tried  # files of each set tried before, by whomever
     self._tried = np.zeros(len(self._number), bool)
     self._bad: set[int] = set()  # of this host
     self._known = bad  # before, or by others
-    self._others_tried = 0
+    self._others_tried = np.zeros_like(self._totals)
     self._gathered: np.ndarray | None = None
 
   @property
   def num_tried(self) -> int:
     """Distinct files tried, as far as this host knows."""
-    tried = self._before + int(self._tried.sum()) + self._others_tried
-    return max(min(tried, len(self._number)), self.num_bad)
+    return sum(tried for _, tried in self.counts().values())
 
   @property
   def num_bad(self) -> int:
     """Distinct bad files among them."""
     return len(self._bad | self._known)
+
+  def counts(self) -> dict[str, tuple[int, int]]:
+    """Of each set: distinct bad files, distinct files tried."""
+    bad = self._by_set(self._bad | self._known)
+    tried = self._before + self._own() + self._others_tried
+    tried = np.maximum(np.minimum(tried, self._totals), bad)
+    return dict(
+      zip(
+        self._sets, zip(bad.tolist(), tried.tolist(), strict=True), strict=True
+      )
+    )
+
+  def _own(self) -> np.ndarray:
+    """Files of each set that this host has tried, int64 [sets]."""
+    return self._by_set(np.flatnonzero(self._tried))
 
   def resume(self, step: int) -> None:
     """Goes on with the counts that `save` stored at this step or before."""
@@ -94,7 +121,9 @@ class BadFiles:
       if found["step"] > step:
         return  # of files that are going to be tried again
       bad = {self._number[f] for f in found["bad"] if f in self._number}
-      self._begin(int(found["tried"]), bad)
+      tried = np.atleast_1d(np.asarray(found["tried"], np.int64))
+      if tried.shape == self._totals.shape:
+        self._begin(tried, bad)
     except (ValueError, KeyError, TypeError):  # damaged: counted anew
       return
 
@@ -103,7 +132,8 @@ class BadFiles:
     names = list(self._number)
     with self._lock:
       bad = [names[number] for number in sorted(self._bad | self._known)]
-      found = {"step": step, "tried": self.num_tried, "bad": bad}
+      tried = [tried for _, tried in self.counts().values()]
+      found = {"step": step, "tried": tried, "bad": bad}
     path = os.path.join(os.path.dirname(self.path), COUNTS)
     storage.write(path, (json.dumps(found) + "\n").encode())
 
@@ -113,7 +143,8 @@ class BadFiles:
       tried = int(self._of_row[:row].max(initial=-1)) + 1
       listed = (self._number.get(file, tried) for file in self._listed)
       known = self._bad | self._known | set(listed)
-      self._begin(tried, {number for number in known if number < tried})
+      before = self._by_set(np.arange(tried))
+      self._begin(before, {number for number in known if number < tried})
 
   def tried(self, row: int) -> None:
     """Counts one file; `row` is its place in the manifest."""
@@ -131,7 +162,8 @@ class BadFiles:
       if number in self._bad:
         return
       self._bad.add(number)
-      self._missing += reason == "missing file"
+      if reason == "missing file":
+        self._missing.add(number)
       self._list(path, reason)
       self._warn(path, reason)
       self._judge(f"; the last one: {path}: {reason}")
@@ -143,16 +175,16 @@ class BadFiles:
       TooManyBadFiles: on all of them, as in `report`.
     """
     with self._lock:
-      own, mine = int(self._tried.sum()), sorted(self._bad)
-    counts = gather(np.array([own, len(mine)], np.int64))
+      own, mine = self._own(), sorted(self._bad)
+    counts = gather(np.array([*own, len(mine)], np.int64))
     if self._gathered is not None and (counts == self._gathered).all():
       return
     self._gathered = counts
     # As wide as the longest list, or up to twice: each width is compiled.
-    width = 1 << int(counts[:, 1].max()).bit_length()
+    width = 1 << int(counts[:, -1].max()).bit_length()
     rows = gather(np.array(mine + [-1] * (width - len(mine)), np.int64))
     with self._lock:
-      self._others_tried = int(counts[:, 0].sum()) - own
+      self._others_tried = counts[:, :-1].sum(axis=0) - own
       self._known |= set(rows[rows >= 0].tolist())
       self._judge("")
 
@@ -181,17 +213,24 @@ class BadFiles:
         _write_without(self.path, found)
 
   def _judge(self, last: str) -> None:
-    bad, tried, total = self.num_bad, self.num_tried, len(self._number)
-    if bad_share.too_many(bad, tried, total, self._max_share, self._shuffled):
-      hint = ""
-      if bad == tried == self._missing:
-        hint = "; none of them is there: is data.root the right folder?"
-      raise TooManyBadFiles(
-        f"{bad} of the {tried} files tried so far cannot be read "
-        f"({bad / tried:.1%}), more than data.max_bad_share = "
-        f"{self._max_share:g} allows; they are listed in {self.path}{last}"
-        f"{hint}"
-      )
+    found = zip(
+      self.counts().items(),
+      self._totals.tolist(),
+      self._by_set(self._missing).tolist(),
+      strict=True,
+    )
+    limit, shuffled = self._max_share, self._shuffled
+    for (name, (bad, tried)), total, missing in found:
+      if bad_share.too_many(bad, tried, total, limit, shuffled):
+        of = f" of set {name}" if name else ""
+        hint = ""
+        if bad == tried == missing:
+          hint = "; none of them is there: is data.root the right folder?"
+        raise TooManyBadFiles(
+          f"{bad} of the {tried} files{of} tried so far cannot be read "
+          f"({bad / tried:.1%}), more than data.max_bad_share = {limit:g} "
+          f"allows; they are listed in {self.path}{last}{hint}"
+        )
 
   def _list(self, path: str, reason: str) -> None:
     if path in self._listed:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from einops import rearrange
 
-from sigma_jax.data import crops, grey, sampling, sources
+from sigma_jax.data import crops, grey, mixture, sampling, sources
 from sigma_jax.data.bad_files import TooManyBadFiles
 from sigma_jax.data.sampling import Purpose
 from sigma_jax.data.sources import Source, Video
@@ -63,8 +63,9 @@ class Examples:
   def train(self, number: int) -> tuple[Pictures, int, int, np.ndarray]:
     """The clips of one place in training, a pure function of seed and number.
 
-    Every n numbers are an epoch: each row once, in an order of its own. A row
-    that cannot be read is replaced by others drawn for this place.
+    Every n numbers are an epoch: each row once, in an order of its own; of a
+    mixture, every n of a set's own. A row that cannot be read is replaced by
+    others, of the same set, drawn for this place.
 
     Args:
       number: step * global batch + slot.
@@ -77,13 +78,11 @@ class Examples:
     Raises:
       TooManyBadFiles: the row and all its replacements cannot be read.
     """
-    rows = len(self._source)
-    epoch, position = divmod(number, rows)
-    row = sampling.shuffled_index(self._seed, epoch, position, rows)
+    row, rows = mixture.place(self._source, self._seed, number)
     for attempt in range(1 + _REPLACEMENTS):
       if attempt:
         draw = self._generator(number, Purpose.REPLACE, attempt)
-        row = int(draw.integers(rows))
+        row = rows[int(draw.integers(len(rows)))]
       found = self._try(row, self._train_clips, number, attempt)
       if found is not None:
         clips, span = found
@@ -91,7 +90,7 @@ class Examples:
     raise TooManyBadFiles(
       f"{1 + _REPLACEMENTS} files in a row cannot be read, the last one is "
       f"{self._source.files[row]}; check the files of "
-      f"{self._source.path} and data.root"
+      f"{mixture.part_of(self._source, row).path} and data.root"
     )
 
   def evaluate(
@@ -187,7 +186,7 @@ class Examples:
   ) -> _Found:
     in_time, in_space = views
     indices = [
-      self._view_indices(video.num_frames, view, in_time)
+      sampling.view_indices(self._data, video.num_frames, view, in_time)
       for view in range(in_time)
     ]
     for sample in range(1, samples):
@@ -214,16 +213,6 @@ class Examples:
     if data.sampling == "segments":
       return sampling.segment_clip_indices(num_frames, wanted, rng)
     return sampling.dense_clip_indices(num_frames, wanted, data.stride, rng)
-
-  def _view_indices(self, num_frames: int, view: int, views: int):
-    data = self._data
-    if data.sampling == "segments":
-      return sampling.segment_view_indices(
-        num_frames, data.num_frames, view, views
-      )
-    return sampling.dense_view_indices(
-      num_frames, data.num_frames, data.stride, view, views
-    )
 
   def _cut(self, video: Video, indices: np.ndarray, boxes: list) -> Pictures:
     """Boxes of the same frames, decoded once: [boxes, n, ...] of each.

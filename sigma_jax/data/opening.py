@@ -41,6 +41,13 @@ def _whole(address: Address, timeout: float) -> Opened:
   return stills.opened(address) or decode.Clip(address, timeout)
 
 
+def video_path(address: Address) -> str:
+  """The path of a video file; "" of anything else, such as an image."""
+  if isinstance(address, Member) or frame_folder.is_one(address):
+    return ""
+  return address if stills.opened(address) is None else ""
+
+
 def stamp(address: Address) -> list:
   """JSON-able: another one, and it was written anew; looks at local files."""
   if isinstance(address, Member):

@@ -50,7 +50,11 @@ def _mix(x):
 
 
 def shuffled_index(
-  seed: int, epoch: int, position: int | np.ndarray, num_examples: int
+  seed: int,
+  epoch: int,
+  position: int | np.ndarray,
+  num_examples: int,
+  stream: int = 0,
 ) -> int | np.ndarray:
   """Places in an epoch's shuffled order, without ever holding the order.
 
@@ -63,6 +67,7 @@ def shuffled_index(
     epoch: from 0; each has its own order.
     position: one or integers [...] in [0, n).
     num_examples: n.
+    stream: each has orders of its own.
 
   Returns:
     An int or int64 [...], a permutation of 0..n-1 as position runs over
@@ -76,7 +81,7 @@ def shuffled_index(
     raise ValueError(f"positions must lie in [0, {num_examples})")
   width = math.isqrt(num_examples - 1) + 1
   sides = width, -(-num_examples // width)
-  keys = _shuffle_keys(seed, epoch)
+  keys = _shuffle_keys(seed, epoch, stream)
   if not places.ndim:  # an eighth of the time that arrays of one take
     one = _feistel(int(places), *sides, keys)
     while one >= num_examples:
@@ -90,9 +95,9 @@ def shuffled_index(
   return x.astype(np.int64)
 
 
-@functools.lru_cache(maxsize=8)
-def _shuffle_keys(seed: int, epoch: int) -> tuple[int, ...]:
-  draws = generator(seed, epoch, Purpose.SHUFFLE)
+@functools.lru_cache(maxsize=256)
+def _shuffle_keys(seed: int, epoch: int, stream: int) -> tuple[int, ...]:
+  draws = generator(seed, epoch, Purpose.SHUFFLE, stream)
   keys = draws.integers(0, _UINT64, _ROUNDS, np.uint64, endpoint=True)
   return tuple(keys.tolist())
 
@@ -150,6 +155,23 @@ def dense_view_indices(
   span = (clip_frames - 1) * stride + 1
   start = spread(max(num_frames - span, 0), view, views)
   return _clip(start, num_frames, clip_frames, stride)
+
+
+def view_indices(
+  data, num_frames: int, view: int = 0, views: int = 1
+) -> np.ndarray:
+  """Frames of a test's clip: int64 [t].
+
+  Args:
+    data: `settings.Data`: sampling, num_frames and stride are read.
+    num_frames: of the video.
+    view, views: which of so many, in time.
+  """
+  if data.sampling == "segments":
+    return segment_view_indices(num_frames, data.num_frames, view, views)
+  return dense_view_indices(
+    num_frames, data.num_frames, data.stride, view, views
+  )
 
 
 def _clip(start, num_frames, clip_frames, stride):

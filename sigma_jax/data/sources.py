@@ -129,6 +129,11 @@ class Files:
     window = None if self.parts is None else self.parts[row]
     return opening.opened(self._rows.address(row), timeout, window)
 
+  def whole_video(self, row: int) -> str:
+    """The path of a row that is all of a video file; "" of any other row."""
+    whole = self.parts is None or self.parts.take([row]).are_whole
+    return opening.video_path(self._rows.address(row)) if whole else ""
+
   def identify(self, row: int) -> list:
     """As `Source.identify`; looks at the local file."""
     window = [] if self.parts is None else list(self.parts[row])

@@ -12,6 +12,10 @@ clip (`pooled` of `encoder.VideoEncoder.encode`). Finished parts are kept in
 OUT.parts until all are there, so a killed run goes on where it was; calls with
 --only leave it there, to be removed by --merge. Unreadable files are left out
 and listed in OUT.bad.jsonl.
+
+With `--every=SECONDS`, features of long videos over time: a window of frames
+begins every so many seconds and gives a vector, with the times of its first and
+last frame. `--out` is a folder, for an .npz a video, or ends in .parquet.
 """
 
 import argparse
@@ -42,22 +46,35 @@ def main(argv: list[str] | None = None) -> int:
   args = _parser().parse_args(argv)
   cli.hush_tensorflow()
   compile_cache.use()
+  return cli.answer(lambda: _run(args), "interrupted; the same command resumes")
 
-  def work() -> None:
-    extract(
-      args.init,
-      args.manifest,
-      args.out,
-      batch_size=args.batch_size,
-      part_size=args.part_size,
-      stride=args.stride,
-      root=args.root,
-      list_form=args.list_form,
-      tar_labels=args.tar_labels,
-      how=pieces.how(args),
-    )
 
-  return cli.answer(work, "interrupted; the same command resumes")
+def _run(args: argparse.Namespace) -> None:
+  how = pieces.how(args)
+  lists = {
+    "root": args.root,
+    "list_form": args.list_form,
+    "tar_labels": args.tar_labels,
+  }
+  steps = {
+    "batch_size": args.batch_size,
+    "part_size": args.part_size,
+    "stride": args.stride,
+  }
+  where = args.init, args.manifest, args.out
+  if args.every:
+    from sigma_jax.inference import over_time
+
+    if not how.alone or how.ray is not None:
+      raise errors.UserError(
+        "--only, --merge and --ray are not for --every: give each call a list "
+        "and an --out of its own"
+      )
+    job = over_time.Job(args.every, args.window, **steps)
+    return over_time.extract(*where, job, **lists)
+  if args.window:
+    raise errors.UserError("--window is for windows over time: give --every")
+  return extract(*where, **steps, **lists, how=how)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,6 +105,12 @@ def _parser() -> argparse.ArgumentParser:
     "--tar-labels", default="", help="cls, txt or json:KEY of tars"
   )
   pieces.add_arguments(parser)
+  parser.add_argument(
+    "--every", type=float, default=0.0, help="seconds between two windows"
+  )
+  parser.add_argument(
+    "--window", type=int, default=0, help="frames of one; num_frames x stride"
+  )
   return parser
 
 

@@ -6,16 +6,19 @@ from sigma_jax.report.gather import Run
 
 
 def probe(run: Run) -> str:
-  """Judges a run on its own data; VAL.csv where it names no test clips."""
+  """Judges a run on its own data; TRAIN.csv and VAL.csv where it has none.
+
+  A mixture has no classes that could be told apart.
+  """
   # Read late: the page's numbers need nothing of the data.
   from sigma_jax.data import manifest
 
   data = run.settings.data
-  val = data.val or "VAL.csv"
-  options = {"data.train": data.train, "data.val": val, "data.root": data.root}
+  train, val = data.train or "TRAIN.csv", data.val or "VAL.csv"
+  options = {"data.train": train, "data.val": val, "data.root": data.root}
   options["data.list_form"] = data.list_form
   options["data.tar_labels"] = data.tar_labels
-  if all(manifest.are_of(data.label_sets, p) for p in (data.train, val)):
+  if all(manifest.are_of(data.label_sets, p) for p in (train, val)):
     options["data.label_sets"] = data.label_sets
   words = ["python", "-m", "sigma_jax.main", "--config=configs/eval/knn.py"]
   words += [f"--workdir={run.workdir}/probe", f"--config.init={run.workdir}"]

@@ -15,7 +15,14 @@ from typing import Any
 import ml_collections
 
 from sigma_jax import freeze, paths
-from sigma_jax.settings.data import Augment, Colours, Data, Luma, Views
+from sigma_jax.settings.data import (
+  Augment,
+  Colours,
+  Data,
+  Luma,
+  Share,
+  Views,
+)
 from sigma_jax.settings.evaluation import Probe, Segmentation
 from sigma_jax.settings.method import Method
 from sigma_jax.settings.method import options as _method
@@ -47,6 +54,7 @@ __all__ = [
   "Probe",
   "Segmentation",
   "Settings",
+  "Share",
   "Supervised",
   "Target",
   "Train",
@@ -107,6 +115,12 @@ class Settings:
         "data.size must be divisible by model.patch, got "
         f"{self.data.size} and {self.model.patch}"
       )
+    if self.data.mixture and self.task != "pretrain":
+      raise ValueError(
+        "data.mixture is for pre-training: labels of several sets mean "
+        f"different classes; task {self.task!r} needs data.train: one list "
+        "with the rows of all sets, if their classes are the same"
+      )
     if self.target.kind == "pixel" and self.loss.kind != "l2":
       raise ValueError("target.kind 'pixel' needs loss.kind 'l2' (VideoMAE)")
     if self.loss.kind == "assignment":
@@ -157,11 +171,17 @@ def _at_home(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
   return {
     name: _at_home(value, f"{prefix}{name}.")
     if isinstance(value, dict)
-    else paths.expand(value)
-    if prefix + name in PATHS and isinstance(value, str)
+    else _expanded(value)
+    if prefix + name in (*PATHS, "data.mixture")
     else value
     for name, value in tree.items()
   }
+
+
+def _expanded(value: Any) -> Any:
+  if isinstance(value, (tuple, list)):
+    return tuple(map(_expanded, value))
+  return paths.expand(value) if isinstance(value, str) else value
 
 
 def default_config(method: str = "masked") -> ml_collections.ConfigDict:

@@ -25,6 +25,20 @@ class Reading(NamedTuple):
 AS_TOLD = Reading()  # as their lines and members tell
 
 
+class Share(NamedTuple):
+  """One data set of a mixture.
+
+  Attributes:
+    path: as `Data.train`.
+    weight: how much of the training is of it, relative to the others'.
+    root: as `Data.root`; empty: that one.
+  """
+
+  path: str
+  weight: float
+  root: str = ""
+
+
 @dataclasses.dataclass(frozen=True)
 class Data:
   """Where clips come from and how they are cut.
@@ -37,6 +51,10 @@ class Data:
   """
 
   train: str = ""  # what is trained on
+  # Several sets in place of `train`, in pre-training: (path, weight) or (path,
+  # weight, root) of each, such as (("k400.csv", 0.7), ("ssv2.csv", 0.3)). Of
+  # the first s examples each set gives its share, to less than one example.
+  mixture: tuple[Share, ...] = ()
   val: str = ""  # what is tested on; pre-training shows its clips in the report
   root: str = ""  # folder of relative paths in lists; empty: the list's own
   # Columns of lists without a header, where their lines leave it open: path,
@@ -97,6 +115,17 @@ class Data:
       "data.crop", self.crop, ("multiscale", "random_resized", "center")
     )
     freeze.positive("data", self, "samples", "file_timeout")
+    if self.train and self.mixture:
+      raise ValueError(
+        "data.train and data.mixture both say what is trained on: set one of "
+        f"them, got {self.train!r} and {len(self.mixture)} sets"
+      )
+    for share in self.mixture:
+      if not share.path or share.weight <= 0:
+        raise ValueError(
+          "data.mixture needs a path and a weight above 0 for each set, got "
+          f"{tuple(share)}"
+        )
     if min(self.num_frames, self.stride, self.size) < 0:
       raise ValueError(
         "data.num_frames, data.stride and data.size must not be negative, got "
@@ -120,6 +149,12 @@ class Data:
       raise ValueError(
         f"data.max_bad_share must lie in [0, 1], got {self.max_bad_share}"
       )
+
+  @property
+  def trained_on(self) -> tuple[str, ...]:
+    """Every path that training reads; () where none is set."""
+    sets = tuple(share.path for share in self.mixture)
+    return sets or ((self.train,) if self.train else ())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ def settle(tree: dict[str, Any], given: Collection[str]) -> None:
   Raises:
     ValueError: both of such a pair are given.
   """
+  _settle_sets(tree.get("data"), given)
   train = tree["train"]
   if "train.epochs" not in given or not isinstance(train, dict):
     return
@@ -30,6 +31,16 @@ def settle(tree: dict[str, Any], given: Collection[str]) -> None:
       "of them"
     )
   train["steps"] = 0
+
+
+def _settle_sets(data: Any, given: Collection[str]) -> None:
+  """One set or several: what is given takes the place of the file's."""
+  if not isinstance(data, dict):
+    return
+  if "data.train" in given and "data.mixture" not in given:
+    data["mixture"] = ()
+  if "data.mixture" in given and "data.train" not in given:
+    data["train"] = ""
 
 
 def check_read(settings, given: Collection[str]) -> None:

@@ -13,7 +13,7 @@ def run(
   workdir: pathlib.Path,
   profile_steps: range = range(0),
 ) -> None:
-  """Pre-trains on `data.train`; resumes what the workdir holds.
+  """Pre-trains; resumes what the workdir holds.
 
   A fresh run starts from `init`'s parameters where that is set: see
   `starting.for_pretraining`.
@@ -21,7 +21,7 @@ def run(
   Raises:
     UserError: the input has to change.
   """
-  from sigma_jax.data import sources
+  from sigma_jax.data import mixture, sources
 
   if config.model.table_grid:
     raise errors.UserError(
@@ -32,20 +32,15 @@ def run(
   frozen = chosen.load()
   initial, begun_from = _initial(config, workdir)
   source = distributed.agreed(
-    lambda: sources.load(
-      config.data.train,
-      config.data.root,
-      classes=False,
-      reading=config.data.reading,
-    ),
-    lambda source: reading.contents({config.data.train: source}),
+    lambda: mixture.load(config.data),
+    lambda source: reading.contents(mixture.contents(source)),
   )
-  reading.say_forms(source)
-  rows = f"{len(source)} rows of {config.data.train}"
-  begun_from["data.train"] = identity.Thing(
-    rows, sources.identity(source, labels=False)
-  )
+  reading.say_forms(*mixture.contents(source).values())
+  begun_from["data.train"] = identity.Thing(*mixture.identity(source))
   identity.claim(workdir, begun_from)
+  if config.data.mixture:
+    for line in source.describe():
+      metrics.say(line)
   training = reading.Training(
     config, workdir, source, chosen.views(), chosen.luma
   )
@@ -55,6 +50,7 @@ def run(
     num_examples=len(source),
     open_batches=training,
     account=training.account,
+    counts=training.counts,
     file_name=lambda row: sources.name(source, row),
     frozen=frozen,
     initial=initial,

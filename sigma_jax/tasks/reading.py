@@ -29,6 +29,23 @@ class Training:
     self._views, self._luma = views, luma
     self._bad = account(config, workdir, source, shuffled=True)
 
+  def counts(self, step: int) -> dict[str, float]:
+    """`loop.run`'s `counts`; {} where there is one set.
+
+    Of each set of a mixture: epochs, unreadable files, and files tried.
+    """
+    if not self._config.data.mixture:
+      return {}
+    number = step * self._config.train.batch_size
+    found = self._source.epochs(number).items()
+    epochs = {f"epochs/{name}": count for name, count in found}
+    bad = {
+      f"{kind}/{name}": float(count)
+      for name, counts in self._bad.counts().items()
+      for kind, count in zip(("bad_files", "files_tried"), counts, strict=True)
+    }
+    return epochs | bad
+
   def __call__(self, start_step: int):
     """The batches from a step on."""
     from sigma_jax.data import pipeline
@@ -128,7 +145,7 @@ class _Evaluation:
 
 def account(config: settings.Settings, workdir, source, shuffled: bool = False):
   """A `BadFiles` of a whole source."""
-  from sigma_jax.data import bad_files, sources
+  from sigma_jax.data import bad_files, mixture, sources
 
   return bad_files.BadFiles(
     str(workdir),
@@ -136,6 +153,7 @@ def account(config: settings.Settings, workdir, source, shuffled: bool = False):
     sources.names(source),
     jax.process_index(),
     shuffled,
+    mixture.rows_of(source),
   )
 
 

@@ -36,6 +36,7 @@ _HARMLESS = (
   # Paths; what stands there is compared by content, see `identity`.
   "init",
   "data.train",
+  "data.mixture",
   "data.root",
   "data.list_form",
   "data.label_sets",

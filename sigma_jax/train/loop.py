@@ -33,6 +33,7 @@ from sigma_jax.train import mesh as mesh_lib
 
 # Steps that the host may be ahead of the devices.
 _AHEAD = 4
+_SHOWN = "epochs/"
 
 
 def total_steps(settings: settings_lib.Settings, num_examples: int) -> int:
@@ -105,6 +106,7 @@ def run(
   open_batches: Callable[[int], Iterator[dict[str, np.ndarray]]],
   file_name: Callable[[int], str],
   account: Callable[[int, bool], None] | None = None,
+  counts: Callable[[int], dict[str, float]] = lambda step: {},
   frozen: dict | None = None,
   initial: dict | None = None,
   profile_steps: range = range(0),
@@ -121,6 +123,8 @@ def run(
     file_name: manifest row -> file, for messages.
     account: told of every step that is looked at, and whether it is saved;
       called by all processes at once.
+    counts: step -> further figures of a line of metrics; the progress line has
+      those that begin with "epochs/".
     frozen: weights that are not trained, as host arrays, where there are any.
     initial: parameters that a fresh run starts from instead of random ones.
     profile_steps: steps that are traced by JAX's profiler into profile/.
@@ -174,8 +178,9 @@ def run(
   )
   batches = feed.Feed(open_batches(start), mesh, job.inputs)
   writer = metrics.Writer(workdir, start)
+  shown = [name for name in counts(start) if name.startswith(_SHOWN)]
   progress = metrics.Progress(
-    start, total, settings.train.batch_size, job.shown
+    start, total, settings.train.batch_size, (*job.shown, *shown)
   )
   watch = metrics.Watch(job.signs) if job.signs else None
   for row in metrics.read(workdir) if watch else ():
@@ -208,6 +213,7 @@ def run(
         checkpoints.check()
         for text in watch.check(step, last) if watch else ():
           metrics.say(f"warning: step {step}: collapse: {text}")
+        last |= counts(step)
         writer.write(step, last | progress.line(step, last, batches.waited))
       if save_now or stop_now:
         checkpoints.save(step, layout.stack(train_state))

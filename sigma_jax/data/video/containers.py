@@ -29,8 +29,12 @@ class DecodeError(Exception):
     return f"{self.path}: {self.reason}"
 
 
-def readable(path: str | Member) -> str | io.BytesIO:
+def readable(path: str | Member, held: bool = True) -> str | io.BytesIO:
   """What av.open and PIL.Image.open take for a file.
+
+  Args:
+    path: local or gs://.
+    held: whether all of a local file is going to be held in memory.
 
   Returns:
     The path of a local file; all the bytes of a remote one (gs://) or one in a
@@ -57,7 +61,7 @@ def readable(path: str | Member) -> str | io.BytesIO:
     raise DecodeError(path, f"cannot be read ({reason})") from error
   if not stat.S_ISREG(status.st_mode):
     raise DecodeError(path, "not a regular file")
-  _check_size(path, status.st_size)
+  _check_size(path, status.st_size, held)
   if not os.access(path, os.R_OK):
     raise DecodeError(path, "no permission to read it")
   return path
@@ -71,10 +75,10 @@ def _fetched(path: str) -> bytes:
     file.close()
 
 
-def _check_size(path: str | Member, size: int) -> None:
+def _check_size(path: str | Member, size: int, held: bool = True) -> None:
   if not size:
     raise DecodeError(path, "empty file (0 bytes)")
-  if size > _MAX_BYTES:
+  if held and size > _MAX_BYTES:
     raise DecodeError(
       path,
       f"larger than the {_MAX_BYTES >> 20} MiB read for one clip; cut it into "

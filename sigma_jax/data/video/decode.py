@@ -17,7 +17,7 @@ import numpy as np
 from sigma_jax.data.tars.member import Member
 from sigma_jax.data.video import containers, deadline, index
 from sigma_jax.data.video.containers import DecodeError, one_error
-from sigma_jax.data.video.decoder import Decoder
+from sigma_jax.data.video.decoder import Decoder, decoded_index
 from sigma_jax.data.video.info import VideoInfo
 from sigma_jax.data.video.orientation import View
 from sigma_jax.data.video.packets import Packets
@@ -209,7 +209,10 @@ class Clip:
       self.path, file, container, stream, self._check_time, known
     )
     if packets.num_frames is None:
-      known = known if isinstance(known, index.Index) else self._make_index()
+      if not isinstance(known, index.Index):
+        known = decoded_index(
+          self.path, self._decoder, self._from_start(), packets.seconds
+        )
       self._index = known
       self._view, times = self._index.view, self._index.times
       self._stated = self._view.width, self._view.height
@@ -242,24 +245,6 @@ class Clip:
       f"damaged: {lost} of its packets do not decode, and the decoder marks "
       f"{marked} of its {seen} frames as damaged"
     )
-
-  def _make_index(self) -> index.Index:
-    """Decodes everything, keeping nothing but when each frame is shown."""
-    numbers, view, at_start = [], None, 0
-    for frame in self._from_start():
-      if view is None:
-        view, at_start = View.of(frame), self._decoder.refused
-      numbers.append(-1 if frame.pts is None else frame.pts)
-    if view is None:
-      raise DecodeError(self.path, "no frame of it decodes")
-    check_size(self.path, view.width, view.height)
-    # Those at the start lack a key frame before them: nothing is damaged.
-    if self._decoder.refused - at_start > len(numbers):
-      raise DecodeError(
-        self.path,
-        f"damaged: {self._decoder.refused} of its packets do not decode",
-      )
-    return index.Index(self._packets.seconds(np.array(numbers)), view)
 
   def _read(self, places: list[int], pixels: Pixels) -> None:
     """Fills in the frames at increasing places."""

@@ -1,12 +1,17 @@
 """FFmpeg's decoder of one stream, as all of this package uses it."""
 
 import io
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 import av
+import numpy as np
 from av.codec.context import ThreadType
 
-from sigma_jax.data.video import containers
+from sigma_jax.data.video import containers, index
+from sigma_jax.data.video.containers import DecodeError
+from sigma_jax.data.video.orientation import View
+from sigma_jax.data.video.pixels import check_size
 
 # What a decoder raises of a packet that it can make nothing of, such as one
 # without a picture. It goes on with the next, as players do.
@@ -75,7 +80,7 @@ class Decoder:
       self._spare = None
 
   def of(
-    self, packets: list[av.Packet], wanted: set[int]
+    self, packets: Iterable[av.Packet], wanted: set[int]
   ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Frames of a stretch of packets, and which packet each is of.
 
@@ -91,7 +96,7 @@ class Decoder:
     if context.is_open:
       context.flush_buffers()
     self._fresh, context.reorder_depth = False, self._held
-    for packet in [*packets, None]:
+    for packet in itertools.chain(packets, (None,)):
       if packet is not None:
         self._check_time()
       if packet is not None and self.codec == "h264":
@@ -100,7 +105,7 @@ class Decoder:
       for frame in frames_of(context, packet) or ():
         yield frame.pts, frame
 
-  def from_start(self, packets: list[av.Packet]) -> Iterator[av.VideoFrame]:
+  def from_start(self, packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
     """All frames in the decoder's order; `packets` are all of the file's.
 
     By a decoder that has seen nothing yet: what it has learnt of a stream
@@ -115,15 +120,48 @@ class Decoder:
     self._fresh, self.refused = False, 0
     return self._decoded(context, packets)
 
-  def first(self, packets: list[av.Packet]) -> av.VideoFrame | None:
+  def first(self, packets: Iterable[av.Packet]) -> av.VideoFrame | None:
     """The first frame, by a decoder of its own; None if there is none."""
     with containers.opened(self._file, self._timeout) as container:
       context = prepared(container.streams[self._stream.index])
       return next(self._decoded(context, packets), None)
 
   def _decoded(self, context, packets) -> Iterator[av.VideoFrame]:
-    for packet in [*packets, None]:
+    for packet in itertools.chain(packets, (None,)):
       self._check_time()
       frames = frames_of(context, packet)
       self.refused += frames is None
       yield from frames or ()
+
+
+def decoded_index(
+  path: str,
+  decoder: Decoder,
+  frames: Iterator[av.VideoFrame],
+  seconds: Callable[[np.ndarray], np.ndarray],
+) -> index.Index:
+  """Decodes everything, keeping nothing but when each frame is shown.
+
+  Args:
+    path: for messages.
+    decoder: that gives `frames`.
+    frames: all, from the start; each carries its packet's number as `pts`.
+    seconds: of `Packets`.
+
+  Raises:
+    DecodeError: nothing decodes, or too little.
+  """
+  numbers, view, at_start = [], None, 0
+  for frame in frames:
+    if view is None:
+      view, at_start = View.of(frame), decoder.refused
+    numbers.append(-1 if frame.pts is None else frame.pts)
+  if view is None:
+    raise DecodeError(path, "no frame of it decodes")
+  check_size(path, view.width, view.height)
+  # Those at the start lack a key frame before them: nothing is damaged.
+  if decoder.refused - at_start > len(numbers):
+    raise DecodeError(
+      path, f"damaged: {decoder.refused} of its packets do not decode"
+    )
+  return index.Index(seconds(np.array(numbers)), view)

@@ -5,6 +5,7 @@ decoder in place of their times, so that each frame tells which packet it is of,
 whatever the times say. Nothing depends on a container's seeking.
 """
 
+import bisect
 import io
 import math
 from collections.abc import Callable
@@ -95,6 +96,10 @@ class Packets:
     Each stretch begins where decoding may begin and ends with a frame wanted,
     so that what follows the last one wanted of a group of pictures is left out.
     """
+    return [self.read[begin : end + 1] for begin, end in self.spans(wanted)]
+
+  def spans(self, wanted: set[int]) -> list[tuple[int, int]]:
+    """Numbers of the first and last packet of each of the `stretches`."""
     ends = []
     keys = [
       number
@@ -102,16 +107,20 @@ class Packets:
       if self.read[number].is_keyframe and self._places[number] >= 0
     ]
     for number in sorted(wanted):
-      place = self._places[number]
+      place, before = self._places[number], bisect.bisect_right(keys, number)
       # Frames shown before the key frame that they follow need an earlier one.
       begin = next(
-        (k for k in reversed(keys) if k <= number and self._places[k] <= place),
+        (
+          keys[i]
+          for i in range(before - 1, -1, -1)
+          if self._places[keys[i]] <= place
+        ),
         0,
       )
       while ends and begin <= ends[-1][1] + 1:
         begin = min(begin, ends.pop()[0])
       ends.append((begin, number))
-    return [self.read[begin : end + 1] for begin, end in ends]
+    return ends
 
   def all(self) -> list:
     """Every packet of the file."""
@@ -218,12 +227,15 @@ class Packets:
       number = len(self.read)
       self._pts.append(packet.pts)
       self._dts.append(packet.dts)
-      self.read.append(packet)
+      self._keep(packet)
       packet.pts = number
       if self._listed is not None and (
         number >= len(self._listed) or self._dts[-1] != self._listed[number]
       ):
         self._forget_index()
+
+  def _keep(self, packet) -> None:
+    self.read.append(packet)
 
   def _forget_index(self) -> None:
     """Pairs by the packets themselves: the index was not of them."""
