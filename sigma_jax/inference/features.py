@@ -131,7 +131,7 @@ def extract(
   )
 
 
-def _list(path: str, root: str, form: str):
+def _list(path: str, root: str, form: str = ""):
   """The videos, and whether they have labels."""
   from sigma_jax.data import sources
 
