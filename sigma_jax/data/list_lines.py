@@ -226,21 +226,8 @@ def _split(
   """Path and label of a line; None: it has none."""
   if '"' in line and (found := list_quotes.split(line, where)):
     return found
-  # The suffix tells where the path ends, whatever the label is.
-  if match := MEDIA.fullmatch(line):
-    path, label = match.groups()
-    if place := list_quotes.PLACE.fullmatch(label):
-      _check_whole(int(place[1]), line, where)
-      return path, None
-    several = list_columns.count(line) > 1
-    if several and classes and not form:
-      raise errors.UserError(
-        f"{where}: {line!r} has more columns than the lines before it; write "
-        "the same in all, or say by --config.data.list_form=path,label that "
-        "all but the last are part of the path"
-      )
-    if not classes or not (several or "/" in label):
-      return path, label
+  if found := _after_suffix(line, where, classes, form):
+    return found
   # A comma or tab wins only where an integer follows it: "a,b.mp4 3" is a
   # path with a comma in it, separated by a space.
   for separator in ("\t", ",", None):
@@ -254,7 +241,7 @@ def _split(
         return path.rstrip(), label
   if ENDS_AS_MEDIA.search(line):
     return line, None
-  if match:  # a name with a slash
+  if match := MEDIA.fullmatch(line):  # a name with a slash
     return match.groups()
   for separator in ("\t", ",", None):
     path, *rest = line.rsplit(separator, 1)
@@ -267,6 +254,27 @@ def _split(
         )
       return path.rstrip(), rest[0].strip()
   return line, None
+
+
+def _after_suffix(
+  line: str, where: str, classes: bool, form: str
+) -> tuple[str, str | None] | None:
+  """As `_split`, where the suffix tells the path's end; None: not for sure."""
+  match = MEDIA.fullmatch(line)
+  if match is None:
+    return None
+  path, label = match.groups()
+  if place := list_quotes.PLACE.fullmatch(label):
+    _check_whole(int(place[1]), line, where)
+    return path, None
+  several = list_columns.count(line) > 1
+  if several and classes and not form:
+    raise errors.UserError(
+      f"{where}: {line!r} has more columns than the lines before it; write the "
+      "same in all, or say by --config.data.list_form=path,label that all but "
+      "the last are part of the path"
+    )
+  return (path, label) if not classes or not (several or "/" in label) else None
 
 
 def _check_whole(start: int, line: str, where: str) -> None:
