@@ -1,16 +1,21 @@
 """Features of many videos: values, resuming, bad files, formats."""
 
 import dataclasses
+import io
 import json
 import pathlib
 import shutil
+import tarfile
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
+from av.video.reformatter import VideoReformatter
 
 import sigma_jax
 from sigma_jax import errors
+from sigma_jax.data.video import transforms
 from sigma_jax.inference import features
 from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint
@@ -239,6 +244,48 @@ def test_class_folders_are_the_labels(run, folder, tmp_path):
   assert _main(run, tmp_path / "videos", tmp_path / "x.parquet") == 0
   table = parquet.read_table(tmp_path / "x.parquet")
   assert table["label"].to_pylist() == ["jump", "sit", "sit"]
+
+
+def test_tars_and_folders_of_frames(run, folder, tmp_path):
+  """The files' features, from a tar of them and from their frames."""
+  with tarfile.open(tmp_path / "a.tar", "w") as tar:
+    for row in range(7):
+      tar.add(folder / f"{row}.mp4", f"{row}.mp4")
+      text = tarfile.TarInfo(f"{row}.json")
+      content = b'{"what": "sitting"}'
+      text.size = len(content)
+      tar.addfile(text, io.BytesIO(content))
+  for row in (0, 2):
+    out = tmp_path / "frames" / str(row)
+    out.mkdir(parents=True)
+    with av.open(str(folder / f"{row}.mp4")) as container:
+      for number, frame in enumerate(container.decode(video=0)):
+        # As the reader makes them RGB, without loss.
+        image = transforms.to_rgb(frame, VideoReformatter())
+        PIL.Image.fromarray(image).save(out / f"{number}.png")
+  out = tmp_path / "x.npz"
+  assert _main(run, folder / "list.txt", out) == 0
+  files = _load(out)
+  assert _main(run, tmp_path / "a.tar", out, "--tar-labels=json:what") == 0
+  found = _load(out)
+  np.testing.assert_array_equal(found["features"], files["features"])
+  np.testing.assert_array_equal(found["row"], files["row"])
+  assert set(found["label"]) == {"sitting"}
+  assert found["path"][0] == f"{tmp_path}/a.tar/0.mp4"
+  assert _main(run, tmp_path / "frames", out) == 0
+  encoder = sigma_jax.load(run)
+  clips = [
+    sigma_jax.read_clip(tmp_path / "frames" / name, encoder) for name in "02"
+  ]
+  np.testing.assert_allclose(
+    _load(out)["features"], encoder.encode(np.stack(clips)).pooled, atol=1e-5
+  )
+  # Colours of frames that became RGB first differ a little: transforms.py.
+  with av.open(str(folder / "2.mp4")) as container:
+    image = next(container.decode(video=0)).to_image()
+  image = image.crop((8, 0, 40, 32)).resize((16, 16), PIL.Image.BILINEAR)
+  apart = clips[1][0].astype(int) - np.asarray(image)
+  assert np.abs(apart).mean() < 3
 
 
 def test_an_outage_leaves_nothing_behind(

@@ -96,7 +96,13 @@ def _load(
   options = settings.supervised
   # Counts go by the files' names, whatever their labels.
   classes = options.targets != "count"
-  source = sources.load(path, settings.data.root, classes, names)
+  source = sources.load(
+    path,
+    settings.data.root,
+    classes,
+    names,
+    tar_labels=settings.data.tar_labels,
+  )
   if split == "val" and isinstance(source, sources.Files):
     splits.check_present(split, source, settings.data.max_bad_share)
   file = options.train_targets if split == "train" else options.val_targets

@@ -13,6 +13,7 @@ import numpy as np
 
 from sigma_jax import errors
 from sigma_jax.data import list_lines, origins, storage
+from sigma_jax.data.tars.member import Member
 
 LABEL_SETS = "label_sets.json"  # beside a manifest, as layouts write it
 # More are a mistake, such as numbers of videos, and would exhaust the memory.
@@ -46,6 +47,10 @@ class Manifest:
 
   def __len__(self) -> int:
     return len(self.files)
+
+  def address(self, row: int) -> str | Member:
+    """What a row is opened by: `opening.opened`."""
+    return self.files[row]
 
 
 def load(path: str, root: str = "", classes: bool = True) -> Manifest:

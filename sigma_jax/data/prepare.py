@@ -5,7 +5,8 @@ python -m sigma_jax.data.prepare --manifest data/k400/train.csv \\
 
 Then --config.data.train=/data/k400_records/train. Videos lose their sound,
 frames larger than --short-side become as small as that, and each is stored as
-a JPEG; frame i stays frame i. Manifest, videos and --out are local or gs://. A
+a JPEG; frame i stays frame i. --manifest may also be a folder of videos or of
+folders of frames, or tars; it, the videos and --out are local or gs://. A
 label_sets.json beside the manifest is copied.
 
 Interrupted, the same command goes on after the last complete shard and writes
@@ -32,6 +33,8 @@ from sigma_jax.data import class_folders, manifest, storage
 from sigma_jax.data.check import pool
 from sigma_jax.data.records import encode
 from sigma_jax.data.records.shards import Plan, Shards
+from sigma_jax.data.tars import names as tar_names
+from sigma_jax.data.tars import source as tar_source
 
 _TIMEOUT = 600.0  # seconds for one file, all of it
 _GRACE = 30.0  # past that: what its reader may take to notice
@@ -46,13 +49,14 @@ def prepare(
   quality: int = 85,
   workers: int = 0,
   max_bad_share: float = 0.02,
+  tar_labels: str = "",
 ) -> dict:
   """Writes the records of a manifest; goes on where an earlier call stopped.
 
   Processes are spawned: call it under `if __name__ == "__main__":`.
 
   Args:
-    manifest_path: videos and images, as for `manifest.load`; without class
+    manifest_path: videos and images, as for `sources.load`; without class
       indices, records are for pre-training and features alone.
     out: folder, made if missing.
     root: folder that relative paths are taken from; empty: the manifest's.
@@ -60,6 +64,7 @@ def prepare(
     quality: of the JPEGs, 1 to 95.
     workers: processes; 0: one a core.
     max_bad_share: limit in [0, 1] on files that cannot be read.
+    tar_labels: as `data.tar_labels`.
 
   Returns:
     The summary: `videos`, `frames`, `seconds`, `bytes`, `shards`, `rejected`,
@@ -70,7 +75,7 @@ def prepare(
     RunStopped: too many files cannot be read.
   """
   start = time.monotonic()
-  rows = _rows(manifest_path, root)
+  rows = _rows(manifest_path, root, tar_labels)
   plan = Plan.of(rows, short_side, quality)
   shards = Shards(out, plan, rows)
   try:
@@ -90,10 +95,13 @@ def _keep_label_sets(manifest_path: str, out: str) -> None:
     storage.write(os.path.join(out, manifest.LABEL_SETS), storage.read(here))
 
 
-def _rows(path: str, root: str) -> manifest.Manifest:
+def _rows(path: str, root: str, tar_labels: str = "") -> manifest.Manifest:
   """A manifest of class indices, or of none at all: those of its labels -1."""
+  in_tars = tar_names.are_meant(path)
   folder = storage.is_dir(path) and not storage.is_remote(path)
-  if folder:
+  if in_tars:
+    rows = tar_source.load(path, classes=False, tar_labels=tar_labels)
+  elif folder:
     rows = class_folders.load(path)
   else:
     rows = manifest.load(path, root, classes=False)
@@ -102,7 +110,7 @@ def _rows(path: str, root: str) -> manifest.Manifest:
       raise errors.UserError(
         f"records cannot hold the file name {file!r}; rename the file"
       )
-  by_name = folder or not any(map(str.isdecimal, rows.classes))
+  by_name = folder or in_tars or not any(map(str.isdecimal, rows.classes))
   if rows.classes and by_name:
     print(
       "warning: labels are names, which records do not hold: these are for "
@@ -115,6 +123,8 @@ def _rows(path: str, root: str) -> manifest.Manifest:
     )
   if rows.classes or len(set((rows.labels < 0).tolist())) > 1:
     # Some are indices and others are not: refused, with the line.
+    if in_tars:
+      return tar_source.load(path, tar_labels=tar_labels)
     return manifest.load(path, root)
   return rows
 
@@ -135,6 +145,7 @@ def _encode_all(
       plan.short_side,
       plan.quality,
       _TIMEOUT,
+      rows.address(row),
     )
     for row in shards.missing
   ]
@@ -189,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     "--manifest",
     type=paths.argument,
     required=True,
-    help="list of 'path label' lines, or a folder of videos",
+    help="list of 'path label' lines, a folder of videos, or tars",
   )
   add("--out", type=paths.argument, required=True, help="folder to write")
   add(
@@ -199,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
   add("--quality", type=_whole(1, 95), default=85, help="of the JPEGs")
   add("--workers", type=_whole(0, 1 << 15), default=0, help="0: one a core")
   add("--max-bad-share", type=_share, default=0.02, help="limit, 0 to 1")
+  add("--tar-labels", default="", help="cls, txt or json:KEY of tars")
   return parser
 
 

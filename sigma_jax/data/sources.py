@@ -1,4 +1,4 @@
-"""One door to videos: files listed in a manifest, or prepared records.
+"""One door to videos: files of a list, members of tars, prepared records.
 
 What a row is read from is decided here and nowhere else; sampling, cropping
 and augmentation do not know.
@@ -13,9 +13,10 @@ from typing import Protocol
 import numpy as np
 
 from sigma_jax import errors
-from sigma_jax.data import class_folders, manifest, storage
+from sigma_jax.data import class_folders, manifest, opening, storage
 from sigma_jax.data.records import records
-from sigma_jax.data.video import decode, stills
+from sigma_jax.data.tars import names as tar_names
+from sigma_jax.data.tars import source as tar_source
 from sigma_jax.data.video.pixels import BoxOf
 
 
@@ -103,33 +104,36 @@ class Files:
 
   def __init__(self, rows: manifest.Manifest):
     self.path, self.files, self.labels = rows.path, rows.files, rows.labels
-    self.classes = rows.classes
+    self.classes, self._rows = rows.classes, rows
 
   def __len__(self) -> int:
     return len(self.files)
 
   def open(self, row: int, timeout: float) -> Video:
-    path = self.files[row]
-    return stills.opened(path) or decode.Clip(path, timeout)
+    return opening.opened(self._rows.address(row), timeout)
 
   def identify(self, row: int) -> list:
     """As `Source.identify`; looks at the local file."""
-    path = self.files[row]
-    return [path, storage.stamp(path)]
+    return [self.files[row], opening.stamp(self._rows.address(row))]
 
 
 def load(
-  path: str, root: str = "", classes: bool = True, names: Sequence[str] = ()
+  path: str,
+  root: str = "",
+  classes: bool = True,
+  names: Sequence[str] = (),
+  tar_labels: str = "",
 ) -> Source:
   """Opens what `data.train` or `data.val` names.
 
   Args:
-    path: a manifest, the folder of prepared records (data.prepare), or a local
-      folder of videos.
+    path: a manifest, the folder of prepared records (data.prepare), tars of
+      videos (`tars.names`), or a local folder of videos or folders of frames.
     root: as for `manifest.load`; folders have no use for it.
     classes: as for `manifest.load`: whether labels have to be class indices. Of
       a folder of videos they are those of its class folders.
     names: the classes that those count from; (): the folder's own.
+    tar_labels: `data.tar_labels`.
 
   Raises:
     FileNotFoundError, UserError: it is none of them; one line.
@@ -144,6 +148,8 @@ def load(
         "were prepared; prepare them from a list with one 'path label' a line"
       )
     return found
+  if tar_names.are_meant(path):
+    return tar_source.load(path, classes, names, tar_labels)
   if storage.is_dir(path) and not storage.is_remote(path):
     return Files(class_folders.load(path, classes, names))
   return Files(manifest.load(path, root, classes))

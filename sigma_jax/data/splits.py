@@ -10,6 +10,7 @@ import numpy as np
 
 from sigma_jax import errors
 from sigma_jax.data import storage
+from sigma_jax.data.video import frame_folder
 
 # A split below this size is judged as if it had it: two missing files of
 # twenty are an accident.
@@ -40,8 +41,8 @@ def check_alike(train: Rows, test: Rows) -> None:
   if class_names(train) != class_names(test):
     one, other = (train, test) if class_names(train) else (test, train)
     raise errors.UserError(
-      f"{one.path} has classes by name, its folders, and {other.path} by "
-      "number: take folders for both, or lists"
+      f"{one.path} has classes by name, and {other.path} by number: write "
+      "them alike in both"
     )
 
 
@@ -155,7 +156,7 @@ def check_present(split: str, test: Rows, max_bad_share: float) -> None:
     files = files[:: -(-len(files) // _REMOTE_TRIED)]
     max_bad_share = 1.0
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-    there = list(pool.map(storage.is_file, files))
+    there = list(pool.map(_is_there, files))
   missing = [file for file, yes in zip(files, there, strict=True) if not yes]
   allowed = max_bad_share * max(len(files), _LEAST)
   if len(missing) > allowed or len(missing) == len(files):
@@ -165,6 +166,10 @@ def check_present(split: str, test: Rows, max_bad_share: float) -> None:
       "are taken from data.root, or from the manifest's folder where it is "
       "empty"
     )
+
+
+def _is_there(path: str) -> bool:
+  return storage.is_file(path) or frame_folder.is_one(path)
 
 
 def unseen(

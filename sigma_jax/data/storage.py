@@ -4,13 +4,17 @@ Local files go through the operating system. The others go through TensorFlow,
 which is imported for them alone.
 """
 
+import concurrent.futures
+import glob
 import os
 import shutil
+from collections.abc import Sequence
 
 from sigma_jax import errors, files
 from sigma_jax.files import is_remote
 
 UNKNOWN = -1  # size of a file
+_THREADS = 16  # requests at once
 
 
 def is_file(path: str) -> bool:
@@ -41,16 +45,46 @@ def stamp(path: str) -> tuple[int, int] | None:
   return found.st_size, found.st_mtime_ns
 
 
+def stamps(paths: Sequence[str]) -> list[tuple[int, int] | None]:
+  """As `stamp`, of remote files too, many at once: for a few large files."""
+
+  def one(path: str) -> tuple[int, int] | None:
+    try:
+      found = _remote(lambda io: io.stat(path), path)
+    except FileNotFoundError:
+      return None
+    return found.length, found.mtime_nsec
+
+  if not any(map(is_remote, paths)):
+    return list(map(stamp, paths))
+  with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+    return list(pool.map(one, paths))
+
+
+def matching(pattern: str) -> list[str]:
+  """Paths that a pattern with `*`, `?` and `[]` matches, sorted."""
+  if is_remote(pattern):
+    return sorted(_remote(lambda io: io.glob(pattern), pattern))
+  return sorted(glob.glob(pattern))
+
+
 def sizes(folder: str) -> dict[str, int]:
   """Names and sizes in bytes of a folder's files.
 
   Those of remote files are UNKNOWN: each would be a request of its own.
   """
   if is_remote(folder):
-    names = _remote(lambda io: io.listdir(folder), folder)
-    return {name.rstrip("/"): UNKNOWN for name in names}
+    return dict.fromkeys(names(folder), UNKNOWN)
   with os.scandir(folder) as entries:
     return {e.name: e.stat().st_size for e in entries if e.is_file()}
+
+
+def names(folder: str) -> list[str]:
+  """Names of what a folder holds."""
+  if is_remote(folder):
+    found = _remote(lambda io: io.listdir(folder), folder)
+    return [name.rstrip("/") for name in found]
+  return os.listdir(folder)
 
 
 def make_dir(folder: str) -> None:

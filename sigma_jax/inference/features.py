@@ -4,8 +4,9 @@ python -m sigma_jax.features --init=runs/k400 --manifest=clips.csv \\
   --out=features.npz
 
 `--init` is a workdir, a .pth or a transformers folder; `--manifest` a text file
-of `path label` lines (any label, or none), prepared records, or a folder of
-videos, whose links are followed and whose class folders become the labels;
+of `path label` lines (any label, or none), prepared records, tars, or a folder
+of videos or folders of frames, whose links are followed and whose class folders
+become the labels;
 `--out` ends in .npz or .parquet. Every file gives the mean token of its centred
 clip (`pooled` of `encoder.VideoEncoder.encode`). Finished parts are kept in
 OUT.parts until all are there, so a killed run goes on where it was. Unreadable
@@ -58,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("--batch-size", type=int, default=16, help="clips")
   parser.add_argument("--part-size", type=int, default=1024, help="clips")
   parser.add_argument("--stride", type=int, default=0, help="frames; the run's")
+  parser.add_argument(
+    "--tar-labels", default="", help="cls, txt or json:KEY of tars"
+  )
   return parser
 
 
@@ -70,6 +74,7 @@ def extract(
   part_size: int = 1024,
   stride: int = 0,
   root: str = "",
+  tar_labels: str = "",
 ) -> None:
   """Writes features, float32 [n, d], of all readable files.
 
@@ -83,6 +88,7 @@ def extract(
     part_size: clips after which a part is stored.
     stride: frames between two frames of a clip; 0: the run's.
     root: folder that relative paths are taken from; empty: the manifest's.
+    tar_labels: as `data.tar_labels`.
 
   Raises:
     UserError, ValueError, OSError: the input has to change.
@@ -95,7 +101,7 @@ def extract(
   if batch_size <= 0 or part_size <= 0 or stride < 0:
     raise errors.UserError("sizes and --stride must not be negative")
   # Checked before the seconds that JAX takes to load.
-  rows, labelled = _list(manifest, root)
+  rows, labelled = _list(manifest, root, tar_labels)
   from sigma_jax.inference import encoder as encoder_lib
 
   encoder = encoder_lib.load(init)
@@ -121,11 +127,11 @@ def extract(
   )
 
 
-def _list(path: str, root: str):
+def _list(path: str, root: str, tar_labels: str = ""):
   """The videos, and whether they have labels."""
   from sigma_jax.data import sources
 
-  rows = sources.load(path, root, classes=False)
+  rows = sources.load(path, root, classes=False, tar_labels=tar_labels)
   return rows, bool((rows.labels >= 0).any())
 
 

@@ -58,7 +58,10 @@ def load(
     ) from error
   if not settings.data.val:
     raise errors.UserError("data.val is empty")
-  rows = sources.load(settings.data.val, settings.data.root, classes=False)
+  data = settings.data
+  rows = sources.load(
+    data.val, data.root, classes=False, tar_labels=data.tar_labels
+  )
   picked = np.unique(np.linspace(0, len(rows) - 1, count).astype(int))
   captions = _captions(manifest_lib, settings.data.label_sets, rows)
   few = sources.take(rows, picked)

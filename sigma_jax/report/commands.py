@@ -13,6 +13,7 @@ def probe(run: Run) -> str:
   data = run.settings.data
   val = data.val or "VAL.csv"
   options = {"data.train": data.train, "data.val": val, "data.root": data.root}
+  options["data.tar_labels"] = data.tar_labels
   if all(manifest.are_of(data.label_sets, p) for p in (data.train, val)):
     options["data.label_sets"] = data.label_sets
   words = ["python", "-m", "sigma_jax.main", "--config=configs/eval/knn.py"]

@@ -10,9 +10,9 @@ class Data:
   """Where clips come from and how they are cut.
 
   `train` and `val` are manifests, one `path label` a line, folders of videos
-  with a folder for each class, or folders of the records that data.prepare
-  writes. Relative paths in manifests are taken from `root`, or from the
-  manifest's folder where root is empty.
+  with a folder for each class, tars as webdataset writes them, or folders of
+  the records that data.prepare writes. Relative paths in manifests are taken
+  from `root`, or from the manifest's folder where root is empty.
   """
 
   train: str = ""  # what is trained on
@@ -22,6 +22,9 @@ class Data:
   # has two: appearance and motion); it, or a copy, has to be in the manifest's
   # folder or the one above. Empty: the label is the only set.
   label_sets: str = ""
+  # Of tars, what labels are: cls, txt (a class's name) or json:KEY (a number or
+  # a name). Empty: the first of cls, json:label and txt that there is.
+  tar_labels: str = ""
   # num_frames, stride, size: 0 takes that of `init`'s run, in training with
   # labels. Probes take all three from there.
   num_frames: int = 16

@@ -86,7 +86,7 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
     clip = "data.num_frames data.stride data.size"
     yield clip, "probes cut clips as init's run did"
     return
-  yield "probe. mesh. data.train data.label_sets data.root", why
+  yield "probe. mesh. data.train data.label_sets data.tar_labels data.root", why
   yield _in("data", "workers prefetch max_bad_share file_timeout"), why
   names = "kind dim hidden weights normalize"
   yield _in("target", names), why

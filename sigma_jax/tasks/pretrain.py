@@ -32,7 +32,12 @@ def run(
   frozen = chosen.load()
   initial, begun_from = _initial(config, workdir)
   source = distributed.agreed(
-    lambda: sources.load(config.data.train, config.data.root, classes=False),
+    lambda: sources.load(
+      config.data.train,
+      config.data.root,
+      classes=False,
+      tar_labels=config.data.tar_labels,
+    ),
     lambda source: reading.contents({config.data.train: source}),
   )
   rows = f"{len(source)} rows of {config.data.train}"

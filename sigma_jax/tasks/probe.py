@@ -162,7 +162,9 @@ def open_splits(config: settings.Settings) -> tuple[dict, dict, dict]:
         f"data.{split} is not set: it names the {split} split"
       )
     names = splits.class_names(opened.get("train"))
-    opened[split] = sources.load(path, config.data.root, names=names)
+    opened[split] = sources.load(
+      path, config.data.root, names=names, tar_labels=config.data.tar_labels
+    )
     if split == "val" and isinstance(opened[split], sources.Files):
       splits.check_present(split, opened[split], config.data.max_bad_share)
     labels[split], names = manifest.load_label_sets(

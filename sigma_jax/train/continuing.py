@@ -38,6 +38,7 @@ _HARMLESS = (
   "data.train",
   "data.root",
   "data.label_sets",
+  "data.tar_labels",
   "supervised.label_set",
   "supervised.train_targets",
   "data.workers",

@@ -38,7 +38,7 @@ def test_every_reader_reads_the_same_clips():
   assert code == 0, err
   result = json.loads(out)
   rows = {row["contender"]: row for row in result["rows"]}
-  for videos in ("GOP 12", "GOP 250", "records"):
+  for videos in ("GOP 12", "GOP 250", "records", "frames", "tar"):
     row = rows[f"sigma_jax, {videos}"]
     assert row["clips_per_s"] >= row["median"] > 0
   absent = result["absent"] or {}
@@ -48,6 +48,8 @@ def test_every_reader_reads_the_same_clips():
       assert (f"{name}, {videos}" in rows) != (name in absent)
   compared = [row["differs"] for row in rows.values() if row["differs"]]
   assert len(compared) >= 1 and max(compared) < 8
+  assert 0 < rows["sigma_jax, frames"]["differs"] < 4
+  assert rows["sigma_jax, tar"]["differs"] == 0  # the very same files
   slowest = rows["sigma_jax, GOP 250"]
   assert slowest["times_gop_250"] == 1 and slowest["differs"] == 0
   if len(os.sched_getaffinity(0)) > 1:

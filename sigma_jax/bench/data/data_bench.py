@@ -1,9 +1,10 @@
-"""Clips a second from videos and prepared records, against other readers.
+"""Clips a second from videos, prepared records, folders of frames and tars.
 
 A clip is 16 frames at stride 4, cut by the training crop and scaled to 224
-pixels. Every contender reads the same clips of the same drawn videos, in one
-thread on one core; then come the input pipeline with one and two threads, and
-two processes against one. Libraries that are not installed are named as absent.
+pixels. Every contender, other libraries among them, reads the same clips of the
+same drawn videos, in one thread on one core; then come the input pipeline with
+one and two threads, and two processes against one. Libraries that are not
+installed are named as absent.
 
 With --memory, resident memory over that many small clips instead, some of the
 files being damaged; --plot draws it.
@@ -30,7 +31,10 @@ SOURCES = {
   "GOP 12": "gop12.txt",
   "GOP 250": "gop250.txt",
   "records": "records",
+  "frames": "frames.txt",
+  "tar": "tars",
 }
+_FILES = ("GOP 12", "GOP 250")  # what other libraries read too
 _PACKAGES = (
   *("av", "numpy", "pillow", "tensorflow-cpu", "tensorflow"),
   *("decord2", "opencv-python-headless", "torchcodec", "torch"),
@@ -38,8 +42,8 @@ _PACKAGES = (
 _SPAN = 61  # frames from the first to the last of a clip
 _CASES = "sigma_jax.bench.data.cases"
 # Grey levels, on average, between a clip and ours: other libraries round
-# colours down and do not antialias, records are JPEGs. Of other frames, or of
-# a box elsewhere, it would be tens.
+# colours down and do not antialias, records and frames are JPEGs. Of other
+# frames, or of a box elsewhere, it would be tens.
 _TOLERANCE = 8.0
 # With --memory: small, for many clips in a short time; so many videos that the
 # replacements of a damaged one are not all damaged too.
@@ -175,7 +179,7 @@ def _entries(args, folder: str, others) -> list[_Entry]:
 
   for videos in SOURCES:
     add("sigma_jax", videos)
-    for name in sorted(others) if videos != "records" else ():
+    for name in sorted(others) if videos in _FILES else ():
       add(name, videos, "sigma_jax.bench.data.rivals", library=name)
   for videos in SOURCES:
     if len(cores) > 1:
@@ -199,8 +203,8 @@ def _rows(entries: list[_Entry], outcomes) -> tuple[list[dict], bool]:
       "differs": None,
     }
     if "clip" in found.results:
-      # Records are made of the videos with a GOP of 250.
-      videos = "GOP 250" if entry.videos == "records" else entry.videos
+      # The other forms are made of the videos with a GOP of 250.
+      videos = entry.videos if entry.videos in _FILES else "GOP 250"
       ours = outcomes[f"sigma_jax, {videos}"].results["clip"]
       apart = found.results["clip"].astype(float) - ours
       row["differs"] = float(np.abs(apart).mean())

@@ -1,4 +1,4 @@
-"""Makes what `sigma_jax.bench data` reads: videos, records, a list of clips.
+"""Makes what `sigma_jax.bench data` reads: videos in every form, clips.
 
 python -m sigma_jax.bench.data.inputs FOLDER '{"videos": 4, ...}'
 
@@ -10,9 +10,11 @@ took 0.63, 0.54 and 4.0.
 """
 
 import fractions
+import io
 import json
 import pathlib
 import sys
+import tarfile
 
 import av
 import numpy as np
@@ -26,17 +28,20 @@ from sigma_jax.data.video.containers import DecodeError
 _FPS = 25
 _OBJECTS = 12
 _TIMEOUT = 60.0  # seconds a video
+_QUALITY = 90  # of the JPEGs in folders of frames
 
 
 def make(folder: str, options: dict) -> None:
   """Fills a folder.
 
   Args:
-    folder: exists. It gets `gop12.txt` (a manifest) and so on, `records` and
+    folder: exists. It gets `gop12.txt` (a manifest) and so on, of the last of
+      these `records`, `frames.txt` (of folders of JPEGs) and `tars`, and
       `clips.json`: row, frames and box of every clip.
     options: `videos` and `clips`, counts; `frames` of a video; its `width` and
-      `height`; `gops`; `records`, whether to prepare them; `spoilt`, how many
-      further rows cannot be read; `manifest` of the videos, None: drawn.
+      `height`; `gops`; `records`, whether there are any, and frames and tars;
+      `spoilt`, how many further rows cannot be read; `manifest` of the videos,
+      None: drawn.
 
   Raises:
     FileNotFoundError, UserError, DecodeError: the manifest or one of its first
@@ -60,7 +65,34 @@ def make(folder: str, options: dict) -> None:
   if options["records"]:
     manifest = str(folder / f"gop{options['gops'][-1]}.txt")
     prepare.prepare(manifest, str(folder / "records"), workers=1)
+    _as_frames(folder, sources.load(manifest))
+    _as_tar(folder, sources.load(manifest))
   (folder / "clips.json").write_text(json.dumps(_clips(options)))
+
+
+def _as_frames(folder: pathlib.Path, rows: sources.Source) -> None:
+  """Writes what is decoded of videos as JPEGs, as those who extract frames."""
+  for row in range(len(rows)):
+    out = folder / "frames" / str(row)
+    out.mkdir(parents=True)
+    with rows.open(row, _TIMEOUT) as video:
+      frames = video.read(np.arange(video.num_frames))
+    for number, frame in enumerate(frames, 1):
+      image = PIL.Image.fromarray(frame)
+      image.save(out / f"img_{number:05}.jpg", quality=_QUALITY)
+  lines = [f"frames/{row} 0\n" for row in range(len(rows))]
+  (folder / "frames.txt").write_text("".join(lines))
+
+
+def _as_tar(folder: pathlib.Path, rows: sources.Source) -> None:
+  """Writes one shard of the files, each with a .cls."""
+  (folder / "tars").mkdir()
+  with tarfile.open(folder / "tars" / "shards-000000.tar", "w") as tar:
+    for row, file in enumerate(rows.files):
+      tar.add(file, f"{row:06}.mp4")
+      label = tarfile.TarInfo(f"{row:06}.cls")
+      label.size = 1
+      tar.addfile(label, io.BytesIO(b"0"))
 
 
 def _films_of(path: str, videos: int, count: int, height: int, width: int):

@@ -2,7 +2,8 @@
 
 python -m sigma_jax.data.check data/k400/train.csv data/k400/val.csv
 
-For each manifest (or folder of prepared records, or list of sequences, .jsonl):
+For each manifest (or folder of videos, of frames or of prepared records, tars,
+or list of sequences, .jsonl):
 rows, codecs, picture sizes, frames, durations, classes, files that cannot be
 read and why, rows and files that stand twice, files with several labels;
 between manifests the files that are in both, by path or by content (size and
@@ -31,6 +32,7 @@ from sigma_jax.data.annotations import sequences
 from sigma_jax.data.check import pool, report
 from sigma_jax.data.check.file import Job, digest, examine
 from sigma_jax.data.records import records
+from sigma_jax.data.tars.source import Tars
 
 # Past a file's own timeout: what its reader may take to notice it.
 _GRACE = 10.0
@@ -51,6 +53,7 @@ def _answer(args: argparse.Namespace) -> int:
     timeout=args.timeout,
     full=args.full,
     sample=args.sample,
+    tar_labels=args.tar_labels,
   )
   print(json.dumps(found) if args.json else report.text(found))
   return 1 if found["problems"] else 0
@@ -74,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--sample", type=int, default=0, help="only so many files, drawn at random"
   )
+  parser.add_argument(
+    "--tar-labels", default="", help="cls, txt or json:KEY of tars"
+  )
   parser.add_argument("--workers", type=int, default=0, help="0: one a core")
   parser.add_argument(
     "--timeout", type=float, default=60.0, help="seconds for one file"
@@ -89,6 +95,7 @@ def check(
   timeout: float = 60.0,
   full: bool = False,
   sample: int = 0,
+  tar_labels: str = "",
 ) -> dict:
   """Checks manifests; see `report.gather` for what it returns.
 
@@ -101,6 +108,7 @@ def check(
     full: whether every frame is decoded.
     sample: files to read, drawn at random, always the same; 0: all. Rows are
       counted and paths compared for all of them.
+    tar_labels: as `data.tar_labels`.
 
   Raises:
     FileNotFoundError, UserError: a manifest is not there, or is none.
@@ -110,7 +118,7 @@ def check(
     raise ValueError("--workers, --sample and --timeout must not be negative")
   if len(set(map(os.path.realpath, paths))) < len(paths):
     raise errors.UserError("a manifest is given twice")
-  splits = [_load(path, root) for path in paths]
+  splits = [_load(path, root, tar_labels) for path in paths]
   jobs = {}
   for split in splits:
     jobs |= _jobs(split, timeout, full)
@@ -134,7 +142,7 @@ def check(
   return report.gather(splits, found, _digests(found, jobs, workers))
 
 
-def _load(path: str, root: str) -> report.Split:
+def _load(path: str, root: str, tar_labels: str = "") -> report.Split:
   if path.endswith(".jsonl"):
     videos = sequences.load(path)
     masks = {
@@ -145,13 +153,16 @@ def _load(path: str, root: str) -> report.Split:
     }
     frames = tuple(frame for one in videos for frame in one.frames)
     return report.Split(path, frames, None, masks)
-  rows = sources.load(path, root, classes=False)
+  rows = sources.load(path, root, classes=False, tar_labels=tar_labels)
   names, labels = (), rows.labels
   if isinstance(rows, records.Records):
     names = tuple(f"{f} (row {r} of {path})" for r, f in enumerate(rows.files))
   elif rows.classes:
     labels = np.array(rows.classes, object)[labels]
-  return report.Split(path, rows.files, labels, {}, names)
+  in_tars = {}
+  if isinstance(rows, Tars):
+    in_tars = {file: rows.address(row) for row, file in enumerate(rows.files)}
+  return report.Split(path, rows.files, labels, {}, names, in_tars)
 
 
 def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:
@@ -162,7 +173,7 @@ def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:
       for row, name in enumerate(split.records)
     }
   return {
-    file: Job(file, timeout, full, file in split.masks)
+    file: Job(split.in_tars.get(file, file), timeout, full, file in split.masks)
     for file in (*split.files, *split.masks)
   }
 

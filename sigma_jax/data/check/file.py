@@ -2,17 +2,15 @@
 
 import dataclasses
 import functools
-import hashlib
-import os
 import time
 
 import numpy as np
-import PIL.Image
 
 from sigma_jax import errors
+from sigma_jax.data import opening
 from sigma_jax.data.annotations import sequences
 from sigma_jax.data.records import records
-from sigma_jax.data.video import decode, stills
+from sigma_jax.data.video import decode, frame_folder, stills
 from sigma_jax.data.video.containers import DecodeError
 
 # The clip that is timed: the usual one of pre-training.
@@ -25,14 +23,14 @@ class Job:
   """One file to examine, or one video of prepared records.
 
   Attributes:
-    path: the file, or the folder.
+    path: the file or the folder, or where in a tar it is.
     timeout: seconds for reading it.
     full: whether every frame is decoded, or only a clip and the last frame.
     is_mask: whether it is a segmentation mask.
     row: of the folder; -1: it is a file.
   """
 
-  path: str
+  path: opening.Address
   timeout: float
   full: bool = False
   is_mask: bool = False
@@ -53,6 +51,7 @@ class Finding:
     fps: frames a second; 0 where the file does not say, or is an image.
     num_frames: 1 for images.
     seconds: taken to open the file and decode one clip (an image: once).
+    note: what is odd about it, though it can be read.
   """
 
   reason: str = ""
@@ -64,6 +63,7 @@ class Finding:
   fps: float = 0.0
   num_frames: int = 0
   seconds: float = 0.0
+  note: str = ""
 
 
 def examine(job: Job) -> Finding:
@@ -71,9 +71,8 @@ def examine(job: Job) -> Finding:
   try:
     if job.row >= 0:
       return _record(job)
-    image = _mask if job.is_mask else _still
-    found = image(job.path) or _video(job)
-    size = os.path.getsize(job.path)
+    found = _mask(job.path) if job.is_mask else _opened(job)
+    size = opening.num_bytes(job.path)
   except DecodeError as error:
     return Finding(error.reason)
   except errors.UserError as error:
@@ -90,8 +89,7 @@ def digest(job: Job) -> str | None:
     if job.row >= 0:
       with _records(job.path).open(job.row, job.timeout) as video:
         return video.fingerprint()
-    with open(job.path, "rb") as file:
-      return hashlib.file_digest(file, "blake2b").hexdigest()
+    return opening.digest(job.path)
   except (OSError, DecodeError):
     return None
 
@@ -138,35 +136,34 @@ def _read(video, full: bool, start: float) -> tuple[float, tuple[int, int]]:
   return seconds, clip.shape[1:3]
 
 
-def _video(job: Job) -> Finding:
+def _opened(job: Job) -> Finding:
   start = time.perf_counter()
-  with decode.Clip(job.path, job.timeout) as clip:
-    info = clip.info
-    seconds, _ = _read(clip, job.full, start)
-    damage = clip.damage() if job.full else ""
+  with opening.opened(job.path, job.timeout) as video:
+    if isinstance(video, stills.Still):  # not 16 copies of a large image
+      seconds = time.perf_counter() - start
+    else:
+      seconds, _ = _read(video, job.full, start)
+    return _found(video, job.full, seconds)
+
+
+def _found(video: opening.Opened, full: bool, seconds: float) -> Finding:
+  """What is told of a video that was read."""
+  reason = note = ""
+  if isinstance(video, frame_folder.Frames):
+    video.check_sizes()
+    note = frame_folder.holes(video.names)
+  elif isinstance(video, decode.Clip) and full:
+    reason = video.damage()
+  info = video.info
   return Finding(
-    reason=damage,
+    reason=reason,
     codec=info.codec,
     width=info.width,
     height=info.height,
     fps=info.fps,
     num_frames=info.num_frames,
     seconds=seconds,
-  )
-
-
-def _still(path: str) -> Finding | None:
-  """None: it is a video."""
-  start = time.perf_counter()
-  still = stills.opened(path)
-  if still is None:
-    return None
-  height, width = still.read(np.zeros(1, np.int64)).shape[1:3]
-  seconds = time.perf_counter() - start
-  with PIL.Image.open(path) as image:
-    codec = image.format
-  return Finding(
-    codec=codec, width=width, height=height, num_frames=1, seconds=seconds
+    note=note,
   )
 
 

@@ -25,6 +25,7 @@ class Split:
       None: a list of sequences.
     masks: mask files -> their frames.
     records: n names of the records, where that is what is read.
+    in_tars: files -> where in a tar they are, `tars.member.Member`.
   """
 
   path: str
@@ -32,6 +33,7 @@ class Split:
   labels: np.ndarray | None
   masks: dict[str, str]
   records: tuple[str, ...] = ()
+  in_tars: dict = dataclasses.field(default_factory=dict)
 
   @property
   def read(self) -> tuple[str, ...]:
@@ -86,6 +88,7 @@ def _split(split: Split, found: dict[str, Finding], digests) -> dict:
   tried = {file: found[file] for file in files if file in found}
   bad = {file: f.reason for file, f in tried.items() if f.reason}
   bad |= _wrong_sizes(split.masks, tried)
+  notes = {f: x.note for f, x in tried.items() if x.note and f not in bad}
   good = [f for file, f in tried.items() if file not in bad]
   videos = [f for f in good if f.num_frames > 1]
   seconds = [f.num_frames / f.fps for f in videos if f.fps]
@@ -97,6 +100,7 @@ def _split(split: Split, found: dict[str, Finding], digests) -> dict:
     "checked": len(tried),
     "readable": len(good),
     "unreadable": [{"file": f, "reason": r} for f, r in sorted(bad.items())],
+    "notes": [{"file": f, "note": n} for f, n in sorted(notes.items())],
     "codecs": _count(f.codec for f in good),
     "sizes": _count(f"{f.width}x{f.height}" for f in good),
     "frames": _spread([f.num_frames for f in videos]),
@@ -286,6 +290,9 @@ def _manifest_lines(m: dict) -> list[str]:
       f"{' = '.join([c['file'], *c['also']])}: {c['labels']}"
       for c in m["conflicting_labels"]
     )
+  if m["notes"]:
+    lines.append(f"  to be looked at: {len(m['notes'])}")
+    lines += _examples(f"{n['file']}: {n['note']}" for n in m["notes"])
   if m["unreadable"]:
     lines.append(f"  unreadable: {len(m['unreadable'])}")
     lines += _examples(f"{u['file']}: {u['reason']}" for u in m["unreadable"])

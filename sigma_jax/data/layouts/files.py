@@ -98,25 +98,43 @@ def walk(root: str, suffixes: tuple[str, ...]) -> Iterator[str]:
   Raises:
     UserError: a folder cannot be listed.
   """
-  seen = set()
-  for parent, folders, names in os.walk(root, followlinks=True, onerror=_stop):
-    status = os.stat(parent)
-    if (status.st_dev, status.st_ino) in seen:
-      folders.clear()
-      continue
-    seen.add((status.st_dev, status.st_ino))
-    folders.sort()
-    for name in sorted(names):
+  for parent, names in folders(root):
+    for name in names:
       path = os.path.join(parent, name)
       if os.path.splitext(name)[1].lower() in suffixes:
         yield os.path.relpath(path, root)
-      elif os.path.islink(path) and not os.path.exists(path):
-        print(
-          f"warning: {path} is a link to {os.readlink(path)!r}, which is not "
-          "there: what is behind it is left out",
-          file=sys.stderr,
-          flush=True,
-        )
+      else:
+        warn_of_dead_link(path)
+
+
+def warn_of_dead_link(path: str) -> None:
+  """Says on stderr that a path is a link that leads nowhere, if it is one."""
+  if os.path.islink(path) and not os.path.exists(path):
+    print(
+      f"warning: {path} is a link to {os.readlink(path)!r}, which is not "
+      "there: what is behind it is left out",
+      file=sys.stderr,
+      flush=True,
+    )
+
+
+def folders(root: str) -> Iterator[tuple[str, list[str]]]:
+  """Root and the folders below it, and the sorted names of their files.
+
+  Links are followed, each folder once.
+
+  Raises:
+    UserError: a folder cannot be listed.
+  """
+  seen = set()
+  for parent, below, names in os.walk(root, followlinks=True, onerror=_stop):
+    status = os.stat(parent)
+    if (status.st_dev, status.st_ino) in seen:
+      below.clear()
+      continue
+    seen.add((status.st_dev, status.st_ino))
+    below.sort()
+    yield parent, sorted(names)
 
 
 def _stop(error: OSError) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from sigma_jax import errors
+from sigma_jax.data import opening
 from sigma_jax.data.records import jpeg, record_format
 from sigma_jax.data.records.record_format import MICROSECONDS, SEGMENT
 from sigma_jax.data.sources import Video
-from sigma_jax.data.video import decode, stills, transforms
+from sigma_jax.data.video import transforms
 from sigma_jax.data.video.containers import DecodeError, one_error
 from sigma_jax.data.video.orientation import View
 from sigma_jax.data.video.pixels import fitted
@@ -31,11 +32,12 @@ class Job:
 
   Attributes:
     row: of the manifest.
-    file: video or image, local or remote.
+    file: its name.
     label: its class.
     short_side: pixels; larger frames are made as small as that, 0: none are.
     quality: of the JPEGs, 1 to 95.
     timeout: seconds for the whole file.
+    address: what it is opened by; None: its name, a path.
   """
 
   row: int
@@ -44,6 +46,7 @@ class Job:
   short_side: int
   quality: int
   timeout: float
+  address: opening.Address | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,14 +74,9 @@ class Encoded:
 def encode(job: Job) -> Encoded:
   """Reads a file and encodes all its frames; what is wrong is in the result."""
   try:
-    still = stills.opened(job.file)
-    if still is not None:
-      frame = av.VideoFrame.from_ndarray(still.read([0])[0], format="rgb24")
-      view = View(frame.width, frame.height)
-      return Encoded(_records(job, iter([(frame, view)]), still), 1)
-    with decode.Clip(job.file, job.timeout) as clip:
-      records = _records(job, clip.frames(), clip)
-      return Encoded(records, clip.num_frames, clip.info.fps)
+    with opening.opened(job.address or job.file, job.timeout) as video:
+      records = _records(job, video.frames(), video)
+      return Encoded(records, video.num_frames, video.info.fps)
   except DecodeError as error:
     return Encoded(reason=error.reason)
   except errors.UserError as error:  # a path that nothing here can read

@@ -11,6 +11,7 @@ import numpy as np
 from av.stream import Disposition
 
 from sigma_jax.data import storage
+from sigma_jax.data.tars.member import Member
 
 # Of one file: its packets are held in memory while a clip is read.
 _MAX_BYTES = 1 << 28
@@ -19,21 +20,21 @@ _MAX_BYTES = 1 << 28
 class DecodeError(Exception):
   """A file cannot give the frames asked of it, and why, in one line."""
 
-  def __init__(self, path: str, reason: str):
-    super().__init__(path, reason)
-    self.path = path
+  def __init__(self, path: str | Member, reason: str):
+    super().__init__(str(path), reason)
+    self.path = str(path)
     self.reason = " ".join(str(reason).split())
 
   def __str__(self) -> str:
     return f"{self.path}: {self.reason}"
 
 
-def readable(path: str) -> str | io.BytesIO:
+def readable(path: str | Member) -> str | io.BytesIO:
   """What av.open and PIL.Image.open take for a file.
 
   Returns:
-    The path of a local file; all the bytes of a remote one (gs://), so that
-    reading it is one request.
+    The path of a local file; all the bytes of a remote one (gs://) or one in a
+    tar, so that reading it is one request.
 
   Raises:
     DecodeError: there is no such file, it may not be read, it is no regular
@@ -41,6 +42,9 @@ def readable(path: str) -> str | io.BytesIO:
     UserError: there is no way to read such paths.
   """
   try:
+    if isinstance(path, Member):
+      _check_size(path, path.size)
+      return io.BytesIO(path.read())
     if storage.is_remote(path):
       content = _fetched(path)
       _check_size(path, len(content))
@@ -67,7 +71,7 @@ def _fetched(path: str) -> bytes:
     file.close()
 
 
-def _check_size(path: str, size: int) -> None:
+def _check_size(path: str | Member, size: int) -> None:
   if not size:
     raise DecodeError(path, "empty file (0 bytes)")
   if size > _MAX_BYTES:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import av
 import numpy as np
 
+from sigma_jax.data.tars.member import Member
 from sigma_jax.data.video import containers, deadline, index
 from sigma_jax.data.video.containers import DecodeError, one_error
 from sigma_jax.data.video.decoder import Decoder
@@ -58,18 +59,18 @@ class Clip:
     num_frames: frames that may be asked for.
   """
 
-  def __init__(self, path: str, timeout: float):
+  def __init__(self, path: str | Member, timeout: float):
     """Opens a file and finds its frames.
 
     Args:
-      path: the file, local or gs://.
+      path: the file, local, gs:// or in a tar.
       timeout: seconds allowed from here to the end of the last read.
 
     Raises:
       DecodeError: missing, empty, no video, truncated, absurd, too slow.
       UserError: there is no way to read such paths.
     """
-    self.path = path
+    self.path, self._file = str(path), path
     self._timeout = timeout
     self._deadline = time.monotonic() + timeout
     self._packets, self._container, self._decoder = None, None, None
@@ -171,7 +172,7 @@ class Clip:
       ) from error
 
   def _open(self) -> None:
-    file = containers.readable(self.path)
+    file = containers.readable(self._file)
     with one_error(
       self.path, "not a readable video: damaged, cut short or no video at all"
     ):

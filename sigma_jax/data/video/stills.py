@@ -1,15 +1,21 @@
 """Images as videos of one frame, which a clip repeats."""
 
+import contextlib
 import pathlib
+from collections.abc import Iterator
 
+import av
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
 from sigma_jax.data.video import pixels, transforms
 from sigma_jax.data.video.containers import DecodeError, readable
+from sigma_jax.data.video.decode import VideoInfo
+from sigma_jax.data.video.orientation import View
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _VIDEOS = ("PNG", "GIF")  # Pillow's names; FFmpeg reads all their frames
 _MOVING = (*_VIDEOS, "WEBP", "AVIF")
 _MAX_PIXELS = 16384 * 16384  # beyond it a header is not believed
@@ -23,7 +29,7 @@ def opened(path: str) -> "Still | None":
   Raises:
     DecodeError: as Still does, and for animations of other kinds.
   """
-  if pathlib.PurePath(path).suffix.lower() not in _SUFFIXES:
+  if pathlib.PurePath(path).suffix.lower() not in SUFFIXES:
     return None
   try:
     return Still(path)
@@ -50,7 +56,12 @@ class Animation(DecodeError):
 
 
 class Still:
-  """One image as a `sources.Video` with num_frames 1."""
+  """One image as a `sources.Video` of one frame.
+
+  Attributes:
+    num_frames: 1.
+    info: VideoInfo as shown; the codec is Pillow's name of the format.
+  """
 
   num_frames = 1
 
@@ -61,23 +72,10 @@ class Still:
       DecodeError: missing, empty, damaged, of absurd size, no image, or several
         (Animation).
     """
-    file = readable(path)
-    try:
-      with PIL.Image.open(file) as image:
-        # Cameras put several pictures into one JPEG, of which the first counts.
-        if image.format in _MOVING and image.is_animated:
-          raise Animation(path, image.format)
-        if not 0 < image.width * image.height <= _MAX_PIXELS:
-          raise DecodeError(
-            path, f"absurd size: {image.width} x {image.height} pixels"
-          )
-        upright = _eight_bits(PIL.ImageOps.exif_transpose(image))
-        self._frame = np.asarray(upright.convert("RGB"))
-    except DecodeError:
-      raise
-    except Exception as error:
-      # Damaged images surface as OSError, SyntaxError, ValueError and others.
-      raise DecodeError(path, f"not a readable image ({error})") from error
+    with _read(path) as image:
+      upright = _eight_bits(PIL.ImageOps.exif_transpose(image))
+      self._frame = np.asarray(upright.convert("RGB"))
+      self.info = VideoInfo(1, *upright.size, 0.0, image.format)
     self._path = path
 
   def __enter__(self) -> "Still":
@@ -106,6 +104,46 @@ class Still:
   def times(self, indices) -> np.ndarray:
     """As `sources.Video.times`: zeros."""
     return np.zeros(len(indices))
+
+  def frames(self) -> Iterator[tuple[av.VideoFrame, View]]:
+    """As `decode.Clip.frames`."""
+    frame = av.VideoFrame.from_ndarray(self._frame, format="rgb24")
+    yield frame, View(frame.width, frame.height)
+
+
+def probe(path: str) -> tuple[int, int, str]:
+  """Width and height of an image as shown and Pillow's name of its format.
+
+  By its header alone.
+
+  Raises:
+    DecodeError: as Still does, but for what is damaged behind the header.
+  """
+  with _read(path) as image:
+    turned = image.getexif().get(PIL.ExifTags.Base.Orientation, 1) > 4
+    width, height = image.size[::-1] if turned else image.size
+    return width, height, image.format
+
+
+@contextlib.contextmanager
+def _read(path: str) -> Iterator[PIL.Image.Image]:
+  """An opened image; what goes wrong with it within is a DecodeError."""
+  file = readable(path)
+  try:
+    with PIL.Image.open(file) as image:
+      # Cameras put several pictures into one JPEG, of which the first counts.
+      if image.format in _MOVING and image.is_animated:
+        raise Animation(path, image.format)
+      if not 0 < image.width * image.height <= _MAX_PIXELS:
+        raise DecodeError(
+          path, f"absurd size: {image.width} x {image.height} pixels"
+        )
+      yield image
+  except DecodeError:
+    raise
+  except Exception as error:
+    # Damaged images surface as OSError, SyntaxError, ValueError and others.
+    raise DecodeError(path, f"not a readable image ({error})") from error
 
 
 def _eight_bits(image: PIL.Image.Image) -> PIL.Image.Image:

@@ -1,0 +1,1 @@
+"""Videos inside tar files, as the webdataset package writes them."""
