@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import sigma_jax
+from sigma_jax import settings as settings_lib
 from sigma_jax.data import crops, over_time, passes, sources
+from sigma_jax.data import sampling as samples
 from sigma_jax.inference import features, over_time_files
 from sigma_jax.inference import over_time as command
 from sigma_jax.models import sigma
@@ -42,6 +44,45 @@ def test_windows_follow_the_times_where_the_rate_varies():
   found = over_time.starts(times, 4, 1.0)
   wanted = [0, 10, 20, 21, 23, 25, 27, 29, 31, 33, 35, 37]
   assert found.tolist() == wanted  # at 0 1 2 7 8 .. 15 s, the picture once
+
+
+class _Numbers:
+  """A pass whose frames are their numbers; each comes once, in order."""
+
+  def __init__(self, num_frames):
+    self.num_frames, self.times = num_frames, np.arange(num_frames) / RATE
+
+  def read(self, groups, *_):
+    last = -1
+    for group in groups:
+      assert group[0] > last and (np.diff(group) > 0).all()
+      last = group[-1]
+      yield group.reshape(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("sampling", ["dense", "segments"])
+def test_batches_have_the_frames_of_their_windows(sampling):
+  """However windows overlap and frames of several lie between each other."""
+  rng = np.random.default_rng(0)
+  for _ in range(100):
+    frames, stride, length = rng.integers(1, (9, 9, 300)).tolist()
+    data = settings_lib.Data(
+      num_frames=frames, stride=stride, sampling=sampling
+    )
+    windows = over_time.Windows(
+      _Numbers(length), data, frames * stride, rng.uniform(0.05, 3)
+    )
+    first = int(rng.integers(len(windows)))
+    cuts = np.unique(rng.integers(first, len(windows), 5))
+    ends = [*cuts[cuts > first], len(windows)]
+    clips = list(windows.clips(first, np.diff([first, *ends]).tolist()))
+    found = np.concatenate(clips)[..., 0, 0, 0]
+    offsets = found[0] - round(windows.start[first] * RATE)
+    wanted = np.rint(windows.start[first:] * RATE).astype(int)
+    np.testing.assert_array_equal(found, wanted[:, None] + offsets)
+    np.testing.assert_array_equal(
+      offsets, samples.view_indices(data, min(frames * stride, length))
+    )
 
 
 def _video(path, frames, seed=0, stamps=None, height=32, width=48):
@@ -116,7 +157,7 @@ def test_a_window_is_a_video_by_itself(run, loop, tmp_path, tiny, capsys):
     clips = np.concatenate(list(windows.clips(0, [3] * 6 + [2])))
     later = np.concatenate(list(windows.clips(5, [8, 7])))
   np.testing.assert_array_equal(later, clips[5:])
-  first = np.array([0, 12, 25, 38, 50, 62, 75, 88, 100])  # of the first ones
+  first = np.array([0, 12, 25, 37, 50, 62, 75, 87, 100])  # ties: earlier
   np.testing.assert_allclose(windows.start[:9], first / RATE)
   np.testing.assert_allclose(windows.end - windows.start, 15 / RATE)
   assert windows.end[-1] == pytest.approx(249 / RATE)

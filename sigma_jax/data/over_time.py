@@ -85,11 +85,10 @@ class Windows:
       self._first[end - count : end, None] + self._offsets
       for end, count in zip(ends, batches, strict=True)
     ]
-    groups, read_to = [], -1
-    for wanted in places:
-      new = np.unique(wanted)
-      groups.append(new[new > read_to])
-      read_to = max(read_to, int(new[-1]))
+    # Frames come in order: those of later windows that lie between, as well.
+    chosen = np.unique(np.concatenate(places))
+    cuts = np.searchsorted(chosen, [wanted.max() for wanted in places], "right")
+    groups = np.split(chosen, cuts[:-1])
     data, held = self._data, {}
     coming = self._video.read(
       [group for group in groups if len(group)],
