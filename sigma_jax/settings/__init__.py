@@ -16,7 +16,7 @@ import ml_collections
 
 from sigma_jax import freeze, paths
 from sigma_jax.settings.data import Augment, Colours, Data, Luma, Views
-from sigma_jax.settings.evaluation import Probe, Segmentation
+from sigma_jax.settings.evaluation import Evaluate, Probe, Segmentation
 from sigma_jax.settings.method import Method
 from sigma_jax.settings.method import options as _method
 from sigma_jax.settings.method import options_of as _method_options
@@ -37,6 +37,7 @@ __all__ = [
   "Augment",
   "Colours",
   "Data",
+  "Evaluate",
   "Loss",
   "Luma",
   "Masking",
@@ -62,6 +63,8 @@ PATHS = (
   "data.root",
   "data.label_sets",
   "target.weights",
+  "evaluate.train",
+  "evaluate.test",
   "supervised.train_targets",
   "supervised.val_targets",
 )
@@ -86,6 +89,7 @@ class Settings:
   optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
   train: Train = dataclasses.field(default_factory=Train)
   mesh: Mesh = dataclasses.field(default_factory=Mesh)
+  evaluate: Evaluate = dataclasses.field(default_factory=Evaluate)
   probe: Probe = dataclasses.field(default_factory=Probe)
   supervised: Supervised = dataclasses.field(default_factory=Supervised)
   segmentation: Segmentation = dataclasses.field(default_factory=Segmentation)
@@ -109,6 +113,10 @@ class Settings:
       )
     if self.target.kind == "pixel" and self.loss.kind != "l2":
       raise ValueError("target.kind 'pixel' needs loss.kind 'l2' (VideoMAE)")
+    if self.train.keep_best and not self.evaluate.every:
+      raise ValueError(
+        "train.keep_best needs evaluations in the run: set evaluate.every"
+      )
     if self.loss.kind == "assignment":
       self.loss.check_divisors(self.model.dtype)
 

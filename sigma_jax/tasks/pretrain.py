@@ -4,7 +4,7 @@ import pathlib
 
 from sigma_jax import distributed, errors, settings
 from sigma_jax.methods import method
-from sigma_jax.tasks import reading, starting
+from sigma_jax.tasks import in_run, reading, starting
 from sigma_jax.train import identity, loop, metrics
 
 
@@ -39,6 +39,7 @@ def run(
   begun_from["data.train"] = identity.Thing(
     rows, sources.identity(source, labels=False)
   )
+  score = in_run.scorer(config)
   identity.claim(workdir, begun_from)
   training = reading.Training(
     config, workdir, source, chosen.views(), chosen.luma
@@ -52,6 +53,7 @@ def run(
     file_name=lambda row: source.files[row],
     frozen=frozen,
     initial=initial,
+    score=score,
     profile_steps=profile_steps,
   )
 

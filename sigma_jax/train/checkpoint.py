@@ -6,6 +6,7 @@ a run killed at any instant resumes from the newest complete one.
 
 import contextlib
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from sigma_jax.train import (
   checksums,
   metrics,
   old_layouts,
+  retention,
   stored,
   write_faults,
 )
@@ -36,10 +38,13 @@ _REMEDY = (
 class Checkpointer:
   """One workdir's checkpoints; all processes of a run have one each."""
 
-  def __init__(self, workdir: str | pathlib.Path, train: settings_lib.Train):
-    keep: list[Any] = [policies.LatestN(train.keep)]
-    if train.keep_every:
-      keep.append(policies.EveryNSteps(train.keep_every))
+  def __init__(
+    self,
+    workdir: str | pathlib.Path,
+    train: settings_lib.Train,
+    best: Callable[[], int | None] = lambda: None,
+  ):
+    """best: step of a checkpoint that stays as long as it is; None: none."""
     self._folder = workdir_lib.checkpoints(workdir)
     # Before the manager does: it takes any trouble for the end.
     faults.patiently(str(self._folder), lambda: stored.entries(self._folder))
@@ -51,7 +56,7 @@ class Checkpointer:
         item_names=("default", "checksums"),
         options=ocp.CheckpointManagerOptions(
           save_decision_policy=policies.FixedIntervalPolicy(1),
-          preservation_policy=policies.AnyPreservationPolicy(keep),
+          preservation_policy=retention.policy(train, best),
           cleanup_tmp_directories=True,
           enable_async_checkpointing=True,
         ),
@@ -61,6 +66,11 @@ class Checkpointer:
   def latest(self) -> int | None:
     """Step of the newest complete checkpoint, or None."""
     return self._manager.latest_step()
+
+  @property
+  def steps(self) -> list[int]:
+    """Steps of all checkpoints, ascending."""
+    return sorted(self._manager.all_steps())
 
   def save(self, step: int, state: Any) -> None:
     """Starts saving; the state may be donated as soon as this returns.
@@ -123,8 +133,8 @@ class Checkpointer:
         the only ones are damaged.
       RunStopped: there are checkpoints and none can be read.
     """
-    steps = sorted(self._manager.all_steps(), reverse=True)
-    for step in steps:
+    steps = self.steps
+    for step in reversed(steps):
       try:
         return step, self.restore(step, abstract)
       except faults.Damaged as error:

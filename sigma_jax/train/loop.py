@@ -21,6 +21,7 @@ from sigma_jax.train import (
   checkpoint,
   continuing,
   feed,
+  judging,
   layout,
   metrics,
   optimizer,
@@ -55,6 +56,7 @@ class Job:
     optimizer: further arguments of `optimizer.make`.
     signs: of a collapse, as of `methods.method.Method`; None: nothing can.
     shown: metrics of the progress line.
+    evaluated: the encoder that evaluations take, as of `Method`.
   """
 
   make_step: Callable[..., steps.Step]
@@ -63,6 +65,7 @@ class Job:
   optimizer: dict[str, Any] = dataclasses.field(default_factory=dict)
   signs: Callable[..., dict[str, str]] | None = None
   shown: tuple[str, ...] = ()
+  evaluated: tuple[str, str] = ("params", "encoder")
 
 
 def job_of(method: method_lib.Method) -> Job:
@@ -74,6 +77,7 @@ def job_of(method: method_lib.Method) -> Job:
     optimizer=method.optimizer(),
     signs=method.signs,
     shown=method.shown,
+    evaluated=method.evaluated,
   )
 
 
@@ -107,6 +111,7 @@ def run(
   account: Callable[[int, bool], None] | None = None,
   frozen: dict | None = None,
   initial: dict | None = None,
+  score: judging.Score | None = None,
   profile_steps: range = range(0),
 ) -> tuple[state.TrainState, dict[str, float]]:
   """Trains, or resumes from the workdir's newest checkpoint.
@@ -123,6 +128,7 @@ def run(
       called by all processes at once.
     frozen: weights that are not trained, as host arrays, where there are any.
     initial: parameters that a fresh run starts from instead of random ones.
+    score: evaluates an encoder, every `evaluate.every` steps.
     profile_steps: steps that are traced by JAX's profiler into profile/.
 
   Returns:
@@ -150,7 +156,10 @@ def run(
   )
   _warn_of_warmup(settings, num_examples, total)
   differing = continuing.changes(workdir, settings)
-  checkpoints = checkpoint.Checkpointer(workdir, settings.train)
+  judge = judging.Judging(workdir, settings, mesh, score, job.evaluated)
+  checkpoints = checkpoint.Checkpointer(
+    workdir, settings.train, lambda: judge.best_step
+  )
   complete = (checkpoints.latest or 0) >= total
   if not complete:
     continuing.check(workdir, settings, differing)
@@ -164,6 +173,7 @@ def run(
     continuing.leave(workdir, differing)
   else:
     continuing.settle(workdir, settings, differing, start)
+  judge.begin(start, total, checkpoints.steps)
   frozen = jax.device_put(frozen or {}, mesh_lib.replicated(mesh))
   _announce(settings, mesh, train_state, start, total)
 
@@ -188,6 +198,8 @@ def run(
   # --- the loop --------------------------------------------------------------
   try:
     preemption.poll(f" before step {start + 1}, with nothing new to save")
+    if judge.due(start):  # it was interrupted, or killed, before
+      judge(start, train_state, checkpoints, writer, progress)
     for step in range(start + 1, total + 1):
       profile.before(step)
       batch, rows = next(batches)
@@ -198,7 +210,9 @@ def run(
       stop_now = preemption.asked()
       log_now = step % settings.train.log_every == 0 or step == total
       save_now = step % settings.train.checkpoint_every == 0 or step == total
-      if log_now or save_now or stop_now:
+      judge_now = judge.due(step)
+      save_now |= judge.saves(step)
+      if log_now or save_now or stop_now or judge_now:
         # The only look at the losses: all of them since the last one, so that
         # a checkpoint never holds what a non-finite step left behind.
         last = _drain(pending, checkpoints, file_name)
@@ -214,6 +228,8 @@ def run(
       if stop_now and step < total:
         checkpoints.wait()
         raise preemption.stop(f" after step {step}, which is saved")
+      if judge_now:
+        judge(step, train_state, checkpoints, writer, progress)
   finally:
     # Each of them, whatever another meets: the checkpoints are closed last.
     with contextlib.ExitStack() as closing:

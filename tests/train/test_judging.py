@@ -1,0 +1,210 @@
+"""Evaluations in the run: when, by what, and that nothing else changes."""
+
+import json
+import pathlib
+import shutil
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from sigma_jax import errors
+from sigma_jax.train import checkpoint, judging, metrics
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import hosts as hosts_lib
+
+# By step; the best one is that of step 2, the first of two alike.
+KNN = {1: 0.25, 2: 0.75, 3: 0.5, 4: 0.75, 5: 0.5, 6: 0.25}
+
+
+class Score:
+  """Gives KNN's numbers, and the mean square of the encoder that it is shown.
+
+  `stop_at`: at this call it ends the run as a signal does.
+  """
+
+  def __init__(self, first_step, every, stop_at=None):
+    self._step, self._every, self._stop_at = first_step, every, stop_at
+    self.shown = []
+
+  def __call__(self, encoder):
+    self.shown.append(self._step)
+    if len(self.shown) == self._stop_at:
+      raise errors.Interrupted("stopped by Ctrl-C within an evaluation")
+    step, self._step = self._step, self._step + self._every
+    square = sum(float((leaf**2).mean()) for leaf in jax.tree.leaves(encoder))
+    return {"knn": KNN[step], "linear": square, "num_test": 7}
+
+
+@pytest.fixture(scope="module")
+def judged(tiny, change):
+  """`tiny` with an evaluation after steps 2, 4, 6; all are saved."""
+  return change(tiny, evaluate__every=2, train__keep=9)
+
+
+@pytest.fixture(scope="module")
+def unbroken(judged, pretrain, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("judged")
+  pretrain(judged, workdir, score=Score(2, 2))
+  return workdir
+
+
+def scores(workdir):
+  """(step, knn, linear) of each line."""
+  rows = judging.read(workdir)
+  return [(row["step"], row["knn"], row["linear"]) for row in rows]
+
+
+def end_of(workdir):
+  params, step = checkpoint.restore_params(workdir)
+  return step, jax.tree.map(np.asarray, params)
+
+
+def test_evaluations_change_nothing_of_what_is_trained(
+  tiny, change, pretrain, unbroken, tmp_path
+):
+  plain = change(tiny, train__keep=9)
+  pretrain(plain, tmp_path)
+  assert not (tmp_path / judging.EVALUATIONS).exists()
+  (step, wanted), (last, found) = map(end_of, (tmp_path, unbroken))
+  assert step == last == 6
+  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  curves = [
+    [
+      (row["step"], row["loss"], row["grad_norm"])
+      for row in metrics.read(folder)
+    ]
+    for folder in (tmp_path, unbroken)
+  ]
+  assert curves[0] == curves[1]
+  assert [step for step, *_ in curves[0]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_evaluation_is_of_its_steps_encoder(unbroken, tiny):
+  """The mean square of the last checkpoint's encoder is the last line's."""
+  assert [row[:2] for row in scores(unbroken)] == [
+    (2, 0.75),
+    (4, 0.75),
+    (6, 0.25),
+  ]
+  encoder = end_of(unbroken)[1]["encoder"]
+  square = sum((leaf**2).mean() for leaf in jax.tree.leaves(encoder))
+  assert scores(unbroken)[-1][2] == pytest.approx(float(square), rel=1e-5)
+  line = judging.read(unbroken)[-1]
+  assert line["num_test"] == 7 and isinstance(line["num_test"], int)
+  assert line["seconds"] >= 0
+  assert not (unbroken / judging.BEST).exists()  # nobody asked for it
+
+
+def test_a_slow_encoder_is_what_is_evaluated(judged, tmp_path):
+  """Of a method that says so; it is brought whole to every device."""
+  from sigma_jax.train import mesh as mesh_lib
+  from sigma_jax.train import state
+
+  seen = []
+  mesh = mesh_lib.make(judged.mesh)
+  judge = judging.Judging(
+    tmp_path,
+    judged,
+    mesh,
+    lambda encoder: seen.append(encoder) or {"knn": 0.5},
+    ("slow", "teacher"),
+  )
+  split = jax.device_put(
+    np.arange(2**16, dtype=np.float32),
+    mesh_lib.batch_sharding(mesh),
+  )
+  params = {"encoder": {"w": split * 0}}
+  now = state.TrainState(2, params, (), {"teacher": {"w": split}})
+  judge._scores(now)
+  (found,) = seen
+  assert found["w"].sharding.is_fully_replicated
+  np.testing.assert_array_equal(found["w"], split)
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+def test_a_run_that_is_stopped_within_an_evaluation_loses_nothing(
+  stop_at, judged, pretrain, unbroken, tmp_path, capsys
+):
+  with pytest.raises(errors.Interrupted):
+    pretrain(judged, tmp_path, score=Score(2, 2, stop_at))
+  step = 2 * stop_at
+  assert end_of(tmp_path)[0] == step
+  assert [row[0] for row in scores(tmp_path)] == list(range(2, step, 2))
+  capsys.readouterr()
+  score = Score(step, 2)
+  pretrain(judged, tmp_path, score=score)
+  assert score.shown == list(range(step, 7, 2))  # that one first
+  assert f"resuming after step {step}" in capsys.readouterr().out
+  assert scores(tmp_path) == scores(unbroken)
+  jax.tree.map(
+    np.testing.assert_array_equal, end_of(tmp_path)[1], end_of(unbroken)[1]
+  )
+  # Nothing is left to do: neither training nor an evaluation.
+  again = Score(6, 2)
+  pretrain(judged, tmp_path, score=again)
+  assert again.shown == []
+  assert scores(tmp_path) == scores(unbroken)
+
+
+def test_a_killed_run_evaluates_again_what_it_trains_again(
+  judged, pretrain, unbroken, tmp_path
+):
+  with pytest.raises(KeyboardInterrupt):  # after step 4; step 3 is saved
+    pretrain(judged, tmp_path, stop_before=5, score=Score(2, 2))
+  assert end_of(tmp_path)[0] == 3
+  assert [row[0] for row in scores(tmp_path)] == [2, 4]
+  score = Score(4, 2)
+  pretrain(judged, tmp_path, score=score)
+  assert score.shown == [4, 6]
+  assert scores(tmp_path) == scores(unbroken)
+  replaced = (tmp_path / "evaluations_replaced.jsonl").read_text()
+  assert [json.loads(text)["step"] for text in replaced.splitlines()] == [4]
+
+
+def kept(workdir):
+  return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+
+
+def test_the_best_checkpoint_stays_and_is_known_after_a_stop(
+  judged, change, pretrain, tmp_path
+):
+  settings = change(
+    judged,
+    evaluate__every=1,
+    train__keep=1,
+    train__keep_best=True,
+    train__checkpoint_every=100,
+  )
+  with pytest.raises(errors.Interrupted):
+    pretrain(settings, tmp_path, score=Score(1, 1, stop_at=4))
+  assert kept(tmp_path) == [2, 4]
+  best = {"step": 2, "by": "knn", "score": 0.75}
+  assert json.loads((tmp_path / judging.BEST).read_text()) == best
+  (tmp_path / judging.BEST).unlink()  # what counts are the evaluations
+  pretrain(settings, tmp_path, score=Score(4, 1))
+  assert kept(tmp_path) == [2, 6]
+  assert json.loads((tmp_path / judging.BEST).read_text()) == best
+
+
+def test_a_checkpoint_that_is_gone_is_not_the_best(
+  judged, change, pretrain, tmp_path
+):
+  settings = change(
+    judged, evaluate__every=1, train__keep_best=True, train__keep=1
+  )
+  with pytest.raises(errors.Interrupted):
+    pretrain(settings, tmp_path, score=Score(1, 1, stop_at=4))
+  shutil.rmtree(tmp_path / "checkpoints" / "2")
+  pretrain(settings, tmp_path, score=Score(4, 1))
+  best = json.loads((tmp_path / judging.BEST).read_text())
+  assert best["step"] == 4 and best["score"] == 0.75
+
+
+def test_keeping_the_best_without_evaluations_is_refused(tiny, change):
+  with pytest.raises(ValueError, match="keep_best needs .* evaluate.every"):
+    change(tiny, train__keep_best=True)
+  with pytest.raises(ValueError, match="evaluate.every must not be negative"):
+    change(tiny, evaluate__every=-1)
