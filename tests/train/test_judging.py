@@ -1,9 +1,7 @@
 """Evaluations in the run: when, by what, and that nothing else changes."""
 
 import json
-import pathlib
-import shutil
-import sys
+import types
 
 import jax
 import numpy as np
@@ -11,9 +9,6 @@ import pytest
 
 from sigma_jax import errors
 from sigma_jax.train import checkpoint, judging, metrics
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import hosts as hosts_lib
 
 # By step; the best one is that of step 2, the first of two alike.
 KNN = {1: 0.25, 2: 0.75, 3: 0.5, 4: 0.75, 5: 0.5, 6: 0.25}
@@ -124,7 +119,7 @@ def test_a_slow_encoder_is_what_is_evaluated(judged, tmp_path):
   np.testing.assert_array_equal(found["w"], split)
 
 
-@pytest.mark.parametrize("stop_at", [1, 2, 3])
+@pytest.mark.parametrize("stop_at", [2, 3])  # the third is that of the end
 def test_a_run_that_is_stopped_within_an_evaluation_loses_nothing(
   stop_at, judged, pretrain, unbroken, tmp_path, capsys
 ):
@@ -189,22 +184,40 @@ def test_the_best_checkpoint_stays_and_is_known_after_a_stop(
   assert json.loads((tmp_path / judging.BEST).read_text()) == best
 
 
-def test_a_checkpoint_that_is_gone_is_not_the_best(
-  judged, change, pretrain, tmp_path
+def test_a_checkpoint_that_is_gone_is_not_the_best(judged, change, tmp_path):
+  settings = change(judged, train__keep_best=True)
+  lines = [json.dumps({"step": k, "knn": v}) + "\n" for k, v in KNN.items()]
+  (tmp_path / judging.EVALUATIONS).write_text("".join(lines))
+  for saved, best in (([2, 4], 2), ([3, 4], 4), ([1, 3, 4], 4)):
+    judge = judging.Judging(tmp_path, settings, None, lambda _: {}, ("", ""))
+    judge.begin(5, 6, saved)
+    assert judge.best_step == best
+    note = json.loads((tmp_path / judging.BEST).read_text())
+    assert note == {"step": best, "by": "knn", "score": 0.75}
+
+
+def test_best_json_names_no_checkpoint_before_it_is_complete(
+  judged, change, tmp_path, monkeypatch
 ):
-  settings = change(
-    judged, evaluate__every=1, train__keep_best=True, train__keep=1
+  settings = change(judged, train__keep_best=True)
+  told = []
+  judge = judging.Judging(tmp_path, settings, None, None, ("", ""))
+  monkeypatch.setattr(judge, "_scores", lambda state: {"knn": 0.5})
+  none = lambda *_: None  # noqa: E731
+  judge(
+    2,
+    None,
+    types.SimpleNamespace(
+      wait=lambda: told.append((tmp_path / judging.BEST).exists())
+    ),
+    types.SimpleNamespace(draw=none),
+    types.SimpleNamespace(leave_out=none),
   )
-  with pytest.raises(errors.Interrupted):
-    pretrain(settings, tmp_path, score=Score(1, 1, stop_at=4))
-  shutil.rmtree(tmp_path / "checkpoints" / "2")
-  pretrain(settings, tmp_path, score=Score(4, 1))
-  best = json.loads((tmp_path / judging.BEST).read_text())
-  assert best["step"] == 4 and best["score"] == 0.75
+  assert told == [False] and (tmp_path / judging.BEST).exists()
 
 
 def test_keeping_the_best_without_evaluations_is_refused(tiny, change):
-  with pytest.raises(ValueError, match="keep_best needs .* evaluate.every"):
+  with pytest.raises(ValueError, match=r"keep_best needs .* evaluate.every"):
     change(tiny, train__keep_best=True)
-  with pytest.raises(ValueError, match="evaluate.every must not be negative"):
+  with pytest.raises(ValueError, match=r"evaluate.every must not be negative"):
     change(tiny, evaluate__every=-1)
