@@ -113,10 +113,6 @@ class Settings:
       )
     if self.target.kind == "pixel" and self.loss.kind != "l2":
       raise ValueError("target.kind 'pixel' needs loss.kind 'l2' (VideoMAE)")
-    if self.train.keep_best and not self.evaluate.every:
-      raise ValueError(
-        "train.keep_best needs evaluations in the run: set evaluate.every"
-      )
     if self.loss.kind == "assignment":
       self.loss.check_divisors(self.model.dtype)
 

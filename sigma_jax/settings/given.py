@@ -66,7 +66,8 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
   if task == "pretrain":
     yield "augment. probe. supervised. segmentation.", why
     if not settings.evaluate.every:
-      yield "evaluate.", "evaluate.every is 0"
+      own = "evaluate.train evaluate.test evaluate.clips evaluate.knn_k"
+      yield f"{own} train.keep_best", "evaluate.every is 0"
     yield from _of_method(settings)
     # Other checkpoints may lack some, which are then drawn.
     if settings.init and _is_run(settings.init):

@@ -25,6 +25,10 @@ def scorer(config: settings.Settings) -> in_run.Scorer | None:
     UserError: the clips are not there, or not labelled; one line.
   """
   if not config.evaluate.every:
+    if config.train.keep_best:
+      raise errors.UserError(
+        "train.keep_best needs evaluations in the run: set evaluate.every"
+      )
     return None
   try:
     return _scorer(config)

@@ -245,7 +245,7 @@ def _params(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
     shapes,
   )
-  item = _at(others, path, shapes)
+  item = stored.at(others, path, shapes)
   args = ocp.args.PyTreeRestore(
     item=item,
     restore_args=ocp.checkpoint_utils.construct_restore_args(item),
@@ -262,7 +262,7 @@ def _params(
   sums = faults.patiently(what, lambda: stored.sums(folder))
   if sums is not None:
     # By their place in the checkpoint, and nothing else of it.
-    found = _at({}, path, restored)
+    found = stored.at({}, path, restored)
     faults.patiently(what, lambda: checksums.check(found, sums))
   return {"encoder": restored} if path[0] == "slow" else restored
 
@@ -295,19 +295,6 @@ def _wanted(
       path = ("opt_state", place, "params")
       return {"opt_state": nothing}, path, part["params"]
   return {}, ("params",), tree["params"]
-
-
-def _at(tree: Any, path: tuple, value: Any) -> Any:
-  """The tree with another value there, and dicts where it has nothing."""
-  if not path:
-    return value
-  first, *rest = path
-  if isinstance(tree, list):
-    return [
-      _at(part, tuple(rest), value) if place == first else part
-      for place, part in enumerate(tree)
-    ]
-  return tree | {first: _at(tree.get(first, {}), tuple(rest), value)}
 
 
 def write_params(

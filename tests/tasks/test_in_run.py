@@ -139,3 +139,10 @@ def test_clips_that_cannot_judge_are_refused_before_the_run(
   assert "\n" not in message
   assert not (tmp_path / "run" / "config.json").exists()
   assert not (tmp_path / "run" / "identity.json").exists()
+
+
+def test_keeping_the_best_of_no_evaluations_is_refused(config, change):
+  none = change(config, evaluate__every=0)
+  assert in_run.scorer(none) is None
+  with pytest.raises(errors.UserError, match=r"keep_best needs .* evaluate.ev"):
+    in_run.scorer(change(none, train__keep_best=True))

@@ -216,8 +216,6 @@ def test_best_json_names_no_checkpoint_before_it_is_complete(
   assert told == [False] and (tmp_path / judging.BEST).exists()
 
 
-def test_keeping_the_best_without_evaluations_is_refused(tiny, change):
-  with pytest.raises(ValueError, match=r"keep_best needs .* evaluate.every"):
-    change(tiny, train__keep_best=True)
+def test_a_negative_interval_is_refused(tiny, change):
   with pytest.raises(ValueError, match=r"evaluate.every must not be negative"):
     change(tiny, evaluate__every=-1)
