@@ -43,6 +43,8 @@ _SYNONYMS = {
   "train.steps": "num_steps max_steps total_steps",
   "train.log_every": "log_interval log_freq",
   "train.checkpoint_every": "save_every save_freq save_interval",
+  "evaluate.every": "eval_every eval_freq eval_interval",
+  "train.keep_best": "save_best keep_best_only",
   "probe.batch_size": "batch bs",
   "probe.knn_k": "k neighbours neighbors",
   "supervised.drop_path": "drop_path_rate",

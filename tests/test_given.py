@@ -57,6 +57,9 @@ def test_one_set_that_is_given_takes_the_place_of_several():
   ("changes", "key", "why"),
   [
     ({}, "augment.mixup", "task 'pretrain' does not read it"),
+    ({}, "evaluate.test", "evaluate.every is 0"),
+    ({}, "train.keep_best", "evaluate.every is 0"),
+    ({"task": "probe"}, "evaluate.every", "task 'probe' does not read it"),
     ({}, "data.min_area", "data.crop is 'multiscale'"),
     ({"data__sampling": "segments"}, "data.stride", "is 'segments'"),
     ({"data__crop": "center"}, "data.scales", "data.crop is 'center'"),
@@ -111,6 +114,8 @@ def test_what_has_no_effect_is_refused(change, changes, key, why):
   [
     ({}, "data.scales data.stride data.flip loss.rounds masking.ratio"),
     ({}, "target.dim target.hidden mesh.fsdp train.accumulate model.patch"),
+    ({}, "evaluate.every"),
+    ({"evaluate__every": 9}, "evaluate.clips train.keep_best evaluate.train"),
     ({"target__kind": "dino"}, "target.weights target.variant target.dtype"),
     ({"data__crop": "random_resized"}, "data.min_area"),
     ({"task": "probe"}, "probe.layer data.sampling mesh.fsdp data.root init"),
@@ -201,6 +206,9 @@ def test_no_command_that_we_show_is_refused():
     run = config_file.load(ROOT / config)
     if "init" in keys:
       run = settings.Settings.from_config(run.to_dict() | {"init": "somewhere"})
+    if "evaluate.every" in keys:
+      evaluate = {"evaluate": {"every": 9}}
+      run = settings.Settings.from_config(run.to_dict() | evaluate)
     try:
       given.check_read(run, keys)
     except ValueError as error:

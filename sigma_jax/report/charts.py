@@ -11,18 +11,21 @@ from typing import NamedTuple
 _WIDTH, _HEIGHT = 320, 168
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 8, 30
 _MAX_POINTS = 400
+STYLES = "abcdefgh"  # CSS classes of the curves' colours
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Series(NamedTuple):
-  """A curve. style: CSS class, `a`, `b` or `c`. points: (step, value).
+  """A curve. style: CSS class, one of `STYLES`. points: (step, value).
 
-  intervals: (step, low, high), drawn as whiskers.
+  intervals: (step, low, high), drawn as whiskers. hint: shown when pointed at.
   """
 
   name: str
   style: str
   points: list[tuple[float, float]]
   intervals: tuple[tuple[float, float, float], ...] = ()
+  hint: str = ""
 
 
 class Reference(NamedTuple):
@@ -65,6 +68,13 @@ def line_chart(
   values += [y for s in series for _, *ends in s.intervals for y in ends]
   values += [reference.value] if reference else []
   values += [floor] if floor is not None else []
+  exponent = power(values)
+  if exponent:
+    unit = f"{unit} × 10{str(exponent).translate(_SUPERSCRIPTS)}".strip()
+    by = 10.0**-exponent
+    series = [_scaled(s, by) for s in series]
+    reference = reference and reference._replace(value=reference.value * by)
+    values = [value * by for value in values]
   ticks = nice_ticks(min(values), max(values), 4)
   if across:  # all places, whether there is a value or not
     steps = [-0.25, len(across.places) - 0.75]
@@ -72,9 +82,11 @@ def line_chart(
   body = _axes(frame, ticks, unit, across)
   if reference:
     y = frame.y(reference.value)
+    # Its name stands above the line, or below it where it would be cut off.
+    name_y = y - 4 if y - 4 > _TOP + 8 else y + 11
     body += (
       f'<path class="ref" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
-      f'<text class="refname" x="{_WIDTH - _RIGHT}" y="{y - 4:.1f}" '
+      f'<text class="refname" x="{_WIDTH - _RIGHT}" y="{name_y:.1f}" '
       f'text-anchor="end">{html.escape(reference.name)}</text>'
     )
   body += "".join(_curve(frame, s) for s in series)
@@ -98,6 +110,26 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
   first = math.ceil(low / step - 1e-9)
   last = math.ceil(high / step - 1e-9)
   return [i * step for i in range(first, last + 1)]
+
+
+def power(values: list[float]) -> int:
+  """The power of ten that an axis of these values has; 0: none.
+
+  All numbers of a chart are then in it: none needs one of its own.
+  """
+  most = max(map(abs, values))
+  if most == 0 or 1e-2 <= most < 1e7:
+    return 0
+  return math.floor(math.log10(most))
+
+
+def _scaled(series: Series, by: float) -> Series:
+  return series._replace(
+    points=[(x, by * y) for x, y in series.points],
+    intervals=tuple(
+      (x, by * low, by * high) for x, low, high in series.intervals
+    ),
+  )
 
 
 def number(value: float) -> str:
@@ -214,6 +246,7 @@ def _curve(frame: _Frame, series: Series) -> str:
     return ""
   path = "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in points)
   x, y = points[-1]
+  hint = f"<title>{html.escape(series.hint)}</title>" if series.hint else ""
   whiskers = "".join(
     f"M{frame.x(at):.1f} {frame.y(low):.1f}V{frame.y(high):.1f}"
     for at, low, high in series.intervals
@@ -221,7 +254,8 @@ def _curve(frame: _Frame, series: Series) -> str:
   if whiskers:
     whiskers = f'<path class="line {series.style}" d="{whiskers}"/>'
   return (
-    f'{whiskers}<path class="line {series.style}" d="M{path}"/><circle '
+    f'{whiskers}<path class="line {series.style}" d="M{path}">{hint}</path>'
+    f"<circle "
     f'class="end {series.style}" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" '
     'r="2.6"/>'
   )
@@ -249,8 +283,8 @@ def _value(point: tuple[float, float]) -> float:
 
 def _heading(title: str, series: list[Series]) -> str:
   """Title and the newest value of every curve."""
-  shown = "".join(
-    f'<span class="key {s.style}">{html.escape(s.name)} '
+  shown = " ".join(
+    f'<span class="key {s.style}"{_titled(s.hint)}>{html.escape(s.name)} '
     f"<b>{number(float(f'{s.points[-1][1]:.3g}'))}</b></span>"
     for s in series
     if s.points
@@ -258,3 +292,7 @@ def _heading(title: str, series: list[Series]) -> str:
   return (
     f'<strong>{html.escape(title)}</strong><span class="keys">{shown}</span>'
   )
+
+
+def _titled(hint: str) -> str:
+  return f' title="{html.escape(hint)}"' if hint else ""

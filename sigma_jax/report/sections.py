@@ -2,10 +2,8 @@
 
 import collections
 import html
-import math
 import re
 
-from sigma_jax.methods.method import Chart
 from sigma_jax.report import charts, commands, gather, verdict
 from sigma_jax.report.gather import Row, Run
 
@@ -63,7 +61,8 @@ def heading(
     f"<h1>{html.escape(name)}</h1>"
     f'<p class="verdict">{html.escape(shown)}</p>'
     f'<p class="limits">{html.escape(limits)}</p>'
-    f'<dl class="facts">{listed}</dl></header>'
+    + (f'<dl class="facts">{listed}</dl>' if facts else "")
+    + "</header>"
   )
 
 
@@ -203,56 +202,6 @@ def _difference(found: dict[str, Row]) -> str:
   return f'<td class="{state}">{text} <small>{state}</small></td>'
 
 
-def curves(run: Run) -> str:
-  """Small charts of everything that training logs."""
-  drawn = "".join(_charts(run))
-  if not drawn:
-    what = "No metrics: the run has not logged a step yet. This trains it:"
-    command = (
-      "python -m sigma_jax.main --config=configs/<the run's config>.py "
-      f"--workdir={run.workdir}"
-    )
-    return section("Training", missing(what, command))
-  lede = (
-    "Values of single steps, not averages; beside each name, the newest. "
-    "The first speed includes compilation."
-  )
-  return section("Training", f'<div class="charts">{drawn}</div>', lede)
-
-
-# Of every method; a method's own come first.
-_CHARTS = (
-  Chart("Gradient norm", "L2, all parameters", {"grad_norm": ""}),
-  Chart("Flat tubes", "% of tubes of one colour", {"flat_tubes": ""}, 100),
-  Chart("Speed", "clips/s", {"clips_per_second": ""}),
-  Chart("Waiting for data", "% of the time", {"wait_share": ""}, 100),
-  Chart("Learning rate", "× 10⁻³", {"learning_rate": ""}, 1e3),
-)
-
-
-def _charts(run: Run):
-  """Yields one chart for every metric that has values."""
-  own = run.words.charts or (Chart("Loss", "", {"loss": ""}, floor=None),)
-  for chart in (*own, *_CHARTS):
-    series = [
-      charts.Series(name, style, _points(run.metrics, key, chart.scale))
-      for (key, name), style in zip(chart.curves.items(), "ab", strict=False)
-    ]
-    series = [s for s in series if s.points]
-    if not series:
-      continue
-    line = chart.reference and charts.Reference(*chart.reference)
-    yield charts.line_chart(chart.title, chart.unit, series, line, chart.floor)
-
-
-def _points(rows: list[Row], key: str, scale: float):
-  return [
-    (row["step"], scale * row[key])
-    for row in rows
-    if isinstance(row.get(key), (int, float)) and math.isfinite(row[key])
-  ]
-
-
 def trouble(run: Run) -> str:
   """Signs of collapse and files that could not be read."""
   body = ""
@@ -279,9 +228,38 @@ def trouble(run: Run) -> str:
   more = (
     f"<li>and {count - _BAD_SHOWN:,} more</li>" if count > _BAD_SHOWN else ""
   )
-  files = f"{count:,} unreadable file{'s' if count > 1 else ''}"
+  number = f"{count:,} unreadable file{'s' if count > 1 else ''}"
   body += (
-    f"<p>{files} left out, listed in <code>bad_files.jsonl</code>:</p>"
+    f"<p>{number} left out, listed in {_link(run, gather.BAD_FILES)}:</p>"
     f'<ul class="files">{items}{more}</ul>'
   )
   return section("Warnings", body)
+
+
+# What a run may have left that people look into.
+_FILES = (
+  ("config.json", "every option of the run"),
+  ("metrics.jsonl", "what was logged, a line a step"),
+  ("evaluations.jsonl", "the evaluations in the run"),
+  ("best.json", "the checkpoint with the best kNN"),
+  ("changes.jsonl", "options changed in the middle of the run"),
+  (gather.BAD_FILES, "files that could not be read"),
+  ("probe/results.json", "the frozen probes"),
+)
+
+
+def files(run: Run) -> str:
+  """Links to the files that the page is made of."""
+  items = "".join(
+    f"<li>{_link(run, name)}: {text}</li>"
+    for name, text in _FILES
+    if (run.workdir / name).is_file()
+  )
+  return section("Files", f"<ul>{items}</ul>")
+
+
+def _link(run: Run, name: str) -> str:
+  """A file of the run, from its page, which lies beside it."""
+  shown = f"<code>{html.escape(name)}</code>"
+  there = (run.workdir / name).is_file()
+  return f'<a href="{name}">{shown}</a>' if there else shown

@@ -23,7 +23,7 @@ from sigma_jax.settings.data import (
   Share,
   Views,
 )
-from sigma_jax.settings.evaluation import Probe, Segmentation
+from sigma_jax.settings.evaluation import Evaluate, Probe, Segmentation
 from sigma_jax.settings.method import Method
 from sigma_jax.settings.method import options as _method
 from sigma_jax.settings.method import options_of as _method_options
@@ -44,6 +44,7 @@ __all__ = [
   "Augment",
   "Colours",
   "Data",
+  "Evaluate",
   "Loss",
   "Luma",
   "Masking",
@@ -70,6 +71,8 @@ PATHS = (
   "data.root",
   "data.label_sets",
   "target.weights",
+  "evaluate.train",
+  "evaluate.test",
   "supervised.train_targets",
   "supervised.val_targets",
 )
@@ -82,7 +85,8 @@ class Settings:
   task: str = "pretrain"  # pretrain, probe, supervised or segmentation
   seed: int = 0  # from 0 to 2^32 - 1
   # Whose parameters a fresh training starts from, or which encoder is judged:
-  # a workdir, a .pth or a folder of transformers.
+  # a workdir (its newest checkpoint) or its checkpoints/STEP, a .pth or a
+  # folder of transformers.
   init: str = ""
   data: Data = dataclasses.field(default_factory=Data)
   augment: Augment = dataclasses.field(default_factory=Augment)
@@ -94,6 +98,7 @@ class Settings:
   optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
   train: Train = dataclasses.field(default_factory=Train)
   mesh: Mesh = dataclasses.field(default_factory=Mesh)
+  evaluate: Evaluate = dataclasses.field(default_factory=Evaluate)
   probe: Probe = dataclasses.field(default_factory=Probe)
   supervised: Supervised = dataclasses.field(default_factory=Supervised)
   segmentation: Segmentation = dataclasses.field(default_factory=Segmentation)

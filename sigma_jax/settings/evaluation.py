@@ -33,6 +33,28 @@ class Probe:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evaluate:
+  """Evaluations of the frozen encoder while pre-training goes on.
+
+  kNN and a linear map, on one centred clip of each video. They change nothing
+  of what is trained.
+  """
+
+  every: int = 0  # steps between two, and one after the last step; 0: none
+  # Labelled lists or folders, as data.train and data.val, which stand in where
+  # these are empty. data.label_sets counts where it is of them.
+  train: str = ""  # whose clips classify
+  test: str = ""  # whose clips are classified
+  clips: int = 2000  # of each list, at most; the same ones every time
+  knn_k: int = 20  # neighbours
+
+  def __post_init__(self):
+    freeze.positive("evaluate", self, "clips", "knn_k")
+    if self.every < 0:
+      raise ValueError(f"evaluate.every must not be negative, got {self.every}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Segmentation:
   """Unsupervised segmentation: k-means on the features of every clip.
 

@@ -76,12 +76,15 @@ def _of_task(settings) -> Iterator[tuple[str, str]]:
   why = f"task {task!r} does not read it"
   if task == "pretrain":
     yield "augment. probe. supervised. segmentation.", why
+    if not settings.evaluate.every:
+      own = "evaluate.train evaluate.test evaluate.clips evaluate.knn_k"
+      yield f"{own} train.keep_best", "evaluate.every is 0"
     yield from _of_method(settings)
     # Other checkpoints may lack some, which are then drawn.
     if settings.init and _is_run(settings.init):
       yield "model.init", "all weights are those of init"
     return
-  yield "masking. loss. method.", why
+  yield "masking. loss. method. evaluate. train.keep_best", why
   if task == "supervised":
     yield "target. probe. segmentation.", why
     yield _decoder(settings), why

@@ -79,6 +79,9 @@ class Train:
   checkpoint_every: int = 1000  # steps
   keep: int = 3  # newest checkpoints kept
   keep_every: int = 0  # steps; checkpoints at its multiples stay for good
+  # Keeps the checkpoint with the best kNN of evaluate.every too, and saves one
+  # at each evaluation; best.json names it.
+  keep_best: bool = False
   # Goes on from the newest checkpoint with options other than the run's so far;
   # changes.jsonl notes them with their step.
   override: bool = False

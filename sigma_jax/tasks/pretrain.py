@@ -4,7 +4,7 @@ import pathlib
 
 from sigma_jax import distributed, errors, settings
 from sigma_jax.methods import method
-from sigma_jax.tasks import reading, starting
+from sigma_jax.tasks import in_run, reading, starting
 from sigma_jax.train import identity, loop, metrics
 
 
@@ -36,6 +36,7 @@ def run(
     lambda source: reading.contents(mixture.contents(source)),
   )
   reading.say_forms(*mixture.contents(source).values())
+  score = in_run.scorer(config)
   begun_from["data.train"] = identity.Thing(*mixture.identity(source))
   identity.claim(workdir, begun_from)
   if config.data.mixture:
@@ -54,6 +55,7 @@ def run(
     file_name=lambda row: sources.name(source, row),
     frozen=frozen,
     initial=initial,
+    score=score,
     profile_steps=profile_steps,
   )
 

@@ -6,6 +6,7 @@ a run killed at any instant resumes from the newest complete one.
 
 import contextlib
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from sigma_jax.train import (
   checksums,
   metrics,
   old_layouts,
+  retention,
   stored,
   write_faults,
 )
@@ -36,10 +38,13 @@ _REMEDY = (
 class Checkpointer:
   """One workdir's checkpoints; all processes of a run have one each."""
 
-  def __init__(self, workdir: str | pathlib.Path, train: settings_lib.Train):
-    keep: list[Any] = [policies.LatestN(train.keep)]
-    if train.keep_every:
-      keep.append(policies.EveryNSteps(train.keep_every))
+  def __init__(
+    self,
+    workdir: str | pathlib.Path,
+    train: settings_lib.Train,
+    best: Callable[[], int | None] = lambda: None,
+  ):
+    """best: step of a checkpoint that stays as long as it is; None: none."""
     self._folder = workdir_lib.checkpoints(workdir)
     # Before the manager does: it takes any trouble for the end.
     faults.patiently(str(self._folder), lambda: stored.entries(self._folder))
@@ -51,7 +56,7 @@ class Checkpointer:
         item_names=("default", "checksums"),
         options=ocp.CheckpointManagerOptions(
           save_decision_policy=policies.FixedIntervalPolicy(1),
-          preservation_policy=policies.AnyPreservationPolicy(keep),
+          preservation_policy=retention.policy(train, best),
           cleanup_tmp_directories=True,
           enable_async_checkpointing=True,
         ),
@@ -61,6 +66,11 @@ class Checkpointer:
   def latest(self) -> int | None:
     """Step of the newest complete checkpoint, or None."""
     return self._manager.latest_step()
+
+  @property
+  def steps(self) -> list[int]:
+    """Steps of all checkpoints, ascending."""
+    return sorted(self._manager.all_steps())
 
   def save(self, step: int, state: Any) -> None:
     """Starts saving; the state may be donated as soon as this returns.
@@ -123,8 +133,8 @@ class Checkpointer:
         the only ones are damaged.
       RunStopped: there are checkpoints and none can be read.
     """
-    steps = sorted(self._manager.all_steps(), reverse=True)
-    for step in steps:
+    steps = self.steps
+    for step in reversed(steps):
       try:
         return step, self.restore(step, abstract)
       except faults.Damaged as error:
@@ -193,7 +203,8 @@ def restore_params(
   """Parameters of a run's newest checkpoint, on the first local device.
 
   Args:
-    workdir: of a run, or made by `write_params`.
+    workdir: of a run, or made by `write_params`; or one of its checkpoints,
+      WORKDIR/checkpoints/STEP, which is then taken.
     average: their moving average instead (`supervised.ema`), where there is
       one; parameters that nobody trained have none.
     judged: of a pre-training whose method has a moving average judged, that
@@ -207,16 +218,14 @@ def restore_params(
     RunStopped: the checkpoint is damaged, or cannot be read.
   """
   settings = workdir_lib.read_config(workdir)
-  steps = faults.patiently(
-    str(workdir),
-    lambda: stored.steps(workdir_lib.checkpoints(workdir)),
-  )
-  if not steps:
-    raise errors.UserError(
-      f"no complete checkpoint under {workdir_lib.checkpoints(workdir)}"
-    )
-  step = max(steps)
-  folder = workdir_lib.checkpoints(workdir) / str(step)
+  workdir, wanted = workdir_lib.of_checkpoint(workdir)
+  folder = workdir_lib.checkpoints(workdir)
+  steps = faults.patiently(str(workdir), lambda: stored.steps(folder))
+  if not steps or wanted not in (None, *steps):
+    which = "" if wanted is None else f" of step {wanted}"
+    raise errors.UserError(f"no complete checkpoint{which} under {folder}")
+  step = max(steps) if wanted is None else wanted
+  folder /= str(step)
   try:
     return _params(folder, settings, average, judged), step
   except faults.Damaged as error:
@@ -235,7 +244,7 @@ def _params(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
     shapes,
   )
-  item = _at(others, path, shapes)
+  item = stored.at(others, path, shapes)
   args = ocp.args.PyTreeRestore(
     item=item,
     restore_args=ocp.checkpoint_utils.construct_restore_args(item),
@@ -252,7 +261,7 @@ def _params(
   sums = faults.patiently(what, lambda: stored.sums(folder))
   if sums is not None:
     # By their place in the checkpoint, and nothing else of it.
-    found = _at({}, path, restored)
+    found = stored.at({}, path, restored)
     faults.patiently(what, lambda: checksums.check(found, sums))
   return {"encoder": restored} if path[0] == "slow" else restored
 
@@ -285,19 +294,6 @@ def _wanted(
       path = ("opt_state", place, "params")
       return {"opt_state": nothing}, path, part["params"]
   return {}, ("params",), tree["params"]
-
-
-def _at(tree: Any, path: tuple, value: Any) -> Any:
-  """The tree with another value there, and dicts where it has nothing."""
-  if not path:
-    return value
-  first, *rest = path
-  if isinstance(tree, list):
-    return [
-      _at(part, tuple(rest), value) if place == first else part
-      for place, part in enumerate(tree)
-    ]
-  return tree | {first: _at(tree.get(first, {}), tuple(rest), value)}
 
 
 def write_params(

@@ -26,6 +26,7 @@ _HARMLESS = (
   "train.checkpoint_every",
   "train.keep",
   "train.keep_every",
+  "train.keep_best",
   "train.accumulate",
   "train.start_over",
   "train.override",
@@ -49,6 +50,7 @@ _HARMLESS = (
   "data.file_timeout",
   # How a model is judged.
   "data.val",
+  "evaluate",
   "probe",
   "segmentation",
   "supervised.views",

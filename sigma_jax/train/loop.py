@@ -21,6 +21,7 @@ from sigma_jax.train import (
   checkpoint,
   continuing,
   feed,
+  judging,
   layout,
   metrics,
   optimizer,
@@ -30,6 +31,7 @@ from sigma_jax.train import (
   steps,
 )
 from sigma_jax.train import mesh as mesh_lib
+from sigma_jax.train import workdir as workdir_lib
 
 # Steps that the host may be ahead of the devices.
 _AHEAD = 4
@@ -56,6 +58,7 @@ class Job:
     optimizer: further arguments of `optimizer.make`.
     signs: of a collapse, as of `methods.method.Method`; None: nothing can.
     shown: metrics of the progress line.
+    evaluated: the encoder that evaluations take, as of `Method`.
   """
 
   make_step: Callable[..., steps.Step]
@@ -64,6 +67,7 @@ class Job:
   optimizer: dict[str, Any] = dataclasses.field(default_factory=dict)
   signs: Callable[..., dict[str, str]] | None = None
   shown: tuple[str, ...] = ()
+  evaluated: tuple[str, str] = ("params", "encoder")
 
 
 def job_of(method: method_lib.Method) -> Job:
@@ -75,6 +79,7 @@ def job_of(method: method_lib.Method) -> Job:
     optimizer=method.optimizer(),
     signs=method.signs,
     shown=method.shown,
+    evaluated=method.evaluated,
   )
 
 
@@ -109,6 +114,7 @@ def run(
   counts: Callable[[int], dict[str, float]] = lambda step: {},
   frozen: dict | None = None,
   initial: dict | None = None,
+  score: judging.Score | None = None,
   profile_steps: range = range(0),
 ) -> tuple[state.TrainState, dict[str, float]]:
   """Trains, or resumes from the workdir's newest checkpoint.
@@ -127,6 +133,7 @@ def run(
       those that begin with "epochs/".
     frozen: weights that are not trained, as host arrays, where there are any.
     initial: parameters that a fresh run starts from instead of random ones.
+    score: evaluates an encoder, every `evaluate.every` steps.
     profile_steps: steps that are traced by JAX's profiler into profile/.
 
   Returns:
@@ -154,7 +161,10 @@ def run(
   )
   _warn_of_warmup(settings, num_examples, total)
   differing = continuing.changes(workdir, settings)
-  checkpoints = checkpoint.Checkpointer(workdir, settings.train)
+  judge = judging.Judging(workdir, settings, mesh, score, job.evaluated)
+  checkpoints = checkpoint.Checkpointer(
+    workdir, settings.train, lambda: judge.best_step
+  )
   complete = (checkpoints.latest or 0) >= total
   if not complete:
     continuing.check(workdir, settings, differing)
@@ -168,6 +178,8 @@ def run(
     continuing.leave(workdir, differing)
   else:
     continuing.settle(workdir, settings, differing, start)
+    workdir_lib.begin(workdir)
+  judge.begin(start, total, checkpoints.steps)
   frozen = jax.device_put(frozen or {}, mesh_lib.replicated(mesh))
   _announce(settings, mesh, train_state, start, total)
 
@@ -193,6 +205,8 @@ def run(
   # --- the loop --------------------------------------------------------------
   try:
     preemption.poll(f" before step {start + 1}, with nothing new to save")
+    if judge.due(start):  # it was interrupted, or killed, before
+      judge(start, train_state, checkpoints, writer, progress)
     for step in range(start + 1, total + 1):
       profile.before(step)
       batch, rows = next(batches)
@@ -203,7 +217,9 @@ def run(
       stop_now = preemption.asked()
       log_now = step % settings.train.log_every == 0 or step == total
       save_now = step % settings.train.checkpoint_every == 0 or step == total
-      if log_now or save_now or stop_now:
+      judge_now = judge.due(step)
+      save_now |= judge.saves(step)
+      if log_now or save_now or stop_now or judge_now:
         # The only look at the losses: all of them since the last one, so that
         # a checkpoint never holds what a non-finite step left behind.
         last = _drain(pending, checkpoints, file_name)
@@ -220,11 +236,14 @@ def run(
       if stop_now and step < total:
         checkpoints.wait()
         raise preemption.stop(f" after step {step}, which is saved")
+      if judge_now:
+        judge(step, train_state, checkpoints, writer, progress)
   finally:
     # Each of them, whatever another meets: the checkpoints are closed last.
     with contextlib.ExitStack() as closing:
       for part in (checkpoints, writer, batches, profile):
         closing.callback(part.close)
+  workdir_lib.end(workdir, total)
   return layout.stack(train_state), last
 
 

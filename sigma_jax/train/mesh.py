@@ -266,6 +266,14 @@ def everywhere(arrays: Any, mesh: jax.sharding.Mesh) -> Any:
   return jax.tree.map(np.asarray, _copies(mesh)(arrays))
 
 
+def on_all_devices(arrays: Any, mesh: jax.sharding.Mesh) -> Any:
+  """What is split over the devices, whole on each of them.
+
+  It may share memory with `arrays`: use it before those are donated.
+  """
+  return _copies(mesh)(arrays)
+
+
 def gather(arrays: Any) -> Any:
   """All processes' rows of host arrays, on every process, process by process.
 

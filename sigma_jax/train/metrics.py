@@ -15,7 +15,6 @@ from sigma_jax import files, full_disk
 from sigma_jax.train import workdir as workdir_lib
 
 JSONL = "metrics.jsonl"
-REPLACED = "metrics_replaced.jsonl"  # lines of steps that were made again
 
 
 class Writer:
@@ -35,7 +34,7 @@ class Writer:
       return
     path = self._path
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(_split(path, start_step))
+    text = "".join(split(path, start_step))
     self._file = _Whole(path, text) if files.is_remote(path) else path.open("a")
     self._board = _tensorboard(self._curves)
 
@@ -43,10 +42,14 @@ class Writer:
     """One line of the file, one point of every curve."""
     if self._file is None:
       return
-    row = {"step": step, **{k: _rounded(v) for k, v in scalars.items()}}
+    row = {"step": step, **rounded(scalars)}
     with full_disk.naming(self._path):
       self._file.write(json.dumps(row) + "\n")
       self._file.flush()
+    self.draw(step, scalars)
+
+  def draw(self, step: int, scalars: dict[str, float]) -> None:
+    """One point of every curve of TensorBoard, and no line of the file."""
     if self._board is not None:
       with full_disk.naming(self._curves):
         self._board.write_scalars(step, scalars)
@@ -62,8 +65,14 @@ class Writer:
         stack.callback(self._file.close)
 
 
-def _split(path, start_step: int) -> list[str]:
-  """The lines up to a step; later ones go to the file beside, first."""
+def split(path, start_step: int) -> list[str]:
+  """The lines up to a step; later ones go to the file beside, first.
+
+  Args:
+    path: JSON lines with a `step`; later ones are moved to
+      <its name>_replaced.jsonl.
+    start_step: the last one kept.
+  """
   if not path.exists():
     return []
   kept, later = [], []
@@ -75,7 +84,7 @@ def _split(path, start_step: int) -> list[str]:
         text if text.endswith("\n") else text + "\n"
       )
   if later:
-    replaced = path.with_name(REPLACED)
+    replaced = path.with_name(f"{path.stem}_replaced.jsonl")
     before = replaced.read_text() if replaced.exists() else ""
     files.write_whole(replaced, before + "".join(later))
   if kept != lines:
@@ -91,9 +100,16 @@ def _row(text: str) -> dict[str, float] | None:
     return None
 
 
-def read(workdir: str | os.PathLike) -> list[dict[str, float]]:
-  """The complete lines of a run's metrics.jsonl; [] where there is none."""
-  path = workdir_lib.path(workdir) / JSONL
+def read(
+  workdir: str | os.PathLike, name: str = JSONL
+) -> list[dict[str, float]]:
+  """The complete lines of a run's metrics.jsonl; [] where there is none.
+
+  Args:
+    workdir: of the run.
+    name: of another file like it.
+  """
+  path = workdir_lib.path(workdir) / name
   if not path.exists():
     return []
   rows = map(_row, path.read_text().splitlines())
@@ -161,6 +177,10 @@ class Progress:
     )
     return speed
 
+  def leave_out(self, seconds: float) -> None:
+    """Does not count time in which nothing was trained."""
+    self._time += seconds
+
 
 class Watch:
   """Tells of the signs of a collapse, each once a run.
@@ -197,8 +217,12 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def _rounded(value: float) -> float:
-  return float(f"{value:.7g}") if math.isfinite(value) else value
+def rounded(scalars: dict[str, float]) -> dict[str, float]:
+  """Numbers as files have them: seven digits, which is all of a float32."""
+  return {
+    k: v if isinstance(v, int) or not math.isfinite(v) else float(f"{v:.7g}")
+    for k, v in scalars.items()
+  }
 
 
 def _duration(seconds: float) -> str:

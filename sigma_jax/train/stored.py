@@ -56,6 +56,19 @@ def sums(folder) -> dict[str, int] | None:
   return json.loads((folder / "checksums" / "metadata").read_text())
 
 
+def at(tree: Any, path: tuple, value: Any) -> Any:
+  """The tree with another value there, and dicts where it has nothing."""
+  if not path:
+    return value
+  first, *rest = path
+  if isinstance(tree, list):
+    return [
+      at(part, tuple(rest), value) if place == first else part
+      for place, part in enumerate(tree)
+    ]
+  return tree | {first: at(tree.get(first, {}), tuple(rest), value)}
+
+
 def refuse_another_model(folder, listed: Any, abstract: Any) -> None:
   """Raises UserError naming arrays that are missing, surplus or of another
   shape.

@@ -15,6 +15,7 @@ from sigma_jax import errors, files
 from sigma_jax import settings as settings_lib
 
 CONFIG = "config.json"
+DONE = "done.json"  # there once a training has reached its last step
 # A checkpoint fits only a run that agrees on all of these.
 _MODEL_KEYS = (
   "task",
@@ -57,6 +58,18 @@ def checkpoints(workdir: str | os.PathLike) -> epath.Path:
   return path(workdir) / "checkpoints"
 
 
+def of_checkpoint(folder: str | os.PathLike) -> tuple[epath.Path, int | None]:
+  """The workdir of a run, and which of its checkpoints is meant.
+
+  Args:
+    folder: WORKDIR, of which the newest is, None; or WORKDIR/checkpoints/STEP.
+  """
+  found = path(folder)
+  if found.name.isdigit() and found.parent.name == "checkpoints":
+    return found.parent.parent, int(found.name)
+  return found, None
+
+
 def write_config(
   workdir: str | os.PathLike, settings: settings_lib.Settings
 ) -> None:
@@ -67,18 +80,35 @@ def write_config(
     files.write_whole(file, json.dumps(settings.to_dict(), indent=1) + "\n")
 
 
+def begin(workdir: str | os.PathLike) -> None:
+  """Notes that a training goes on."""
+  if jax.process_index() == 0:
+    (path(workdir) / DONE).unlink(missing_ok=True)
+
+
+def end(workdir: str | os.PathLike, step: int) -> None:
+  """Notes that a training has reached its last step."""
+  if jax.process_index() == 0:
+    files.write_whole(path(workdir) / DONE, json.dumps({"step": step}) + "\n")
+
+
+def is_done(workdir: str | os.PathLike) -> bool:
+  """Whether the training in the workdir has reached its last step."""
+  return (path(workdir) / DONE).is_file()
+
+
 def is_of_model(key: str) -> bool:
   """Whether checkpoints fit only a run that agrees on this option."""
   return key.startswith(_MODEL_KEYS) and key not in _FREE_KEYS
 
 
 def read_config(workdir: str | os.PathLike) -> settings_lib.Settings:
-  """The settings of the run in `workdir`.
+  """The settings of the run in `workdir`, or that one of its checkpoints is of.
 
   Raises:
     UserError: there is no run in it, or not one of this version's.
   """
-  file = path(workdir) / CONFIG
+  file = of_checkpoint(workdir)[0] / CONFIG
   if not file.is_file():
     raise errors.UserError(
       f"no {CONFIG} in {str(workdir)!r}: expected the workdir of a "

@@ -33,6 +33,7 @@ def pretrain():
     opened=None,
     initial=None,
     profile_steps=range(0),
+    score=None,
   ):
     data, rows = settings.data, settings.train.batch_size
     shape = (rows, data.num_frames, data.size, data.size, 3)
@@ -64,6 +65,7 @@ def pretrain():
         open_batches=open_batches,
         file_name=lambda row: f"clip{row}.mp4",
         initial=initial,
+        score=score,
         profile_steps=profile_steps,
       )
 

@@ -3,10 +3,13 @@
 Keys: how (--distributed's value), devices (of this process), settings, workdir,
 pause (seconds a batch, so that there is time to kill it), order (of the mesh's
 devices, as `jax.make_mesh` has one of its own on TPUs), fail ([process, times]:
-whose reading of arrays fails so often). With `judge`, a number of clips, their
-features and predictions are computed instead and stored, and what a step draws.
+whose reading of arrays fails so often), evaluate (seconds a batch of the
+evaluations in the run, which `settings` ask for). With `judge`, a number of
+clips, their features and predictions are computed instead and stored, and what
+a step draws.
 """
 
+import contextlib
 import functools
 import json
 import sys
@@ -20,7 +23,7 @@ import numpy as np
 from sigma_jax import compile_cache, distributed, errors, keys
 from sigma_jax import settings as settings_lib
 from sigma_jax.augment import batches as augment
-from sigma_jax.evaluate import features, knn, predictions
+from sigma_jax.evaluate import features, in_run, knn, predictions
 from sigma_jax.methods import masked
 from sigma_jax.models import layers, sigma
 from sigma_jax.tasks import reading
@@ -120,6 +123,47 @@ def judge(settings, workdir, clips: int, pause: float) -> None:
   np.savez(str(workdir / name), **arrays)
 
 
+def scorer(settings, pause: float) -> in_run.Scorer:
+  """Of noise clips in three classes, which differ a little in brightness."""
+  size, data = 8, settings.data
+  share = size // jax.process_count()
+  shape = (data.num_frames, data.size, data.size, 3)
+
+  def clip(name, row):
+    random = np.random.default_rng([len(name), row])
+    most = 200 + 8 * (row % 3)
+    return random.integers(0, most, shape).astype(np.uint8)
+
+  @contextlib.contextmanager
+  def opened(name, clips):
+    def batches():
+      for start in range(0, clips, size):
+        if pause:
+          print(f"{name} batch {start // size}", flush=True)
+          time.sleep(pause)
+        first = start + jax.process_index() * share
+        rows = np.arange(first, first + share)
+        yield {
+          "video": np.stack([clip(name, row) for row in rows]),
+          "index": np.where(rows < clips, rows, -1).astype(np.int32),
+          "valid": (rows < clips) & (rows != 3),
+        }
+
+    yield batches()
+
+  splits = [
+    in_run.Split(
+      name,
+      functools.partial(opened, name, clips),
+      {"label": np.arange(clips) % 3},
+    )
+    for name, clips in (("train", 60), ("test", 45))
+  ]
+  return in_run.Scorer(
+    settings, mesh_lib.make(settings.mesh), *splits, {"label": 3}, kept=0
+  )
+
+
 def fail(process: int, times: int) -> None:
   """Reading a checkpoint's arrays fails on one process."""
   real, left = stored.arrays, [times]
@@ -167,6 +211,7 @@ def main() -> int:
         settings, start, options.get("pause", 0.0)
       ),
       file_name=str,
+      score=scorer(settings, options.get("evaluate", 0.0)),
     )
   except errors.Preempted as error:
     print(error, file=sys.stderr)

@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import hosts as hosts_lib
 
-from sigma_jax.train import checkpoint, metrics
+from sigma_jax.train import checkpoint, judging, metrics
 
 LAYOUTS = ((1, 1), (1, 8), (2, 4), (4, 2))
 # The mesh's rows belong to processes 0 1 0 1, as on a TPU slice they may.
@@ -31,6 +31,8 @@ def settings(tiny, change):
     # A hard label between two prototypes that a tube likes alike is decided by
     # rounding, which is the layout's: one such tube in 20 steps is likely.
     loss__labels="soft",
+    evaluate__every=8,
+    evaluate__knn_k=5,
   )
 
 
@@ -69,6 +71,44 @@ def test_every_layout_computes_the_same_losses(runs):
       layout, "largest relative difference", np.abs(found / wanted - 1).max()
     )
     np.testing.assert_allclose(found, wanted, rtol=2e-5)
+
+
+def evaluations(workdir):
+  rows = judging.read(workdir)
+  return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def test_every_layout_evaluates_the_same(runs):
+  """Each host has embedded its own clips, of which number 3 is unreadable."""
+  wanted = evaluations(runs[1, 1])
+  assert [row["step"] for row in wanted] == [8, 16, 20]
+  assert all(row["num_train"] == 59 and row["num_test"] == 44 for row in wanted)
+  assert all(row["chance"] == round(15 / 44, 7) for row in wanted)
+  assert all(row["linear"] > 0.5 for row in wanted)
+  assert wanted[0] != wanted[-1] | {"step": 8}  # of another encoder
+  for workdir in runs.values():
+    assert evaluations(workdir) == wanted
+
+
+def test_a_signal_within_an_evaluation_ends_all_and_loses_nothing(
+  runs, settings, change, tmp_path
+):
+  workdir = tmp_path / "run"
+  rare = change(settings, train__checkpoint_every=100)
+  start = (2, 1, rare, workdir, tmp_path / "log")
+  hosts = hosts_lib.Hosts(*start, evaluate=0.3)
+  while "test batch 2" not in hosts.log():
+    assert all(p.poll() is None for p in hosts.processes), hosts.log()
+    time.sleep(0.05)
+  hosts.send(signal.SIGTERM, 1)
+  assert hosts.wait() == [143, 143], hosts.log()
+  assert "stopped by SIGTERM within an evaluation" in hosts.log()
+  assert checkpoint.restore_params(workdir)[1] == 8
+  assert evaluations(workdir) == []
+  hosts = hosts_lib.Hosts(*start)
+  assert hosts.wait() == [0, 0], hosts.log()
+  assert evaluations(workdir) == evaluations(runs[1, 1])
+  np.testing.assert_allclose(losses(workdir), losses(runs[1, 1]), rtol=2e-5)
 
 
 def test_a_run_goes_on_with_other_processes_and_devices(
