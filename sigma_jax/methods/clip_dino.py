@@ -1,10 +1,10 @@
 """DINO on clips: views predict what a slow teacher says of another view.
 
 https://arxiv.org/abs/2104.14294, and on video https://arxiv.org/abs/2112.01514.
-Not to be confused with `target.kind=dino`, a frozen image model whose features
-SIGMA takes as a target. The teacher, a slow copy of encoder and head, sees the
-two large views; evaluations take its encoder. `optimizer.clip_by=parameter`
-clips as DINO does.
+This is not `target.kind=dino`, a frozen image model whose features SIGMA takes
+as a target. The teacher, a slow copy of the encoder and the head, sees the two
+large views. Evaluations take the teacher's encoder. With
+`optimizer.clip_by=parameter` gradients are clipped as in DINO.
 """
 
 import dataclasses

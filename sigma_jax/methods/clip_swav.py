@@ -1,9 +1,9 @@
 """SwAV on clips: each view of a video predicts the assignments of the others.
 
 https://arxiv.org/abs/2006.09882, and on video https://arxiv.org/abs/2104.14558.
-The encoder is trained, a head and prototypes behind it; assignments are
-balanced over the global batch, and over a queue of earlier clips where it has
-one. Evaluations take the encoder.
+The encoder is trained together with a head and prototypes. Assignments are
+balanced over the global batch, and also over a queue of earlier clips if there
+is one. Evaluations take the encoder.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
 """Optical flow between a clip's frames, from its pixels alone.
 
-A coarse search over whole displacements, then a few rounds of Lucas and Kanade
-(1981) on finer and finer images. No weights, nothing stored; the same in every
-file format, on every device, and however the batch is split. docs/METHODS.md
-says how good it is beside other estimators.
+A coarse search over whole displacements is followed by a few rounds of Lucas
+and Kanade (1981) on finer and finer images. It has no weights and stores
+nothing. It is the same for every file format, on every device, and however the
+batch is split. docs/methods/mgmae.md says how good it is.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """Saving and resuming a run with Orbax: asynchronous, sharded, atomic.
 
-A checkpoint becomes visible under its step number only once it is complete, so
-a run killed at any instant resumes from the newest complete one.
+A checkpoint appears under its step number only when it is complete. So a run
+that was killed at any moment resumes from the newest complete one.
 """
 
 import contextlib
