@@ -63,8 +63,9 @@ def towards(video: jax.Array, base: int, *, reverse_early: bool = True):
   Args:
     video: uint8 [b, t, h, w, 3].
     base: a frame's number.
-    reverse_early: false: pairs before the base have the flow of the later
-      frame to the earlier one, away from the base, as those after it have.
+    reverse_early: if false, pairs before the base have the flow of the later
+      frame to the earlier one, as those after the base have; that is away from
+      the base.
 
   Returns:
     float32 [b, t - 1, h', w', 2], see `between`: of frame i to i + 1 for pairs

@@ -109,11 +109,11 @@ class Checkpointer:
   ) -> tuple[int, Any] | None:
     """The newest checkpoint that can be read, and its step.
 
-    Damaged ones are moved to `damaged_checkpoints`, and said to be.
+    Damaged ones are moved to `damaged_checkpoints`, and a line says so.
 
     Args:
       abstract: state as ShapeDtypeStructs with shardings.
-      start_over: whether a run may begin where all it has are damaged ones.
+      start_over: whether a run may begin anew if all checkpoints are damaged.
 
     Returns:
       Step and state, or None where there is no checkpoint at all.
@@ -194,10 +194,10 @@ def restore_params(
 
   Args:
     workdir: of a run, or made by `write_params`.
-    average: their moving average instead (`supervised.ema`), where there is
-      one; parameters that nobody trained have none.
-    judged: of a pre-training whose method has a moving average judged, that
-      encoder alone, {"encoder": ...}.
+    average: take their moving average (`supervised.ema`) if there is one.
+      Parameters that were not trained here have none.
+    judged: of a pre-training whose evaluations take a moving average, return
+      that encoder alone, {"encoder": ...}.
 
   Returns:
     The nested dict of float32 arrays, and the step that they are from.
@@ -308,8 +308,8 @@ def write_params(
 ) -> None:
   """Makes a workdir of parameters that no run of ours has trained.
 
-  `restore_params`, and so the evaluation of it, reads it like a run's; there
-  is no optimiser state to resume from.
+  `restore_params`, and so every evaluation, reads it like a run's workdir.
+  There is no optimiser state, so no training can resume from it.
 
   Args:
     workdir: without checkpoints so far.
