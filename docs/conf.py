@@ -9,6 +9,10 @@ import re
 import sys
 import tomllib
 
+from docutils import nodes
+from docutils.utils.math import MathError, latex2mathml
+from sphinx.util import logging
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the checkout's package, installed or not
 
@@ -22,13 +26,13 @@ extensions = [
   "myst_parser",
   "sphinx.ext.autodoc",
   "sphinx.ext.napoleon",
-  "sphinx.ext.mathjax",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 root_doc = "index"
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "sigma_jax"
+html_math_renderer = "mathml"  # below
 html_show_copyright = False  # no licence has been chosen yet
 
 # Links to headings as on GitHub; ```math``` blocks are GitHub's too.
@@ -96,7 +100,21 @@ def is_bare_field(app, what, name, obj, skip, options):
   return True if type(obj).__name__ == "_tuplegetter" else None
 
 
+def equation(translator, node):
+  """TeX as MathML, which browsers show without a script from the network."""
+  block = isinstance(node, nodes.math_block)
+  try:
+    math = latex2mathml.tex2mathml(node.astext(), as_block=block)
+  except MathError as error:
+    logging.getLogger(__name__).warning("%s", error, location=node)
+    math = node.astext()
+  translator.body.append(f'<div class="math">{math}</div>' if block else math)
+  raise nodes.SkipNode
+
+
 def setup(app):
+  renderers = (equation, None)
+  app.add_html_math_renderer("mathml", renderers, renderers)
   app.connect("source-read", add_children)
   app.connect("autodoc-skip-member", is_bare_field)
   # Before napoleon, which writes markup of its own.
