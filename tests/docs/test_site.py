@@ -78,7 +78,10 @@ def commands(page):
   )
   for block in blocks:
     for line in block.replace("\\\n", " ").splitlines():
-      words = shlex.split(line, comments=True)
+      try:
+        words = shlex.split(line, comments=True)
+      except ValueError:  # a quote over several lines
+        continue
       while words and re.fullmatch(r"\w+=\S*|export|do", words[0]):
         words = words[1:]
       if words:
