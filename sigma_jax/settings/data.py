@@ -22,8 +22,8 @@ class Data:
   # has two: appearance and motion); it, or a copy, has to be in the manifest's
   # folder or the one above. Empty: the label is the only set.
   label_sets: str = ""
-  # Frames of a clip. In training with labels, 0 takes num_frames, stride or
-  # size of `init`'s run. Probes always take all three from there.
+  # num_frames, stride, size: 0 takes that of `init`'s run, in training with
+  # labels. Probes take all three from there.
   num_frames: int = 16
   # dense: num_frames at `stride`; segments: one from each of num_frames equal
   # parts of the video (TSN, for Something-Something).

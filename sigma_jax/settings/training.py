@@ -82,8 +82,8 @@ class Train:
   checkpoint_every: int = 1000  # steps
   keep: int = 3  # newest checkpoints kept
   keep_every: int = 0  # steps; checkpoints at its multiples stay for good
-  # Continues from the newest checkpoint with options that differ from the run's
-  # so far. changes.jsonl notes them with their step.
+  # Goes on from the newest checkpoint with options other than the run's so far;
+  # changes.jsonl notes them with their step.
   override: bool = False
   # Begins anew if all checkpoints of the workdir are damaged. Without it that
   # is an error, so that nobody trains from scratch without knowing it.

@@ -194,10 +194,10 @@ def restore_params(
 
   Args:
     workdir: of a run, or made by `write_params`.
-    average: take their moving average (`supervised.ema`) if there is one.
-      Parameters that were not trained here have none.
-    judged: of a pre-training whose evaluations take a moving average, return
-      that encoder alone, {"encoder": ...}.
+    average: their moving average instead (`supervised.ema`), where there is
+      one; parameters that nobody trained have none.
+    judged: of a pre-training whose method has a moving average judged, that
+      encoder alone, {"encoder": ...}.
 
   Returns:
     The nested dict of float32 arrays, and the step that they are from.
