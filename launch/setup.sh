@@ -18,6 +18,7 @@ STAMP="$VENV/setup.stamp"
 REQUIREMENTS="$ROOT/requirements.txt"
 TEST_REQUIREMENTS="$ROOT/requirements-test.txt"
 CLUSTER_REQUIREMENTS="$ROOT/requirements-cluster.txt" # which are tested, too
+DOCS_REQUIREMENTS="$ROOT/requirements-docs.txt" # a test builds the site
 # What the pins support; above it tensorflow has no wheels.
 OLDEST=11
 NEWEST=13
@@ -183,6 +184,7 @@ requirements_sum="$(checksum "$REQUIREMENTS")"
 [ "$variant" = cpu ] ||
   requirements_sum+=" $(checksum "$ROOT/requirements-$variant.txt")"
 test_sum="$(checksum "$TEST_REQUIREMENTS") $(checksum "$CLUSTER_REQUIREMENTS")"
+test_sum+=" $(checksum "$DOCS_REQUIREMENTS")"
 
 arguments=(-r "$REQUIREMENTS")
 [ "$variant" = cpu ] || arguments+=(-r "$ROOT/requirements-$variant.txt")
@@ -207,7 +209,8 @@ else
 fi
 
 [ -z "$with_test" ] ||
-  arguments+=(-r "$TEST_REQUIREMENTS" -r "$CLUSTER_REQUIREMENTS")
+  arguments+=(-r "$TEST_REQUIREMENTS" -r "$CLUSTER_REQUIREMENTS"
+    -r "$DOCS_REQUIREMENTS")
 install "${arguments[@]}"
 
 # Written last and at once: an environment without it is taken for broken.

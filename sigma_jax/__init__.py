@@ -2,10 +2,10 @@
 
 
 def load(path, **options):
-  """The encoder of a checkpoint: a workdir, .pth or transformers folder.
+  """Loads the encoder of a checkpoint: a workdir, .pth or transformers folder.
 
-  See `inference.encoder.load`; imported here late, so that `import sigma_jax`
-  costs nothing.
+  Arguments and result are those of `inference.encoder.load`. It is imported
+  only here, so that `import sigma_jax` costs nothing.
   """
   import os
 
@@ -16,9 +16,10 @@ def load(path, **options):
 
 
 def read_clip(path, encoder=None, **options):
-  """A clip of a video file, uint8 [t, h, w, 3]: the pixels `features` sees.
+  """Reads a clip of a video file, uint8 [t, h, w, 3], as `features` sees it.
 
-  See `inference.clips.read_clip`; imported late as above.
+  Arguments and result are those of `inference.clips.read_clip`, which is
+  imported only here.
   """
   import os
 

@@ -1,12 +1,14 @@
 """V-JEPA's multi-block masks with static counts, drawn from a PRNG key.
 
-Blocks of tubes are hidden; the encoder gets some of the rest, the context, and
-the predictor answers for some of the hidden ones, the targets
+Blocks of tubes are hidden. The encoder sees some of the other tubes, the
+context. The predictor predicts some of the hidden ones, the targets
 (https://arxiv.org/abs/2404.08471, section 3; src/masks/multiblock3d.py of its
-code). The published code cuts every clip of a batch to the least counts among
-one process's clips. That would change with the batch and the devices: here the
-counts are fixed for a run, near the mean of those least counts, and a clip that
-does not reach them is drawn again.
+code).
+
+The published code cuts every clip to the smallest counts among the clips that
+one process has in a batch. These would change with the batch and the devices.
+Here the counts are fixed for a run, near the mean of those smallest counts. If
+a clip does not reach them, its mask is drawn again.
 """
 
 import functools
@@ -165,7 +167,7 @@ def sample(
   counts: tuple[int, int],
   random_cut: bool = False,
 ) -> Mask:
-  """Draws one mask a clip: a pure function of the key and the clip's place.
+  """Draws a mask for each clip, from the key and the clip's place alone.
 
   Args:
     key: of this step's masks of this kind.
@@ -173,8 +175,8 @@ def sample(
     grid: tubes along time, height and width.
     blocks: the kind.
     counts: c and g.
-    random_cut: whether what is too much on a side goes at random, and not from
-      the end; the published cut makes most contexts end early.
+    random_cut: if a side has too many tokens, leave out random ones and not
+      the last. With the published cut, most contexts end early.
   """
 
   def one(key):

@@ -9,7 +9,7 @@ class UserError(ValueError):
 
 
 class RunStopped(RuntimeError):
-  """A run that ended itself rather than go on being wrong."""
+  """A run that ended itself because going on would be wrong."""
 
 
 class Preempted(RunStopped):
@@ -23,6 +23,6 @@ class Preempted(RunStopped):
 
 
 class Interrupted(Preempted):
-  """The same by Ctrl-C."""
+  """A run that Ctrl-C asked to stop; otherwise as `Preempted`."""
 
   code = 130

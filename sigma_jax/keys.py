@@ -1,9 +1,9 @@
 """What training draws at random, by name: no two uses share a key.
 
-A step's key is a function of seed and step. Every use takes its own from it by
-its name here, and draws for one clip take theirs by the clip's place in the
-global batch. Nothing is drawn by device, host or part of a batch, so that a
-step draws the same however the batch is split.
+A step's key depends on the seed and the step alone. Every use makes its own key
+from it, by its name here. What is drawn for one clip has a key made from the
+clip's place in the global batch. Nothing is drawn by device, host or part of a
+batch. So a step draws the same, however the batch is split.
 """
 
 import enum
@@ -13,8 +13,8 @@ import jax
 
 @enum.unique
 class Use(enum.IntEnum):
-  """A use of randomness; its number is for good, or a resumed run would draw
-  something else than the unbroken one.
+  """A use of randomness. Its number must never change, or a resumed run would
+  draw something else than one without interruption.
 
   Numbers are large: `fold_in(key, i)` and `split(key)[i]` are the same key,
   and Flax and `split` count up from 0.

@@ -1,9 +1,9 @@
 """Masks with static counts: tube and random ones, drawn from a PRNG key.
 
-A tube mask (VideoMAE, https://arxiv.org/abs/2203.12602) hides the same spatial
-positions in every time slot, so that a hidden tube cannot be copied from a
-neighbouring frame. Counts depend on the ratio alone, never on the draw: shapes
-stay static under jit.
+A tube mask (VideoMAE, https://arxiv.org/abs/2203.12602) hides the same places
+in every time slot, so a hidden tube cannot be copied from a neighbouring frame.
+The number of hidden tubes depends on the ratio alone and not on the draw, so
+shapes are static under jit.
 """
 
 import math
@@ -28,10 +28,11 @@ class Mask(NamedTuple):
 def num_masked(kind: str, grid: tuple[int, int, int], ratio: float) -> int:
   """Masked tubes per clip, m, for a grid of (time, height, width) tubes.
 
-  The published counts: `int(ratio * positions)`, taken per time slot for tube
-  masks and over all tubes for random ones. Of motion-guided ones, MGMAE counts
-  those that are visible, `int((1 - ratio) * positions)` per slot: of 196 and .9
-  one fewer than a tube mask has.
+  The counts are the published ones: `int(ratio * positions)`, for each time
+  slot with tube masks and over all tubes with random ones. With motion-guided
+  masks MGMAE counts the visible ones, `int((1 - ratio) * positions)` for each
+  slot. With 196 positions and .9 that is one fewer than a tube mask leaves
+  visible.
 
   Raises:
     UserError: the ratio leaves no visible or no masked tube.
@@ -57,7 +58,7 @@ def sample(
   grid: tuple[int, int, int],
   ratio: float,
 ) -> Mask:
-  """Draws one mask a clip: a pure function of the key and the clip's place.
+  """Draws a mask for each clip, from the key and the clip's place alone.
 
   Args:
     key: of this step's masks.

@@ -56,8 +56,9 @@ _SYNONYMS = {
 def option(key: str, valid: Collection[str]) -> str | None:
   """The option that was most likely meant.
 
-  One of that name in another section, or one that other codes call so; else
-  one whose name is spelt alike. Of several, that in the section most alike.
+  It is one of that name in another section, or one that other codes call so,
+  or else one whose name is spelt alike. Of several, it is the one whose section
+  is most alike.
 
   Args:
     key: dotted, not among `valid`.

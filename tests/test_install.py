@@ -82,15 +82,16 @@ def test_metadata(wheel):
   for field in ("Version", "Summary", "Author", "Keywords", "Project-URL"):
     assert data[field]
   assert "License" not in data  # the owner's to choose
-  extras = {"cuda", "tpu", "cluster", "test"}
+  extras = {"cuda", "tpu", "cluster", "docs", "test"}
   assert set(data.get_all("Provides-Extra")) == extras
   asked = {extra: set() for extra in ("", *extras)}
   for line in data.get_all("Requires-Dist"):
     extra = re.search(r'(?:; | and )extra == "(\w+)"$', line)
     plain = line[: extra.start()] if extra else line
     asked[extra[1] if extra else ""].add(str(requirements.Requirement(plain)))
-  assert asked["cluster"] < asked["test"]
-  asked["test"] -= asked["cluster"]
+  for tested in ("cluster", "docs"):
+    assert asked[tested] < asked["test"]
+    asked["test"] -= asked[tested]
   for extra, found in asked.items():
     assert found == pins(f"requirements{'-' if extra else ''}{extra}.txt")
 
@@ -157,8 +158,8 @@ def test_the_command(installed):
 
 
 def test_a_method_of_ones_own(installed):
-  """As docs/METHODS.md has it, in the current folder; its data is not there."""
-  page = (ROOT / "docs" / "METHODS.md").read_text()
+  """As docs/methods/own.md has it, in the current folder, without its data."""
+  page = (ROOT / "docs" / "methods" / "own.md").read_text()
   files = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
   for name, text in zip(("my_method", "my_config"), files, strict=True):
     (installed.folder / f"{name}.py").write_text(text)

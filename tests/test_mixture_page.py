@@ -11,7 +11,7 @@ import sys
 import numpy as np
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "YOUR_DATA_C.md"
+PAGE = ROOT / "docs" / "YOUR_DATA.md"
 
 
 def commands() -> list[list[str]]:

@@ -50,6 +50,19 @@ class Sample:
   third: str = "a|b"
 
 
+@dataclasses.dataclass(frozen=True)
+class Derived(Sample):
+  """Another default, without and with a comment."""
+
+  first: int = 4
+  second: tuple[int, ...] = (2,)  # its own
+
+
+def test_an_option_that_is_passed_on_keeps_its_comment():
+  found = listing.comments_of(Derived)
+  assert found == listing.comments_of(Sample) | {"second": "its own"}
+
+
 def test_comments_become_text():
   assert listing.comments_of(Sample) == {
     "first": "Two lines above it, and one behind: a # of µ",

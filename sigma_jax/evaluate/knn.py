@@ -25,9 +25,9 @@ def predict(
 ) -> np.ndarray:
   """Votes of the k most similar training clips, weighted by similarity.
 
-  Clips as similar as the k-th share the places that the more similar ones
-  leave, in equal parts. So neither the bank's order nor rounding decides which
-  of them vote: any order of the bank gives the same numbers.
+  If several clips are as similar as the k-th, they share the places that are
+  left in equal parts. So neither the bank's order nor rounding decides which of
+  them vote, and any order of the bank gives the same numbers.
 
   Args:
     bank: float32 [n, d], features of the TRAINING split.

@@ -1,8 +1,8 @@
 """Linear probe: multinomial logistic regression on cached features.
 
-The problem is convex, so it is solved and not merely trained: full-batch
-L-BFGS for every penalty at once, the penalty chosen on clips held out from the
-training split. Test clips choose nothing.
+The problem is convex, so it is solved and not only trained: by full-batch
+L-BFGS, for all penalties at once. The penalty is chosen on clips held out from
+the training split. Test clips choose nothing.
 """
 
 import functools

@@ -1,8 +1,9 @@
-"""Figures of the paper (https://arxiv.org/abs/2407.15447), and ours beside.
+"""Figures of the paper (https://arxiv.org/abs/2407.15447), and ours beside
+them.
 
 Nothing here was measured with this code. Models are ViT-B, pre-trained on
-Kinetics-400 where the method does not say otherwise. Values are as in rows of
-results: shares in [0, 1], and relative errors of counting as they are.
+Kinetics-400 unless the method says otherwise. Values are as in rows of results:
+shares from 0 to 1, and relative errors of counting.
 """
 
 from collections.abc import Mapping, Sequence

@@ -13,9 +13,9 @@ def top1(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
   """Whether the label is among the k most probable classes.
 
-  Of classes that tie the one of lower index counts as more probable, as for
-  argmax. So a predictor that says the same of all classes gets the share of the
-  first k of them, and no more than k classes are right for any clip.
+  If classes tie, the one with the lower index counts as more probable, as in
+  argmax. So a predictor that gives all classes the same gets the share of the
+  first k of them, and at most k classes are right for any clip.
 
   Args:
     probabilities: float [n, c], or any score that grows with them; -inf: a
@@ -52,7 +52,7 @@ def mean_per_class(correct: np.ndarray, labels: np.ndarray) -> float:
 def beside_top1(
   probabilities: np.ndarray, labels: np.ndarray, resamples: int
 ) -> dict[str, float | None]:
-  """What is told of a classifier beside its top-1.
+  """Further figures of a classifier, beside its top-1.
 
   Args:
     probabilities: float [n, c].

@@ -17,16 +17,16 @@ def read_clip(
   stride: int = 0,
   size: int = 0,
 ) -> np.ndarray:
-  """The clip from the middle of a video: the pixels that `features` sees.
+  """Reads the clip in the middle of a video: the pixels that `features` sees.
 
-  Frames `stride` apart around the middle (or one of each of `num_frames` equal
-  parts, where the encoder's run sampled so), of each the largest square in the
-  middle, scaled bilinearly and antialiased as `settings.Data` says. Training
-  cuts other places by the same resize.
+  Frames are `stride` apart, around the middle. (If the encoder's run sampled
+  by segments, they are one from each of `num_frames` equal parts.) The largest
+  square in the middle of each frame is scaled bilinearly, antialiased as
+  `settings.Data` says. Training cuts other places and scales them alike.
 
   Args:
     path: a video, or an image as a still clip; local or gs://.
-    encoder: whose run says what is not given here; None: 16 frames, 4 apart, of
+    encoder: its run says what is not given here. None: 16 frames, 4 apart, of
       224 pixels.
     num_frames, stride, size: of the clip; size in pixels.
 

@@ -21,9 +21,10 @@ from sigma_jax.models import heads, targets, vit
 
 
 class Encoding(NamedTuple):
-  """tokens: float32 [b, n, d], one a tube. pooled: float32 [b, d], one a clip.
+  """What an encoder makes of clips. Tubes are ordered (time, row, column).
 
-  Tubes are ordered (time, row, column).
+  tokens: float32 [b, n, d], one for each tube.
+  pooled: float32 [b, d], one for each clip.
   """
 
   tokens: jax.Array
@@ -31,9 +32,10 @@ class Encoding(NamedTuple):
 
 
 class Assignment(NamedTuple):
-  """labels: int32 [b, n], the nearest prototype of every tube.
+  """Prototypes of the tubes of clips.
 
-  soft: float32 [b, n, k], softmax of the scores over epsilon.
+  labels: int32 [b, n], the nearest prototype of every tube.
+  soft: float32 [b, n, k], softmax of the scores divided by epsilon.
   """
 
   labels: jax.Array
@@ -41,9 +43,10 @@ class Assignment(NamedTuple):
 
 
 class Classification(NamedTuple):
-  """logits: float32 [b, classes], before softmax. names: of the classes.
+  """What a classifier says of clips.
 
-  Where nobody has named the classes, their names are their numbers.
+  logits: float32 [b, classes], before softmax.
+  names: of the classes; their numbers if nobody has named them.
   """
 
   logits: jax.Array
@@ -75,30 +78,30 @@ class VideoEncoder:
     self._classify = jax.jit(self._logits)
 
   def encode(self, video: jax.Array) -> Encoding:
-    """Tokens of all tubes and one vector a clip; nothing is masked.
+    """Tokens of all tubes and one vector for each clip; nothing is masked.
 
-    Clips of another resolution or length than trained with get the rows of the
-    position table's formula, or interpolated ones: see `load`.
+    Clips may have another resolution or length than those trained with: `load`
+    says which positions their tubes get.
 
     Args:
       video: uint8 [b, t, h, w, 3], t, h and w multiples of a tube's sides.
 
     Returns:
-      Pre-trained models: tokens after the encoder's last LayerNorm, and the
-      mean over tubes of the tokens before it (of V-JEPA's, after it, see
-      `settings.Model.pool_normed`), which the frozen probes use.
-      Fine-tuned models: the last block's tokens, and the normalised mean that
-      the classifier reads.
+      An `Encoding`. Of pre-trained models it has the tokens after the encoder's
+      last LayerNorm, and the mean over tubes of the tokens before it, which the
+      frozen probes use (of V-JEPA's models, after it: see
+      `settings.Model.pool_normed`). Of fine-tuned models it has the last
+      block's tokens, and the normalised mean that the classifier reads.
 
     Raises:
-      ValueError: not such a video.
+      ValueError: the video has another type or shape.
     """
     return self._encode(self._params, self._checked(video))
 
   def classify(self, video: jax.Array) -> Classification:
-    """What a fine-tuned model says of clips, each by itself.
+    """Classifies clips, each by itself, with a fine-tuned model.
 
-    A test by several views takes the mean of the softmax of theirs.
+    For several clips of one video, take the mean of their softmax.
 
     Args:
       video: as of `encode`; `sigma_jax.read_clip` makes clips of files.
@@ -119,12 +122,12 @@ class VideoEncoder:
     return Classification(logits, self.class_names)
 
   def assign(self, video: jax.Array) -> Assignment:
-    """Prototypes of all tubes, by the target network and not the encoder.
+    """Prototypes of all tubes, by the target network and not by the encoder.
 
     Each tube's target embedding (SIGMA's mlp on its pixels, or the teacher's
-    features) and the prototypes are L2-normalised; scores are their cosines.
-    A label is the prototype of the largest score, soft is
-    softmax(scores / epsilon) with the run's epsilon: both are of the tube
+    features) and the prototypes are L2-normalised. Their cosines are the
+    scores. A label is the prototype with the largest score. `soft` is
+    softmax(scores / epsilon) with the run's epsilon. Both depend on the tube
     alone. Training balances assignments over the batch by Sinkhorn, so its
     labels can differ.
 
@@ -236,22 +239,23 @@ class VideoEncoder:
 def load(
   path: str | pathlib.Path, *, interpolate: bool = False, **options
 ) -> VideoEncoder:
-  """The encoder of a checkpoint.
+  """Loads the encoder of a checkpoint.
 
   Args:
     path: workdir of a run, published .pth (SIGMA, VideoMAE; pre-trained or
       fine-tuned) or folder of transformers.
-    interpolate: clips of another geometry than trained with get the table of
-      training, interpolated, in place of the formula's rows for their own
-      tubes. Rows are what published models have, and all that a change of
-      length needs; but where frames are more or fewer tubes wide, a row stands
-      for another place than it did in training, an interpolated one does not.
+    interpolate: what positions get if clips have another length or size than
+      those trained with. False: the rows that the table's formula has for
+      their own tubes, as published models have; that is right for another
+      length. True: the table of training, interpolated. It is meant for another
+      picture size, where a row of the formula stands for another place than it
+      did in training.
     **options: of `interop.store.read`: num_frames, size, encoder_heads,
-      decoder_heads, config, note. Files do not tell clip geometry: a .pth is
-      taken to be 16 x 224.
+      decoder_heads, config, note. Most files do not say for which clips they
+      were trained: a .pth is then taken to be for 16 frames of 224 pixels.
 
   Raises:
-    UserError: nothing there, or not such a checkpoint.
+    UserError: there is nothing, or no such checkpoint.
   """
   model = store.read(path, **options)
   if interpolate:

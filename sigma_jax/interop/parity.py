@@ -306,15 +306,16 @@ def _markdown(results: list[Result], paths: list[str]) -> str:
     "",
     f"on {platform.machine()}, {os.cpu_count()} CPU cores, Python "
     f"{platform.python_version()}, jax {jax.__version__}, flax "
-    f"{flax.__version__}, numpy {np.__version__}: float32 on both sides. An "
-    "error is max |ours - theirs| / max |theirs| of a quantity; "
-    f"`gradient_*` are the worst of all parameters; tolerances are {FORWARD:g} "
-    f"forward, {GRADIENT:g} for gradients, and no label may differ.",
+    f"{flax.__version__}, numpy {np.__version__}, in float32 on both sides. "
+    "The error of a quantity is max |ours - theirs| / max |theirs|. "
+    "`gradient_*` are the worst of all parameters. The tolerance is "
+    f"{FORWARD:g} for outputs and {GRADIENT:g} for gradients. No label may "
+    "differ.",
     "",
-    "Of SIGMA's cases, losses, hard labels and gradients are those of the "
-    "tiled loss, which is what trains; its tiles and its custom gradient are "
-    "compared here, not the plain writing. A case with the weights of an image "
-    "teacher is computed with our own image ViT.",
+    "For SIGMA, losses, hard labels and gradients come from the tiled loss, "
+    "which is the one that trains. So its tiles and its custom gradient are "
+    "compared here, and not only the plain formula. If a case holds the "
+    "weights of an image teacher, our own image ViT computes it.",
   ]
   for result in results:
     verdict = "agrees" if result.passed else "differs"

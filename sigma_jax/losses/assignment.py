@@ -1,7 +1,7 @@
 """SIGMA's symmetric prediction loss over prototype assignments.
 
-Each side's tubes are assigned to prototypes by balanced transport; each side
-then predicts the other's assignment from its own scores (SIGMA,
+The tubes of each side are assigned to prototypes by balanced transport. Each
+side then predicts the other's assignment from its own scores (SIGMA,
 https://arxiv.org/abs/2407.15447, equation 7).
 """
 
@@ -34,9 +34,9 @@ SHORTEST = 1e-3
 
 
 def normalize(x: jax.Array) -> jax.Array:
-  """L2-normalises the last axis; a vector near zero stays short.
+  """L2-normalises the last axis. A vector near zero stays short.
 
-  The gradient of a norm at zero is NaN, and near it without bound.
+  (The gradient of a norm is NaN at zero and grows without bound near it.)
   """
   x = x.astype(jnp.float32)
   squares = jnp.sum(x * x, axis=-1, keepdims=True)
@@ -101,8 +101,8 @@ def loss(
 ) -> tuple[jax.Array, tuple[Assignments, Assignments]]:
   """Symmetric loss of one global batch.
 
-  Prototypes are learnt through the target's scores alone: the video model's
-  scores see them with the gradient stopped, as in the published code.
+  Prototypes learn from the target's scores alone. In the video model's scores
+  their gradient is stopped, as in the published code.
 
   Args:
     video, target: float [b, m, p], both sides' features of the masked tubes.

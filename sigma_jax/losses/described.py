@@ -10,17 +10,17 @@ import jax.numpy as jnp
 
 
 class Parts(NamedTuple):
-  """Of the loss: float32 scalars."""
+  """The two parts of the loss, float32 scalars."""
 
   shape: jax.Array
   position: jax.Array
 
 
 def judge(predicted, target, counted: jax.Array) -> Parts:
-  """Both parts of the loss: sums of squares, over the number of tubes.
+  """Both parts of the loss: sums of squares, divided by the number of tubes.
 
-  Of trajectories as if they had four steps of four cells; tubes without one
-  count with 0, and in the number.
+  Trajectories count as if they had four steps of four cells. A tube without a
+  trajectory counts as one with an error of 0.
 
   Args:
     predicted, target: `models.described.Described`, of all masked tubes.

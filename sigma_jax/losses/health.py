@@ -1,7 +1,7 @@
 """Signs of a collapsing clustering, cheap enough for every step.
 
-A collapsed run keeps a falling loss; what gives it away is that few prototypes
-are used, that assignments concentrate, or that features stop varying.
+The loss of a collapsed run falls too. A collapse shows in other figures: few
+prototypes are used, assignments concentrate, or features stop varying.
 """
 
 import jax
@@ -24,8 +24,8 @@ def feature_std(features: jax.Array) -> jax.Array:
 def clip_std(features: jax.Array) -> jax.Array:
   """Deviation over clips of their mean token, averaged over dimensions.
 
-  Tokens that tell nothing but their own place vary inside a clip, and not from
-  clip to clip: `feature_std` does not see that collapse, this does.
+  Tokens that tell nothing but their own place vary inside a clip, but not from
+  clip to clip. This function shows such a collapse; `feature_std` does not.
 
   Args:
     features: float [b, n, d].
@@ -40,8 +40,8 @@ def clip_std(features: jax.Array) -> jax.Array:
 def prototype_usage(labels: jax.Array, num_prototypes: int) -> dict:
   """How evenly hard labels spread over the prototypes.
 
-  The transport plan's own column sums are even by construction, collapsed or
-  not; the argmax that training uses is not, so it is what is measured.
+  The column sums of the transport plan are always even, collapsed or not. The
+  argmax that training uses is not always even, so that is what is measured.
 
   Args:
     labels: int32 [b, m].

@@ -1,19 +1,19 @@
 """Prototypes in a tree: SIGMA's loss on several levels of it.
 
-Level l has k_l nodes, each with as many children as the others of its level;
-the leaves are the last level. The descendants of a node stand beside each
-other, so that node j of level l is above the leaves j k / k_l and following.
+Level l has k_l nodes, all with the same number of children. The leaves are the
+last level. The descendants of a node are neighbours: node j of level l is above
+the k / k_l leaves that begin with leaf j k / k_l.
 
-One transport over the leaves ("leaves"): the score of a leaf is the mean, with
-weights a, of its own and its ancestors' scores, which is the score of one
+"leaves" has one transport, over the leaves. The score of a leaf is the mean,
+with weights a, of its own and its ancestors' scores. That is the score of one
 vector, the same mean of their prototypes. A node's share of a tube is the sum
-of its leaves' shares, so that balanced leaves make every level balanced, and
-the loss is the mean, with weights w, of the cross-entropies of all levels.
+of its leaves' shares. So balanced leaves make every level balanced. The loss is
+the mean, with weights w, of the cross-entropies of all levels.
 
-Assignment from the top ("top_down") is in `losses.top_down`.
+"top_down", assignment from the top, is in `losses.top_down`.
 
-The control ("independent"): a transport and a loss of its own a level, which
-nothing but the features ties together, as the heads of SeLa
+"independent" is the control: every level has a transport and a loss of its own.
+Only the features connect them, as the heads of SeLa
 (https://arxiv.org/abs/1911.05371).
 """
 

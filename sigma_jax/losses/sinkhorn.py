@@ -4,11 +4,11 @@ Scores s [b, m, k] of all tubes of the global batch against k prototypes define
 
   min_Q <Q, -s> - epsilon H(Q)   with Q 1 = 1/B and Q^T 1 = 1/k,   B = b m,
 
-solved by alternating scalings (Cuturi, https://arxiv.org/abs/1306.0895; SwAV,
-https://arxiv.org/abs/2006.09882). The plan is exp(s / epsilon) scaled by one
-number a tube and one a prototype; rows are normalised last, so a tube's
-assignment is softmax_k(s / epsilon + potential): the k-vector of potentials is
-all there is to solve for, and all that travels between devices.
+which alternating scalings solve (Cuturi, https://arxiv.org/abs/1306.0895; SwAV,
+https://arxiv.org/abs/2006.09882). The plan is exp(s / epsilon), scaled by one
+number for each tube and one for each prototype. Rows are normalised last, so a
+tube's assignment is softmax_k(s / epsilon + potential). Only the k-vector of
+potentials has to be found, and only sums of that size are sent between devices.
 """
 
 import jax
@@ -18,10 +18,10 @@ import jax.numpy as jnp
 def potential(scores: jax.Array, epsilon: float, rounds: int) -> jax.Array:
   """Dual potential of the prototypes after `rounds` Sinkhorn rounds.
 
-  Works in log space: no score is too large, no epsilon too small for float32.
-  No gradient flows through it. The order of tubes does not matter, nor does a
-  constant on all scores; one on a single tube's scores changes nothing once
-  the rounds have converged.
+  It works with logarithms: no score is too large and no epsilon too small for
+  float32. No gradient flows through it. The order of tubes does not matter, nor
+  does a constant that is added to all scores. A constant added to the scores of
+  a single tube changes nothing once the rounds have converged.
 
   Args:
     scores: float32 [b, m, k] or [n, k]; the last axis indexes prototypes and

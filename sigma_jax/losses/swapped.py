@@ -14,10 +14,11 @@ from sigma_jax.losses import assignment, sinkhorn
 
 
 class Swapped(NamedTuple):
-  """What a batch says.
+  """The loss of a batch.
 
-  loss: float32 scalar. codes: float32 [g, b, k], of the views that have codes,
-  without gradient. queue: float32 [g, q, p] for the next step, or None.
+  loss: float32 scalar.
+  codes: float32 [g, b, k], of the views that have codes, without gradient.
+  queue: float32 [g, q, p] for the next step, or None.
   """
 
   loss: jax.Array
@@ -35,7 +36,7 @@ def loss(
   rounds: int = 3,
   temperature: float = 0.1,
 ) -> Swapped:
-  """The mean over views with codes, and of each over all other views.
+  """Mean cross-entropy over the views with codes and all views that predict.
 
   Prototypes learn from the scores of every view; codes have no gradient.
 

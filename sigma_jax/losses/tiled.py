@@ -1,24 +1,23 @@
 """The assignment loss with its gradients, over tiles of tubes.
 
-The plain writing, `losses.assignment`, keeps several [tubes, prototypes]
-matrices for each side and sweeps them dozens of times. Only the k-vector of
-potentials has to be solved for, though, and the loss is a scalar, so that its
-gradients can be had together with its value. Here the tubes are cut into
-tiles, and
+The plain version, `losses.assignment`, keeps several [tubes, prototypes]
+matrices for each side and reads them dozens of times. But only the k-vector of
+potentials has to be found, and the loss is a scalar, so its gradients can be
+computed together with its value. Here the tubes are cut into tiles.
 
-- a Sinkhorn round needs, of each tile, the kernel exp(score / epsilon) times a
-  k-vector, and its transpose times the inverse of that: two matrix-vector
-  products, no exponential, no logarithm, no normalised plan;
-- one more pass makes labels, cross-entropy and the gradients with respect to
-  features and prototypes, while each tile's scores live and die.
+- A Sinkhorn round computes two matrix-vector products for each tile: the kernel
+  exp(score / epsilon) times a k-vector, and its transpose times the inverse of
+  that. It needs no exponential, no logarithm and no normalised plan.
+- One more pass computes labels, cross-entropy and the gradients with respect to
+  features and prototypes. A tile's scores exist only while it is its turn.
 
-The kernels are kept once for each side, or recomputed a tile at a time in
-every round, which makes the memory independent of the number of tubes: see
-`plans.Plan`. Every function here works on one device's tubes; `axes` names the
-mesh axes over which the k-vectors, and nothing larger, are summed.
+The kernels are stored once for each side, or computed again, a tile at a time,
+in every round. The memory then does not depend on the number of tubes: see
+`plans.Plan`. Every function here works on one device's tubes. `axes` names the
+mesh axes over which the k-vectors are summed; nothing larger is.
 
-Potentials are kept as plain numbers u = exp(log u) where float32 holds them,
-and as logarithms where it might not: see `plans.fits`.
+Potentials are plain numbers u = exp(log u) if float32 is sure to hold them, and
+logarithms otherwise: see `plans.fits`.
 """
 
 import functools
@@ -61,9 +60,9 @@ def loss(
     video, target: float32 [b, m, p], not yet normalised.
     prototypes: float32 [k, p] with unit rows.
     plan: from `plans.make`.
-    spread: makes a function of one device's rows one of the whole batch, see
-      `train.mesh.over_batch`; None where there is one device.
-    work: computes it in the place of `loss_and_gradients`.
+    spread: turns a function of one device's rows into one of the whole batch,
+      see `train.mesh.over_batch`; None if there is one device.
+    work: computes it instead of `loss_and_gradients`.
 
   Returns:
     float32 scalar and int32 [b, m] hard labels of the video and target sides.

@@ -1,20 +1,20 @@
 """Prototypes in a tree, assigned from the top: tiled, as `losses.tiled`.
 
-The coarsest level is SIGMA's. A node's children then share out what each tube
-has given to it: with P_a the share of node a, that of its child c is
+The coarsest level is assigned as in SIGMA. A node's children then divide what
+each tube gave to the node. With P_a the share of node a, its child c gets
 
-  P_c = P_a exp(s_c / epsilon + w_c) / sum over a's children of the same,
+  P_c = P_a exp(s_c / epsilon + w_c) / sum over a's children of the same.
 
-and w is found as potentials are: each round subtracts the logarithm of the mass
-that the child has received. So children sum to their parent, for every tube,
-and all nodes of a level come to the same mass. The prediction goes down the
-same way, by softmax over siblings; the loss of a level is the cross-entropy of
-the conditional shares, weighted with what the other side's tubes give to the
+w is found as potentials are: each round subtracts the logarithm of the mass
+that the child has received. So for every tube the children sum to their parent,
+and all nodes of a level come to the same mass. The prediction goes down in the
+same way, by softmax over siblings. The loss of a level is the cross-entropy of
+the conditional shares, weighted by what the other side's tubes give to the
 parents. With weights of 1 the sum over levels is the cross-entropy of the
 leaves' shares.
 
-Potentials are kept as logarithms. Rounds work on plain numbers where float32
-holds them, as those of the flat loss do, see `plans.fits`.
+Potentials are logarithms. Rounds work on plain numbers if float32 is sure to
+hold them, as in the flat loss: see `plans.fits`.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,10 +1,10 @@
 """DINO on clips: views predict what a slow teacher says of another view.
 
 https://arxiv.org/abs/2104.14294, and on video https://arxiv.org/abs/2112.01514.
-Not to be confused with `target.kind=dino`, a frozen image model whose features
-SIGMA takes as a target. The teacher, a slow copy of encoder and head, sees the
-two large views; evaluations take its encoder. `optimizer.clip_by=parameter`
-clips as DINO does.
+This is not `target.kind=dino`, a frozen image model whose features SIGMA takes
+as a target. The teacher, a slow copy of the encoder and the head, sees the two
+large views. Evaluations take the teacher's encoder. With
+`optimizer.clip_by=parameter` gradients are clipped as in DINO.
 """
 
 import dataclasses
@@ -31,16 +31,16 @@ class Options(views.Options):
   hidden: int = 2048  # width inside the head
   bottleneck: int = 256  # before its last layer
   outputs: int = 65536  # k
-  # Of the teacher: linear from start to end over so many epochs.
-  temperature_start: float = 0.04
-  temperature: float = 0.07
-  temperature_epochs: int = 30
+  temperature_start: float = 0.04  # the teacher's at first
+  temperature: float = 0.07  # the teacher's later; it goes there linearly
+  temperature_epochs: int = 30  # in which the teacher's temperature rises
   student_temperature: float = 0.1
-  # Share of the teacher that stays: by a cosine from the first to the second.
+  # Share of the teacher that stays at a step: from momentum to momentum_end, by
+  # a cosine.
   momentum: float = 0.996
   momentum_end: float = 1.0
-  centre_momentum: float = 0.9
-  freeze_epochs: float = 1.0  # that the last layer is not trained at first
+  centre_momentum: float = 0.9  # share of the centre that stays at a step
+  freeze_epochs: float = 1.0  # first epochs without training the last layer
   blur_prob: tuple[float, ...] = (1.0, 0.1, 0.5)
   solarize_prob: tuple[float, ...] = (0.0, 0.2, 0.0)
 

@@ -1,9 +1,9 @@
 """SwAV on clips: each view of a video predicts the assignments of the others.
 
 https://arxiv.org/abs/2006.09882, and on video https://arxiv.org/abs/2104.14558.
-The encoder is trained, a head and prototypes behind it; assignments are
-balanced over the global batch, and over a queue of earlier clips where it has
-one. Evaluations take the encoder.
+The encoder is trained together with a head and prototypes. Assignments are
+balanced over the global batch, and also over a queue of earlier clips if there
+is one. Evaluations take the encoder.
 """
 
 import dataclasses
@@ -29,15 +29,15 @@ class Options(views.Options):
   name: str = "clip_swav"
   hidden: int = 2048  # width inside the head
   dim: int = 128  # of embeddings and prototypes
-  prototypes: int = 1000
+  prototypes: int = 1000  # k
   epsilon: float = 0.05  # of the assignments' transport problem
-  rounds: int = 3
+  rounds: int = 3  # Sinkhorn rounds
   temperature: float = 0.1  # of the predictions
-  # Earlier clips of each of the two views that assignments are balanced over
-  # too: 0, none; filled from this epoch on, used once it is full.
+  # How many earlier clips of each large view are kept, so that assignments are
+  # balanced over them too. It is used once it is full. 0: none.
   queue: int = 0
-  queue_epochs: float = 15.0
-  freeze_epochs: float = 1.0  # that the prototypes are not trained at first
+  queue_epochs: float = 15.0  # epochs before the queue begins to be filled
+  freeze_epochs: float = 1.0  # first epochs without training the prototypes
 
   def __post_init__(self):
     super().__post_init__()

@@ -1,11 +1,12 @@
 """Masked video modelling: VideoMAE, SIGMA, and what lies between.
 
-A masked ViT predicts a target of every hidden tube. Masks, targets and losses
-combine freely: VideoMAE (https://arxiv.org/abs/2203.12602) regresses pixels,
-SIGMA (https://arxiv.org/abs/2407.15447) predicts across the Sinkhorn-balanced
-prototype assignments of both sides. MGMAE (https://arxiv.org/abs/2308.10794) is
-VideoMAE under masks that follow the motion; SIGMA's targets go with them too.
-Options: the sections masking, target and loss.
+A masked ViT predicts a target of every hidden tube. Any masks, targets and
+losses can be combined. VideoMAE (https://arxiv.org/abs/2203.12602) predicts
+pixels. In SIGMA (https://arxiv.org/abs/2407.15447) each side predicts the other
+side's prototype assignments, which Sinkhorn balances. MGMAE
+(https://arxiv.org/abs/2308.10794) is VideoMAE with masks that follow the
+motion; SIGMA's targets go with such masks too. Options are the sections
+masking, target and loss.
 """
 
 import jax
@@ -175,7 +176,7 @@ def project_prototypes(params: dict) -> dict:
 def masks(
   settings: settings_lib.Settings, video: jax.Array, key: jax.Array
 ) -> masking.Mask:
-  """Those of the step that `key` is of, for the clips of its global batch."""
+  """The masks of a step with this key, for the clips of its global batch."""
   return draw(settings, video, keys.of(key, keys.Use.MASK))
 
 

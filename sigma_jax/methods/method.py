@@ -1,13 +1,14 @@
 """What a method of pre-training is to the trainer: one class in one file.
 
 A step (`train.steps`) mirrors the clips and changes their colours as the method
-says (`colours`), asks it to `prepare` them, takes its `features`, which may be
-computed in several parts, and then its `loss` of the whole global batch's
-features; the loss's gradients go back through the features to the parameters.
-docs/METHODS.md has a worked example.
+says (`colours`). It asks the method to `prepare` them, and takes its
+`features`, which may be computed in several parts. Then it takes the method's
+`loss` of the features of the whole global batch. The loss's gradients go back
+through the features to the parameters. docs/methods/own.md has a worked
+example.
 
-A method is static: it is made once a run from the settings and never changes.
-It knows no mesh and no checkpoint.
+A method is static: it is made once for a run, from the settings, and never
+changes. It knows no mesh and no checkpoint.
 """
 
 import dataclasses
@@ -42,7 +43,7 @@ __all__ += ["of"]
 
 
 class Method:
-  """The base of methods. Those without a default have to be written.
+  """The base of methods. What has no default has to be written.
 
   Attributes:
     Options: dataclass of `config.method.*`, on top of `settings.Method`.
@@ -54,7 +55,7 @@ class Method:
     evaluated: which encoder evaluations take: ("params", "encoder") or, of a
       moving average, ("slow", NAME).
     shown: metrics of the progress line.
-    settings, length: of the run; length is None where nothing is trained.
+    settings, length: of the run; length is None if nothing is trained.
   """
 
   Options: type[settings_lib.Method] = settings_lib.Method
@@ -82,7 +83,7 @@ class Method:
 
   @property
   def luma(self) -> settings_lib.Luma | None:
-    """Grey frames that batches hold beside the clips; None: none.
+    """Grey frames that batches hold beside the clips, or None.
 
     They are the entry "luma", uint8 [b, t / every, frames, size, size], cut
     out and mirrored like the clips.
@@ -92,8 +93,8 @@ class Method:
   def batch(self, video: jax.Array) -> Tree:
     """A batch of clips alone, uint8 [b, t, h, w, 3]; jit-able.
 
-    For benchmarks, and where clips are drawn and not read: of grey frames and
-    further views, the clips' own take the place.
+    For benchmarks, and for clips that are drawn and not read. Grey frames and
+    further views are made of the clips themselves.
     """
     found = {"video": video}
     if self.luma is not None:

@@ -1,10 +1,10 @@
 """MME, masked motion encoding: how hidden tubes look and how they move.
 
-VideoMAE's model predicts of every hidden tube a histogram of oriented gradients
-(shape) and short tracks of its cells (position) in place of pixels
+VideoMAE's model predicts, instead of pixels, a histogram of oriented gradients
+(shape) and short tracks of the cells (position) of every hidden tube
 (https://arxiv.org/abs/2210.06096; code https://github.com/XinyuSun/MME at
-17689a9). Both targets are made on the device inside the step, the tracks from
-grey frames of the video between those of the clip: nothing is prepared.
+17689a9). Both targets are made on the device inside the step. Tracks come from
+grey frames of the video between those of the clip. Nothing has to be prepared.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ _STILL = 0.01  # of the tubes, that move in themselves
 class Options(settings_lib.Method):
   """`config.method` of MME; masks are the section masking.
 
-  Defaults are what we hold to be right; "published" is what MME's code does.
+  The defaults are what we think is right. "Published" is what MME's code does.
   """
 
   name: str = "mme"

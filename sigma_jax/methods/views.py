@@ -23,21 +23,19 @@ SECOND, LOCAL = "second", "local"  # entries of a batch, beside "video"
 class Options(settings_lib.Method):
   """How views are cut and coloured; of `config.method`."""
 
-  # Views smaller than the two: how many, pixels of a side, frames (0: those of
-  # data.num_frames), and their smallest and largest share of a frame.
-  local_views: int = 0
-  local_size: int = 96
-  local_frames: int = 0
-  local_area: tuple[float, ...] = (0.05, 0.4)
+  local_views: int = 0  # further views, smaller than the two large ones
+  local_size: int = 96  # side of a local view, pixels
+  local_frames: int = 0  # frames of a local view; 0: data.num_frames
+  local_area: tuple[float, ...] = (0.05, 0.4)  # its share of a frame, from, to
   # Strengths of brightness, contrast, saturation (factors of 1 - x to 1 + x)
-  # and hue (turns of -x to x), and the share of the views that get them.
+  # and hue (turns of -x to x).
   jitter: tuple[float, ...] = (0.4, 0.4, 0.2, 0.1)
-  jitter_prob: float = 0.8
-  grey_prob: float = 0.2
-  # Deviation of the blur, pixels, and which share of the first, the second and
-  # the local views are blurred; and which are solarised.
-  blur: tuple[float, ...] = (0.1, 2.0)
+  jitter_prob: float = 0.8  # share of the views that get the jitter
+  grey_prob: float = 0.2  # share of the views that become grey
+  blur: tuple[float, ...] = (0.1, 2.0)  # deviation, pixels, from, to
+  # Share of the first, the second and the local views that are blurred.
   blur_prob: tuple[float, ...] = (0.5, 0.5, 0.5)
+  # Likewise, that are solarised.
   solarize_prob: tuple[float, ...] = (0.0, 0.0, 0.0)
 
   def __post_init__(self):

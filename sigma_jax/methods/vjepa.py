@@ -1,9 +1,10 @@
 """V-JEPA: features of hidden blocks, predicted from those of the rest.
 
-An encoder sees a clip's context; a predictor says from it what a slow copy of
-the encoder, which sees the whole clip, has at the hidden tubes
-(https://arxiv.org/abs/2404.08471). With rotary positions it is V-JEPA 2's
-pre-training (https://arxiv.org/abs/2506.09985) on clips of one length.
+An encoder sees a part of a clip, its context. From that, a predictor predicts
+the features of the hidden tubes. The targets come from a slow copy of the
+encoder, which sees the whole clip (https://arxiv.org/abs/2404.08471). With
+rotary positions it is V-JEPA 2's pre-training
+(https://arxiv.org/abs/2506.09985) on clips of one length.
 """
 
 import dataclasses

@@ -12,14 +12,14 @@ _PROBE_EPSILON, _PROBE_STD = 1e-5, 0.02
 
 
 class AttentivePool(nnx.Module):
-  """V-JEPA's: one block of cross-attention whose query is learnt.
+  """V-JEPA's head: one block of cross-attention whose query is learnt.
 
   https://github.com/facebookresearch/jepa, src/models/attentive_pooler.py at
-  51c59d5: the query attends to the normalised tokens, what it finds is added to
-  it as it is (the code's output projection is not applied), an MLP follows.
-  Weights are normal of deviation 0.02, the MLP's last ones divided by sqrt(2),
-  biases zero; LayerNorm's epsilon is 1e-5. V-JEPA 2's has blocks of
-  self-attention in front, over all tokens.
+  51c59d5. The query attends to the normalised tokens. What it finds is added to
+  it unchanged (the code's output projection is not applied). An MLP follows.
+  Weights are normal with deviation 0.02, those of the MLP's last map divided by
+  sqrt(2); biases are zero; LayerNorm's epsilon is 1e-5. V-JEPA 2's head has
+  blocks of self-attention over all tokens before the query.
   """
 
   def __init__(
@@ -70,10 +70,10 @@ class AttentivePool(nnx.Module):
 
 
 class ProjectedPool(nnx.Module):
-  """`AttentivePool` as it was here at first, for runs that were trained so.
+  """An earlier `AttentivePool` of ours, for runs that were trained with it.
 
-  What the query finds goes through a linear map; weights are xavier-uniform,
-  the query is not decayed, LayerNorm's epsilon is the encoder's.
+  What the query finds goes through a linear map. Weights are xavier-uniform,
+  the query is not decayed, and LayerNorm's epsilon is the encoder's.
   """
 
   def __init__(self, dim, heads, *, mlp_ratio, norm_epsilon, rngs: nnx.Rngs):
@@ -165,11 +165,10 @@ class Head(nnx.Module):
 class Classifier(Head):
   """A head with the encoder below it: the fine-tuned video model.
 
-  With mean pooling it is what VideoMAE and SIGMA publish: the tokens of all
-  tubes, without the encoder's own last norm, are averaged, normalised and
-  mapped to classes. Attentive pooling reads tokens after that norm, as in
-  V-JEPA's code, and so does every head of a model whose tokens are used after
-  it (`settings.Model.pool_normed`).
+  With mean pooling it is the model that VideoMAE and SIGMA publish. The tokens
+  of all tubes, without the encoder's own last norm, are averaged, normalised
+  and mapped to classes. Attentive pooling reads tokens after that norm, as
+  V-JEPA's code does. So does every head if `settings.Model.pool_normed` is set.
   """
 
   def __init__(

@@ -1,10 +1,10 @@
 """Frozen image ViTs of the DINO family: DINO, DINOv2, DINOv3.
 
-They share one pre-norm transformer and differ in positions (a learnt table, or
-rotation of queries and keys), register tokens and LayerScale; the facts of
-each published model stand in `variants`. Every weight is a `layers.Frozen`: it
-is loaded, read and never differentiated. The weights' dtype is that of the
-matrix products; LayerNorm, softmax and the residual stream are float32.
+They share one pre-norm transformer. They differ in positions (a learnt table,
+or rotation of queries and keys), register tokens and LayerScale. `variants` has
+the facts of each published model. Every weight is a `layers.Frozen`: it is
+loaded and read, and no gradient is taken. Matrix products have the weights'
+dtype; LayerNorm, softmax and the residual stream are float32.
 """
 
 import jax
@@ -210,8 +210,8 @@ def rotary_table(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Cosines and sines of DINOv3's rotary positions.
 
-  Patch centres lie in [-1, 1] along each axis of the grid, whatever its size;
-  a quarter of the head's channels carries each axis' angles, twice over.
+  Patch centres lie in [-1, 1] along each axis of the grid, whatever its size.
+  The angles of each axis take a quarter of the head's channels, twice.
 
   Args:
     grid: patches along height and width.

@@ -1,8 +1,8 @@
-"""Where a token stands: tables that are added, and rotations of attention.
+"""Positions of tokens: tables that are added, and rotations of attention.
 
-Three kinds, by `settings.Model.positions`. A 1-D sine table (VideoMAE, SIGMA),
-a 3-D sine table (V-JEPA), and rotary positions (V-JEPA 2), which add nothing
-and turn queries and keys instead. No parameters stand behind any of them.
+`settings.Model.positions` names one of three kinds: a 1-D sine table (VideoMAE,
+SIGMA), a 3-D sine table (V-JEPA), and rotary positions (V-JEPA 2), which add
+nothing and turn queries and keys instead. None of them has parameters.
 """
 
 import functools
@@ -35,9 +35,9 @@ def sinusoid_table(num_tokens: int, dim: int) -> np.ndarray:
 def sinusoid_table_3d(dim: int, grid: Grid, *, uniform: bool) -> np.ndarray:
   """V-JEPA's fixed table, float32 [n, dim], ordered (time, row, column).
 
-  Each axis has channels of its own, and in those the sines of all frequencies
-  before their cosines; frequency i of m is 10000^(-i / m). The axes follow one
-  another as time, row, column, and what goes past `dim` is cut off
+  Each axis has channels of its own: first the sines of all frequencies, then
+  their cosines. Frequency i of m is 10000^(-i / m). The axes come in the order
+  time, row, column, and channels past `dim` are cut off
   (https://github.com/facebookresearch/jepa, src/models/utils/pos_embs.py).
 
   Args:
@@ -64,10 +64,10 @@ def interpolate_positions(
 ) -> np.ndarray:
   """A position table for another number of frames or another resolution.
 
-  By default linear along time and bicubic (a = -0.75, half-pixel centres,
-  borders repeated) along rows and columns: what fine-tuning code around
-  VideoMAE would do with `torch.nn.functional.interpolate`, were a table in its
-  checkpoints. V-JEPA's code is linear along all three axes.
+  By default it is linear along time and bicubic (a = -0.75, half-pixel centres,
+  borders repeated) along rows and columns. Fine-tuning code around VideoMAE
+  does this with `torch.nn.functional.interpolate`, if a checkpoint has a table.
+  V-JEPA's code is linear along all three axes.
 
   Args:
     table: float [n, d], one row a tube, ordered (time, row, column).
@@ -91,24 +91,25 @@ def interpolate_positions(
 def table(
   kind: str, dim: int, grid: Grid, given: tuple[int, ...] = ()
 ) -> np.ndarray | None:
-  """What an encoder adds to the tokens of a clip; None of rotary positions.
+  """What an encoder adds to the tokens of a clip; None with rotary positions.
 
-  By default the formula's rows for the clip's own tubes. For the 1-D table that
-  is the published code (SIGMA, VideoMAE), whose models hold no table but make
-  one for the clips that they are built for: a clip of fewer frames has the
-  first rows of that of more, and tubes of another resolution have other rows
-  than their place had. `given` keeps each place's meaning instead, at the
-  price of rows that lie between the formula's. The 3-D table names each place
-  by its own time, row and column on any grid; V-JEPA's encoder interpolates it
-  all the same for clips that it was not built for, so a model of theirs has
-  `given`, the grid that it was trained with.
+  By default a tube gets the row that the formula has for its place in the clip.
+  For the 1-D table this is what the published code does (SIGMA, VideoMAE). Its
+  checkpoints hold no table; a model makes one for the clips that it is built
+  for. So a clip of fewer frames has the first rows of a longer one. At another
+  resolution, the same place gets another row than in training. With `given`
+  each place keeps its meaning, but its row lies between rows of the formula.
+
+  The 3-D table describes each place by its own time, row and column on any
+  grid. V-JEPA's encoder still interpolates it for clips that it was not built
+  for, so its models have `given`, the grid that they were trained with.
 
   Args:
     kind: `settings.Model.positions`.
     dim: of the tokens.
     grid: tubes along time, height and width of the clip.
-    given: `settings.Model.table_grid`: a grid whose table is interpolated to
-      `grid`; empty: none is.
+    given: `settings.Model.table_grid`, a grid whose table is interpolated to
+      `grid`; empty: nothing is interpolated.
 
   Returns:
     float32 [n, dim], ordered (time, row, column); not to be written to.
@@ -162,12 +163,12 @@ class Rotation(NamedTuple):
 
 
 def angles(places: np.ndarray, width: int) -> np.ndarray:
-  """By what V-JEPA 2 turns `width` channels, float64 [n, width].
+  """Angles by which V-JEPA 2 turns `width` channels, float64 [n, width].
 
-  Channel j is turned by place * 10000^(-(j mod w) / w), w = width / 2. Pairs
-  are neighbours (2 i, 2 i + 1) but do not share an angle, as a rotation's
-  would: the published code tiles what it should repeat, and its weights depend
-  on it (https://github.com/facebookresearch/vjepa2, pull 15).
+  Channel j is turned by place * 10000^(-(j mod w) / w), w = width / 2. Channels
+  2 i and 2 i + 1 are a pair. In a rotation they would share an angle, and here
+  they do not: the published code tiles what it should repeat, and its weights
+  depend on it (https://github.com/facebookresearch/vjepa2, pull 15).
 
   Args:
     places: int [n].
@@ -195,13 +196,13 @@ def _turns(width: int, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 def rotation(
   kind: str, width: int, grid: Grid, index: jax.Array | None = None
 ) -> Rotation | None:
-  """How attention is to turn the tokens of a clip; None of added tables.
+  """How attention turns the tokens of a clip; None if a table is added.
 
   Args:
     kind: `settings.Model.positions`.
     width: channels of a head, at least 6.
-    grid: tubes along time, height and width of the clip; places are counted in
-      it, whatever grid was trained with.
+    grid: tubes along time, height and width of the clip. Places are counted in
+      it, whatever the grid in training was.
     index: int32 [b, c], the tubes that the tokens are of; None: all n in order.
   """
   if kind != "rotary":

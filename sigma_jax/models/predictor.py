@@ -14,9 +14,9 @@ from sigma_jax.models import initial, layers, positions, vit
 class Predictor(nnx.Module):
   """A narrow ViT over context tokens and mask tokens; targets come out.
 
-  It has a mask token for each kind of mask, zero at first, that stands in every
-  target's place with the position of that place added (or, of rotary
-  positions, turned by). Its width, depth and heads are the decoder's options.
+  For each kind of mask it has a mask token, zero at first. The token takes the
+  place of every target, with that place's position added (or turned by it, with
+  rotary positions). Width, depth and heads are the decoder's options.
   """
 
   def __init__(

@@ -1,4 +1,4 @@
-"""DINO's and SwAV's heads: one embedding a view to what is compared."""
+"""DINO's and SwAV's heads: from a view's embedding to what is compared."""
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,7 @@ class UnitRows(nnx.Module):
 class Projection(nnx.Module):
   """SwAV's head, as its followers on video have it: three maps.
 
-  LayerNorm stands where they have BatchNorm: a clip's output depends on that
+  It has LayerNorm where they have BatchNorm. So a clip's output depends on that
   clip alone, whatever the devices and the parts of a batch.
   """
 

@@ -71,11 +71,11 @@ class PixelTarget(nnx.Module):
 class MlpTarget(nnx.Module):
   """SIGMA-MLP: a small network on normalised pixels, trained jointly.
 
-  Tubes of one colour are zeros once normalised: their embedding is what the
-  biases make of nothing. Where biases begin at 0 (`model.init` xavier) it is
-  near zero, and the loss, which divides by its length, would follow a few
-  black tubes alone (measured: gradients of 1e6 in place of 7): there such tubes
-  do not train it. With the published initialisation they do, as in the
+  A tube of one colour is zeros once normalised, so its embedding comes from the
+  biases alone. If biases begin at 0 (`model.init` xavier), the embedding is
+  near zero. The loss divides by its length and would follow a few black tubes
+  alone (measured: gradients of 1e6 instead of 7). So with that initialisation
+  such tubes do not train the network. With the published one they do, as in the
   published code.
   """
 
@@ -136,10 +136,10 @@ def standardize(features: jax.Array) -> jax.Array:
 class DinoTarget(nnx.Module):
   """SIGMA-DINO: a frozen image ViT's patch tokens, standardised; no head.
 
-  The teacher sees the first frame of every tube, as the published code does
-  (frames 0, 2, 4, ...). It gets the frame at its own size where that holds a
-  whole number of the teacher's patches, at least one a tube, and its feature
-  map is then brought to the tubes' grid bilinearly (224 px at patch 14: 16 x 16
+  The teacher sees the first frame of every tube (frames 0, 2, 4, ...), as in
+  the published code. If a frame holds a whole number of the teacher's patches,
+  at least one for each tube, the teacher gets it as it is. Its feature map is
+  then scaled bilinearly to the grid of tubes (224 px at patch 14: from 16 x 16
   to 14 x 14, as published). Any other frame is first resized so that patches
   and tubes coincide.
   """

@@ -1,9 +1,9 @@
 """Optical flow between a clip's frames, from its pixels alone.
 
-A coarse search over whole displacements, then a few rounds of Lucas and Kanade
-(1981) on finer and finer images. No weights, nothing stored; the same in every
-file format, on every device, and however the batch is split. docs/METHODS.md
-says how good it is beside other estimators.
+A coarse search over whole displacements is followed by a few rounds of Lucas
+and Kanade (1981) on finer and finer images. It has no weights and stores
+nothing. It is the same for every file format, on every device, and however the
+batch is split. docs/methods/mgmae.md says how good it is.
 """
 
 import functools
@@ -63,8 +63,9 @@ def towards(video: jax.Array, base: int, *, reverse_early: bool = True):
   Args:
     video: uint8 [b, t, h, w, 3].
     base: a frame's number.
-    reverse_early: false: pairs before the base have the flow of the later
-      frame to the earlier one, away from the base, as those after it have.
+    reverse_early: if false, pairs before the base have the flow of the later
+      frame to the earlier one, as those after the base have; that is away from
+      the base.
 
   Returns:
     float32 [b, t - 1, h', w', 2], see `between`: of frame i to i + 1 for pairs

@@ -1,10 +1,10 @@
 """Every option of a run: frozen dataclasses, defaults, checks.
 
-This package is the one list of options, a file a subject. A config file calls
-`default_config()` and changes values; `Settings.from_config` turns the finished
-ml_collections config into the immutable `Settings` that the rest of the code
-reads, and says in one line what is wrong when a key is unknown or a value is
-impossible.
+This package is the only list of options, with one file for each subject. A
+config file calls `default_config()` and changes values. `Settings.from_config`
+turns the finished ml_collections config into the immutable `Settings` that the
+rest of the code reads. If a key is unknown or a value is impossible, it says so
+in one line.
 """
 
 import dataclasses

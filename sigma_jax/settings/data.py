@@ -84,21 +84,22 @@ class Data:
   # Of random_resized, as shares of the frame.
   min_area: float = 0.08
   max_area: float = 1.0
-  # How boxes that become smaller are scaled. True: each pixel is the mean of
-  # all that it covers, as in Pillow and the published pre-training. False: of
-  # the nearest two each way, as in the published fine-tuning (PyTorch's
+  # How boxes are made smaller. True: each pixel is the mean of all that it
+  # covers, as in Pillow and the published pre-training. False: the mean of the
+  # nearest two each way, as in the published fine-tuning (PyTorch's
   # `interpolate`) and tests (OpenCV); whole frames become RGB first.
   antialias: bool = True
-  # Training clips are mirrored at random, on the device. Leave it off where
-  # classes tell left from right, and in pre-training for such classes.
+  # Training clips are mirrored at random, on the device. Leave it off if
+  # classes differ by left and right, in training by class and in the
+  # pre-training before it.
   flip: bool = False
   # Training clips cut from each video that is read: the same frames, each with
   # its own crop and flip. train.batch_size counts videos.
   samples: int = 1
   workers: int = 0  # parallel decodes per host; 0: one per core
   prefetch: int = 4  # batches held ready on the host
-  # The run stops once more than this share of the files is unreadable, beyond
-  # chance: data.bad_share.
+  # The run stops once it is practically certain that more than this share of
+  # the files cannot be read: data.bad_share.
   max_bad_share: float = 0.02
   file_timeout: float = 30.0  # seconds allowed for decoding one clip
 

@@ -10,17 +10,17 @@ from sigma_jax.settings.model import TEACHERS
 class Probe:
   """Frozen evaluation: linear probe and kNN on mean-pooled features."""
 
-  batch_size: int = 64
+  batch_size: int = 64  # clips over all devices
   # Clips taken of each training video, the first centred in time, the others
   # at random starts. Validation videos give one centred clip.
   train_samples: int = 2
   layer: int = 0  # blocks run before pooling; 0: all of them
   # L2 penalties tried; the best on a fifth of the training clips is used.
   penalties: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2)
-  knn_k: int = 200
-  knn_temperature: float = 0.07
-  random_baseline: bool = True  # the same protocol on an untrained encoder
-  bootstrap: int = 1000  # resamples behind the confidence interval
+  knn_k: int = 200  # neighbours that vote
+  knn_temperature: float = 0.07  # a vote weighs exp(cosine / temperature)
+  random_baseline: bool = True  # judges an untrained encoder too
+  bootstrap: int = 1000  # resamples of the confidence interval
 
   def __post_init__(self):
     freeze.positive("probe", self, "batch_size", "train_samples", "knn_k")
@@ -66,13 +66,13 @@ class Segmentation:
   # is a video model.
   teacher: str = ""
   components: int = 50  # of the PCA
-  clusters: int = 10  # of overclustering; clustering has one a label
+  clusters: int = 10  # of overclustering; clustering has one for each label
   iterations: int = 50  # of k-means, at most
   restarts: int = 5  # of k-means
   random_baseline: bool = True  # the same protocol on an untrained encoder
   bootstrap: int = 1000  # resamples behind the confidence interval
   overlays: int = 30  # clips of which pictures and a video are made
-  # Data set whose published results are printed beside: davis or none.
+  # Data set whose published results are printed beside ours: davis, or empty.
   published: str = ""
 
   def __post_init__(self):

@@ -17,7 +17,7 @@ _HEAD = """\
 Every option of a run, as `--config.KEY=VALUE` or in a config file as
 `config.KEY = VALUE`. Defaults are those of `settings.default_config()`; a
 config file of `configs/` has its own. An option that a run does not read is
-refused, with the reason. A row without text belongs to the one above it.
+refused, with the reason. A row without text shares that of the row above it.
 
 This page is made by `python -m sigma_jax.settings > docs/OPTIONS.md`.
 """
@@ -77,7 +77,19 @@ def _shown(value) -> str:
 
 
 def comments_of(section: type) -> dict[str, str]:
-  """Option -> the comment above it and the one behind it, as one text."""
+  """Option -> the comment above it and the one behind it, as one text.
+
+  An option without a comment has that of the class it was first written in.
+  """
+  found = {}
+  for base in reversed(section.__mro__):
+    if dataclasses.is_dataclass(base):
+      own = _own_comments(base)
+      found |= {k: text for k, text in own.items() if text or k not in found}
+  return found
+
+
+def _own_comments(section: type) -> dict[str, str]:
   source = textwrap.dedent(inspect.getsource(section))
   lines = source.splitlines()
   found = {}

@@ -27,46 +27,50 @@ class Model:
 
   tubelet: int = 2  # frames per tube
   patch: int = 16  # pixels per side of a tube
-  encoder_dim: int = 768
-  encoder_depth: int = 12
-  encoder_heads: int = 12
-  decoder_dim: int = 384
-  decoder_depth: int = 4
-  decoder_heads: int = 6
-  mlp_ratio: int = 4
-  # Width inside the encoder's MLPs where it is no whole multiple of the
-  # encoder's (V-JEPA 2's ViT-g: 6144 of 1408); 0: mlp_ratio times it.
+  encoder_dim: int = 768  # width
+  encoder_depth: int = 12  # blocks
+  encoder_heads: int = 12  # of attention
+  decoder_dim: int = 384  # width
+  decoder_depth: int = 4  # blocks
+  decoder_heads: int = 6  # of attention
+  mlp_ratio: int = 4  # width inside a block's MLP, in widths of the block
+  # Width inside the encoder's MLPs, if it is not a whole multiple of the
+  # encoder's width (V-JEPA 2's ViT-g has 6144, with a width of 1408). 0:
+  # mlp_ratio times the encoder's width.
   encoder_mlp_dim: int = 0
-  # Where tokens stand. sine: a 1-D table over all tubes in order, VideoMAE's.
-  # sine_3d: V-JEPA's, a third of the channels for time, row and column each;
-  # sine_3d_quarter: a half, a quarter, a quarter. rotary: V-JEPA 2's, by which
-  # attention turns queries and keys: see models/positions.py.
+  # How a token's place is told. sine: a 1-D table over all tubes in order, as
+  # VideoMAE. sine_3d: V-JEPA's table, a third of the channels each for time,
+  # row and column. sine_3d_quarter: the same with a half, a quarter and a
+  # quarter. rotary: as V-JEPA 2, attention turns queries and keys. See
+  # models/positions.py.
   positions: str = "sine"
-  key_bias: bool = False  # a bias on attention's keys too; V-JEPA's have it
-  norm_epsilon: float = 1e-6
-  # Which tokens frozen evaluations average: those before the encoder's last
-  # LayerNorm, as of VideoMAE and SIGMA, or (true) those after it, V-JEPA's.
+  key_bias: bool = False  # attention's keys have a bias too, as in V-JEPA
+  norm_epsilon: float = 1e-6  # of LayerNorms
+  # Which tokens frozen evaluations average. False: those before the encoder's
+  # last LayerNorm, as VideoMAE and SIGMA do. True: those after it, as V-JEPA.
   pool_normed: bool = False
-  # Fresh weights: published, as SIGMA's code draws them; xavier, every linear
-  # map xavier-uniform with zero biases; vjepa, normal of deviation 0.02;
-  # vjepa2, that with the ends of block i's branches divided by sqrt(2 i): see
-  # models/initial.py.
+  # How new weights are drawn. published: as in SIGMA's code. xavier: every
+  # linear map xavier-uniform, biases zero. vjepa: normal with deviation 0.02.
+  # vjepa2: the same, with the last map of each branch of block i divided by
+  # sqrt(2 i). See models/initial.py.
   init: str = "published"
-  # Of fine-tuning and evaluation: tubes along time, height and width, such as
-  # (8, 14, 14), whose position table is interpolated to that of the clips: of
-  # sine, bicubic in space and linear in time; of the 3-D tables, linear in all.
-  # Empty: the formula's own rows for the clips' tubes, which SIGMA and VideoMAE
-  # publish; V-JEPA's own code interpolates. A run that interpolates has it
-  # here, and what it leaves is read with the same table.
+  # For fine-tuning and evaluation at another size. Tubes along time, height and
+  # width, such as (8, 14, 14): the position table of that grid is interpolated
+  # to the clips' own (sine: bicubic in space and linear in time; the 3-D
+  # tables: linear along all axes). Empty: the rows that the formula gives for
+  # the clips' own tubes, as SIGMA and VideoMAE do; V-JEPA's code interpolates.
+  # The option is kept with a run, whose checkpoints are read with that table.
   table_grid: tuple[int, ...] = ()
-  # Of matrix products' operands; all else stays float32. float32 is exact on
-  # every device, and slow on accelerators: see sigma_jax/precision.py.
+  # Type of the numbers that matrix products multiply: float32 or bfloat16. All
+  # else stays float32. float32 is exact on every device, and slow on
+  # accelerators. See sigma_jax/precision.py.
   dtype: str = "float32"
-  # What the backward pass computes again to save memory: none; light, norms,
-  # GELU and sums; dots, all but products with weights; full, every block.
+  # What the backward pass computes again, to save memory. none: nothing. light:
+  # norms, GELU and sums. dots: all but products with weights. full: every
+  # block.
   remat: str = "light"
-  # auto: the best of the platform, which on a TPU is a Pallas kernel and on a
-  # GPU cuDNN's; xla: XLA's own everywhere. See models/attention.py.
+  # auto: the best one for the device, a Pallas kernel on a TPU and cuDNN's on a
+  # GPU. xla: XLA's own everywhere. See models/attention.py.
   attention: str = "auto"
 
   def computed_as(self, other: "Model") -> "Model":
@@ -124,13 +128,13 @@ class Model:
 class Masking:
   """Which tubes the encoder does not see."""
 
-  # tube: one spatial mask for all frames; random: free; motion: MGMAE's, whose
-  # visible tubes follow the clip's motion, as many in every time slot.
+  # tube: the same places in all frames. random: any tubes. motion: as MGMAE;
+  # visible tubes follow the clip's motion, equally many in every time slot.
   kind: str = "tube"
-  ratio: float = 0.9
-  # Of motion. corrected: the mask goes with what moves. published: as MGMAE's
-  # code has it by a misspelt word, against the motion in the frames before the
-  # middle one; whether its released weights were trained so is not known.
+  ratio: float = 0.9  # share of the tubes that is hidden
+  # Of the kind motion. corrected: the mask goes with what moves. published: as
+  # in MGMAE's code, where a misspelt word makes it go against the motion before
+  # the middle frame. Whether its released weights were trained so is not known.
   direction: str = "corrected"
 
   def __post_init__(self):
@@ -146,14 +150,14 @@ class Masking:
 class Target:
   """The projection network whose embedding of the masked tubes is predicted."""
 
-  kind: str = "mlp"  # mlp, pixel, dino
-  dim: int = 256  # p of the mlp alone: the tube or the variant sets others'
-  hidden: tuple[int, ...] = (1024, 1024, 512)  # of the mlp
-  variant: str = "dino_vitb16"  # of TEACHERS, where kind is dino
-  weights: str = ""  # its weights: .pth, .safetensors, its folder, or .npz
-  dtype: str = "float32"  # of its weights and matrix products
-  # Of pixel: each tube's values by their own mean and deviation, as VideoMAE
-  # trains; else they are the pixels, in [0, 1].
+  kind: str = "mlp"  # mlp, pixel or dino
+  dim: int = 256  # of the mlp's embedding; the other kinds have their own
+  hidden: tuple[int, ...] = (1024, 1024, 512)  # widths inside the mlp
+  variant: str = "dino_vitb16"  # which image model, if kind is dino
+  weights: str = ""  # of dino: .pth, .safetensors, its folder, or .npz
+  dtype: str = "float32"  # of dino's weights and matrix products
+  # Of pixel. True: each tube's values are standardised by their own mean and
+  # deviation, as VideoMAE trains. False: they are the pixels, from 0 to 1.
   normalize: bool = True
 
   def __post_init__(self):
@@ -169,36 +173,41 @@ class Target:
 class Loss:
   """How the prediction is judged.
 
-  `assignment` is SIGMA: Sinkhorn-balanced prototype assignments predicted
-  across. `l2` regresses the target's features: VideoMAE where the target is
-  pixels, the collapse ablation where it is learnt.
+  `assignment` is SIGMA: each side predicts the other's prototype assignments,
+  which Sinkhorn balances. `l2` is the mean squared error of the target's
+  features: VideoMAE if the target is pixels, a collapse if it is learnt.
   """
 
-  kind: str = "assignment"
+  kind: str = "assignment"  # or l2
   num_prototypes: int = 3000  # k
-  epsilon: float = 0.05  # entropy regularisation of the transport problem
+  # Entropy regularisation of the transport problem. Smaller makes assignments
+  # harder.
+  epsilon: float = 0.05
   rounds: int = 10  # Sinkhorn rounds
   temperature: float = 0.1  # of the predicted distribution
-  # hard: argmax of the transport plan, as the published code trains;
-  # soft: the plan itself, as the paper's equation reads.
+  # hard: a tube's label is its largest share, as the published code trains.
+  # soft: all its shares are the label, as in the paper's equation.
   labels: str = "hard"
-  # exp(scores / epsilon) of all tubes: keep it between Sinkhorn's rounds,
-  # recompute it a tile at a time in memory that does not grow with the batch,
-  # or auto: keep it while it is small.
+  # What happens to exp(scores / epsilon) of all tubes between Sinkhorn's
+  # rounds. keep: it is stored. recompute: it is made again, a tile at a time,
+  # in memory that does not grow with the batch. auto: it is stored if it is
+  # small.
   kernels: str = "auto"
-  # Prototypes in a tree: numbers of nodes of the levels above the
-  # num_prototypes leaves, coarsest first, each a whole multiple of the one
-  # before. Empty: no tree.
+  # Puts prototypes into a tree: how many nodes each level above the
+  # num_prototypes leaves has, coarsest level first, each a whole multiple of
+  # the one before. Empty: no tree.
   levels: tuple[int, ...] = ()
-  # leaves: one transport over the leaves, whose scores are means of their own
-  # and their ancestors'; a node's share is the sum of its leaves'.
-  # top_down: a transport of the coarsest level; of each tube's share, a node's
-  # children then get theirs in balance with all others of their level.
-  # independent: a transport and a loss of its own a level, as a control.
+  # leaves: one transport over the leaves. A leaf's score is the mean of its own
+  # and its ancestors'; a node's share is the sum of its leaves' shares.
+  # top_down: a transport for the coarsest level. A node's children then divide
+  # what each tube gave to the node, balanced over all nodes of their level.
+  # independent: every level has a transport and a loss of its own, as a
+  # control.
   hierarchy: str = "leaves"
-  # Of every level, leaves last; empty: all alike. What a level's score counts
-  # in a leaf's (hierarchy leaves), of sum 1; and the loss's weights.
+  # With hierarchy leaves: the weight of every level's score in a leaf's score,
+  # leaves last. They are scaled to sum 1. Empty: all alike.
   level_scores: tuple[float, ...] = ()
+  # The weight of every level in the loss, likewise.
   level_weights: tuple[float, ...] = ()
 
   def __post_init__(self):

@@ -16,28 +16,28 @@ class Supervised:
   trains: str = "all"  # all: fine-tuning; head: the encoder stays frozen
   # mean: LayerNorm of the mean token, then a linear map. attentive: V-JEPA's
   # attentive probe, a block of cross-attention whose query is learnt, then a
-  # linear map. attention: such a block with an output projection, and a
-  # LayerNorm behind it, as ours was at first.
+  # linear map. attention: our first version of it, with an output projection
+  # and a LayerNorm after the block.
   pooling: str = "mean"
-  # Of attentive pooling: blocks of self-attention in front of the query, three
-  # in V-JEPA 2's probes, and heads, 16 there; 0: the encoder's.
+  # Of attentive: blocks of self-attention before the query. V-JEPA 2 has three.
   pool_blocks: int = 0
-  pool_heads: int = 0
+  pool_heads: int = 0  # of attentive; V-JEPA 2 has 16. 0: the encoder's number
   # A released attentive probe of V-JEPA or V-JEPA 2: nothing is trained, and
   # data.val is tested with it. Its file, or transformers' folder.
   head: str = ""
-  # classes: one a video, by the manifest. multilabel: several. count: how
-  # often an action repeats.
+  # classes: one for each video, from the manifest. multilabel: several for
+  # each. count: how often an action repeats.
   targets: str = "classes"
   label_set: str = ""  # of data.label_sets; empty: the first
-  # Files beside the manifests, where targets are not classes: the .npz of
-  # multiple labels or the .jsonl of repetitions.
+  # Files beside the manifests, if targets are not classes: the .npz of several
+  # labels or the .jsonl of repetitions.
   train_targets: str = ""
   val_targets: str = ""
-  # Factors of optimizer.base_lr, each with a head of its own, all trained in
-  # one pass; the best on held-out training videos is tested. Heads only.
+  # Factors of optimizer.base_lr. Each has a head of its own, and all are
+  # trained in one pass. The best on held-out training videos is tested. Several
+  # factors need a frozen encoder.
   rates: tuple[float, ...] = (1.0,)
-  holdout: float = 0.1  # share of the training videos, where there is a choice
+  holdout: float = 0.1  # share of the training videos held out to choose a rate
   head_scale: float = 0.001  # of the new linear map's initial weights
   layer_decay: float = 0.75  # of the rate, from block to block downwards
   drop_path: float = 0.1  # of the last block; falls linearly to 0 at the first

@@ -7,32 +7,34 @@ from sigma_jax import freeze
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-  """AdamW; learning rates are per 256 clips and scale with the batch.
+  """AdamW.
 
-  With the schedule "stretched" they are V-JEPA's, and are what is given.
+  Learning rates are for 256 clips and scale with the batch. With the schedules
+  "stretched" and "linear" they are V-JEPA's, and do not scale.
   """
 
-  base_lr: float = 1.5e-4
-  min_lr: float = 1e-5
-  # cosine: VideoMAE's, from 0 over the warm-up to base_lr and by a cosine to
-  # min_lr. stretched: V-JEPA's, from start_lr, and made for a run `stretch`
-  # times as long as this one, so that rate and weight decay stop short of their
+  base_lr: float = 1.5e-4  # learning rate after the warm-up
+  min_lr: float = 1e-5  # at the end
+  # cosine: as VideoMAE, from 0 up to base_lr in the warm-up, then by a cosine
+  # to min_lr. stretched: as V-JEPA, from start_lr, and made for a run `stretch`
+  # times as long as this one, so that rate and weight decay do not reach their
   # ends; base_lr = min_lr keeps the rate. linear: V-JEPA 2's cooldown, without
-  # warm-up, as stretched otherwise.
+  # warm-up, otherwise as stretched.
   schedule: str = "cosine"
-  start_lr: float = 0.0
-  stretch: float = 1.25
-  b1: float = 0.9
-  b2: float = 0.95
+  start_lr: float = 0.0  # of stretched, where the warm-up begins
+  stretch: float = 1.25  # of stretched and linear
+  b1: float = 0.9  # AdamW's beta 1
+  b2: float = 0.95  # AdamW's beta 2
   weight_decay: float = 0.05
-  # Where not negative, weight decay goes there by a cosine over the run.
+  # If not negative, weight decay goes there by a cosine over the run.
   weight_decay_end: float = -1.0
-  warmup_epochs: float = 40.0
+  warmup_epochs: float = 40.0  # in which the rate rises
   clip_norm: float = 0.0  # largest norm of the gradient; 0: no clipping
-  # Of whose gradient: all parameters' together, each part's of its own (a part:
-  # encoder, predictor, ...), or each parameter's, as DINO does.
+  # all: the norm is that of all gradients together. part: each part (encoder,
+  # predictor, ...) is clipped by its own. parameter: each parameter is, as in
+  # DINO.
   clip_by: str = "all"
-  # Whether clipping begins an epoch after the warm-up only, as V-JEPA's does.
+  # Clipping begins only an epoch after the warm-up, as in V-JEPA.
   clip_after_warmup: bool = False
 
   def __post_init__(self):
@@ -70,11 +72,12 @@ class Train:
   """Length of the run and what it leaves behind."""
 
   batch_size: int = 640  # clips over all devices
-  # Parts that a batch is run in, to save memory. Assignments stay global; the
-  # forward pass runs twice, a third more work a step.
+  # Number of parts that a batch is computed in, to save memory. Assignments are
+  # still those of the whole batch. The forward pass runs twice, which makes a
+  # step a third more work.
   accumulate: int = 1
-  epochs: float = 800.0
-  steps: int = 0  # where positive, sets the length instead of epochs
+  epochs: float = 800.0  # length of the run
+  steps: int = 0  # if positive, the length of the run instead of epochs
   log_every: int = 50  # steps
   checkpoint_every: int = 1000  # steps
   keep: int = 3  # newest checkpoints kept
@@ -85,8 +88,8 @@ class Train:
   # Goes on from the newest checkpoint with options other than the run's so far;
   # changes.jsonl notes them with their step.
   override: bool = False
-  # Begins anew where all checkpoints of the workdir are damaged; else that is
-  # an error, lest storage trouble ends in training from scratch unnoticed.
+  # Begins anew if all checkpoints of the workdir are damaged. Without it that
+  # is an error, so that nobody trains from scratch without knowing it.
   start_over: bool = False
 
   def __post_init__(self):
@@ -105,7 +108,8 @@ class Train:
 class Mesh:
   """Devices as a grid: batch over data x fsdp, parameters over fsdp."""
 
-  data: int = -1  # -1: whatever the other axis leaves
-  # 0: up to 16, chips of one slice or GPUs of one host. It costs nothing on the
-  # links, and each chip keeps and updates its own share alone.
+  data: int = -1  # -1: all devices that the other axis leaves
+  # Over how many devices parameters are split. 0: up to 16, chips of one slice
+  # or GPUs of one host. Each device keeps and updates its own share alone, and
+  # no more is sent between devices.
   fsdp: int = 0

@@ -1,7 +1,7 @@
 """Saving and resuming a run with Orbax: asynchronous, sharded, atomic.
 
-A checkpoint becomes visible under its step number only once it is complete, so
-a run killed at any instant resumes from the newest complete one.
+A checkpoint appears under its step number only when it is complete. So a run
+that was killed at any moment resumes from the newest complete one.
 """
 
 import contextlib
@@ -119,11 +119,11 @@ class Checkpointer:
   ) -> tuple[int, Any] | None:
     """The newest checkpoint that can be read, and its step.
 
-    Damaged ones are moved to `damaged_checkpoints`, and said to be.
+    Damaged ones are moved to `damaged_checkpoints`, and a line says so.
 
     Args:
       abstract: state as ShapeDtypeStructs with shardings.
-      start_over: whether a run may begin where all it has are damaged ones.
+      start_over: whether a run may begin anew if all checkpoints are damaged.
 
     Returns:
       Step and state, or None where there is no checkpoint at all.
@@ -304,8 +304,8 @@ def write_params(
 ) -> None:
   """Makes a workdir of parameters that no run of ours has trained.
 
-  `restore_params`, and so the evaluation of it, reads it like a run's; there
-  is no optimiser state to resume from.
+  `restore_params`, and so every evaluation, reads it like a run's workdir.
+  There is no optimiser state, so no training can resume from it.
 
   Args:
     workdir: without checkpoints so far.

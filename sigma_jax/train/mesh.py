@@ -1,13 +1,14 @@
-"""Devices as a grid, and which array lives where: the only place that knows.
+"""Devices as a grid, and which array is on which device.
 
-Row i of a batch on the devices is clip i of the global batch, on every grid:
-`jax.make_mesh` orders devices by how they are wired and not by process, so each
-process provides the clips of its own devices, see `rows`. What comes back is in
-that order too, and not in that of processes, see `everywhere`.
+Row i of a batch on the devices is clip i of the global batch, on every grid.
+`jax.make_mesh` orders devices by how they are connected and not by process. So
+each process provides the clips of its own devices, see `rows`. What comes back
+has that order too, not the order of processes, see `everywhere`.
 
-Two axes: the batch is split over `data` x `fsdp`, parameters and optimiser
-state over `fsdp`. One device is the special case 1 x 1. XLA inserts the
-collectives (axis type Auto), so the same step runs on all of them.
+There are two axes. The batch is split over `data` x `fsdp`, parameters and
+optimiser state over `fsdp`. One device is the case 1 x 1. XLA inserts the
+communication between devices (axis type Auto), so the same step runs on all
+grids.
 """
 
 import collections
@@ -171,8 +172,9 @@ def state_sharding(mesh: jax.sharding.Mesh, shapes: Any) -> Any:
 def whole(params: Any, mesh: jax.sharding.Mesh | None) -> Any:
   """Parameters whole on every device, to compute with; used inside jit.
 
-  Left alone, XLA carries their sharding over into the activations and sends
-  those between devices: the more, the more clips (compiled for TPUs it did).
+  Without this, XLA splits the activations as the parameters are split and sends
+  them between devices, the more the more clips there are (it did when compiled
+  for TPUs).
 
   Args:
     params: pytree, sharded as `state_sharding` says.
@@ -253,8 +255,8 @@ def _copies(mesh: jax.sharding.Mesh) -> Callable:
 def everywhere(arrays: Any, mesh: jax.sharding.Mesh) -> Any:
   """What is split over the devices, whole on every process.
 
-  To tell which clip each row of a result is of: only what went to the devices
-  together stays in one order.
+  This is how to know which clip a row of a result belongs to: only what went to
+  the devices together has one order.
 
   Args:
     arrays: from `put_batch`, or computed from it.
@@ -277,7 +279,7 @@ def on_all_devices(arrays: Any, mesh: jax.sharding.Mesh) -> Any:
 def gather(arrays: Any) -> Any:
   """All processes' rows of host arrays, on every process, process by process.
 
-  Never of what belongs to clips: the mesh has its own order.
+  Not for what belongs to clips, because the mesh has another order.
   """
   if jax.process_count() == 1:
     return arrays

@@ -106,12 +106,12 @@ def decay_mask(params: dict, decayed: tuple[str, ...] = ()) -> dict:
 
   The query of V-JEPA's probe, [1, d], counts as a matrix there and here.
 
-  Blocks are stacked along a leading depth axis, so the rule goes by name and
-  not by the number of axes; an index behind it is a block's, see `layout`.
+  Blocks are stacked along a leading depth axis. So the rule looks at names and
+  not at the number of axes. An index after a name is a block's, see `layout`.
 
   Args:
     params: nested dict.
-    decayed: names that a method has decayed besides.
+    decayed: further names that weight decay applies to, from the method.
   """
 
   def rule(path, leaf):
@@ -131,8 +131,8 @@ class Average(NamedTuple):
 def moving_average(decay: float) -> optax.GradientTransformation:
   """Keeps decay * average + (1 - decay) * parameters of every step.
 
-  To stand last in a chain, which it leaves as it is. The average starts at the
-  initial parameters.
+  It has to be the last of a chain, whose updates it does not change. The
+  average starts at the initial parameters.
   """
 
   def update(updates, state, params):
@@ -157,9 +157,9 @@ def averaged(opt_state) -> optax.Params | None:
 def layer_decay(params: dict, decay: float) -> dict:
   """Factor of each parameter's rate: decay^(L + 1 - i) for a depth of L.
 
-  i is 0 for the embedding, the number from 1 of a block, L + 1 for the head
-  and the last norm (https://arxiv.org/abs/2106.08254). Stacked blocks have a
-  factor a block, shaped to multiply their leaves.
+  i is 0 for the embedding, a block's number from 1, and L + 1 for the head and
+  the last norm (https://arxiv.org/abs/2106.08254). Stacked blocks have one
+  factor for each block, in a shape that multiplies their arrays.
 
   Args:
     params: of `models.heads.Classifier`.
@@ -200,7 +200,7 @@ def _scale(factors: Callable[[dict], dict]) -> optax.GradientTransformation:
 def warmup_steps(
   optimizer: settings_lib.Optimizer, steps_per_epoch: float
 ) -> int:
-  """Steps that the warm-up is to take, however long the run is."""
+  """Steps of the warm-up, however long the run is."""
   return round(optimizer.warmup_epochs * steps_per_epoch)
 
 
@@ -258,7 +258,7 @@ def make(
     factors: parameters -> a tree of factors of their rates; None: all 1.
     average: decay of a moving average of the parameters; 0: none is kept.
     decayed: see `decay_mask`.
-    held: part of the parameters -> steps that it is not trained at first.
+    held: part of the parameters -> number of first steps without training it.
   """
   warmup = warmup_steps(optimizer, steps_per_epoch)
   schedule, decay = schedules(optimizer, batch_size, total_steps, warmup)

@@ -329,6 +329,7 @@ def test_test_requirements_are_added_without_a_rebuild(checkout):
   succeeded(checkout.setup("cpu"))
   assert "adding the test requirements" in succeeded(checkout.setup("--test"))
   assert "requirements-test.txt" in checkout.installs[-1]
+  assert "requirements-docs.txt" in checkout.installs[-1]
   assert "up to date" in succeeded(checkout.setup("cpu", "--test"))
   assert "up to date" in succeeded(checkout.setup("cpu"))
   assert len(checkout.calls("-m venv")) == 1
@@ -467,6 +468,16 @@ def test_test_script_passes_arguments_to_pytest_last(checkout):
   ]
 
 
+def test_docs_script_builds_the_site_strictly(checkout):
+  out = succeeded(checkout.run("docs.sh", "-j", "2"))
+  assert "requirements-docs.txt" in checkout.installs[-1]
+  assert checkout.calls("-m sphinx") == [
+    "-m sphinx -W -n --keep-going -j 2 docs docs/_build"
+  ]
+  page = checkout.root / "docs" / "_build" / "index.html"
+  assert out.splitlines()[-1] == f"docs: {page}"
+
+
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 @pytest.mark.parametrize(
   "path, ignored",
@@ -474,6 +485,8 @@ def test_test_script_passes_arguments_to_pytest_last(checkout):
     (".venv/bin/python", True),
     ("data/toy/train.tfrecord", True),
     ("runs/toy/report.html", True),
+    ("docs/_build/index.html", True),
+    ("docs/index.md", False),
     ("notebooks/.ipynb_checkpoints/a.ipynb", True),
     ("sigma_jax/data/toy/digits.py", False),
     ("sigma_jax/report/__main__.py", False),

@@ -1,4 +1,4 @@
-"""The worked example of docs/METHODS.md: one file, one config."""
+"""The worked example of docs/methods/own.md: one file, one config."""
 
 import dataclasses
 import pathlib
@@ -15,7 +15,7 @@ from sigma_jax.methods import method
 from sigma_jax.settings import config_file
 from sigma_jax.train import checkpoint
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "METHODS.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "methods" / "own.md"
 
 
 @pytest.fixture

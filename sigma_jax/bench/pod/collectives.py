@@ -1,4 +1,4 @@
-"""What travels between chips in a compiled step: from its optimised HLO."""
+"""What chips send to each other in a compiled step, from its optimised HLO."""
 
 import math
 import re
@@ -17,7 +17,7 @@ _LARGE = 2**16
 
 
 class Collective(NamedTuple):
-  """One array of a collective, as often as it travels in a run.
+  """One array of a collective, as often as it is sent in a run.
 
   kind: of KINDS. array: its larger side on one device: of an all-gather what
   comes out, of a reduce-scatter what goes in. count: a run. group: devices
@@ -34,7 +34,7 @@ class Collective(NamedTuple):
 
   @property
   def nbytes(self) -> int:
-    """Of the array, all times it travels in a run."""
+    """Of the array, all times it is sent in a run."""
     return self.count * self.array.nbytes
 
   @property
@@ -82,8 +82,8 @@ def purpose(collective: Collective, sizes: frozenset[int]) -> str:
   assignment: the k-vectors of Sinkhorn's rounds and the scalar loss: what the
   loss's shard_map sums, but for the prototypes' gradient. parameters: gathered
   under fsdp. metrics: figures for the log, and the loss where it is L2.
-  other: large arrays of no parameter's size: activations, which are not to
-  travel, or a parameter's shards with padding.
+  other: large arrays of no parameter's size: activations, which must not
+  be sent, or a parameter's shards with padding.
 
   Args:
     collective: from `find`.

@@ -29,7 +29,7 @@ class Report(NamedTuple):
   arguments, outputs, temporaries, code, aliased (outputs that reuse
   arguments) and total. flops: of the matrix products on all chips, counted
   here. flops_xla: of one chip, by XLA, each loop's body once. hbm: bytes to
-  and from one chip's main memory, by `parts`. collectives: what travels. plan:
+  and from one chip's main memory, by `parts`. collectives: what is sent. plan:
   how the loss is computed, "-" for L2. seconds: of compiling. once: loops that
   turn as often as data say, of which one turn is in `hbm`.
   """
@@ -151,7 +151,7 @@ def step(
 
 
 def _sizes(params: dict, fsdp: int) -> frozenset[int]:
-  """Elements that a parameter can travel with: all, a layer, a shard."""
+  """Elements that a parameter is sent with: all, a layer, or a shard."""
   import jax
 
   found = set()

@@ -1,4 +1,4 @@
-"""Reads optimised HLO text: how often what runs, and what travels.
+"""Reads optimised HLO text: how often what runs, and what is sent.
 
 XLA prints a module as computations, each a list of instructions:
 

@@ -19,7 +19,7 @@ from sigma_jax.train import mesh as mesh_lib
 
 class Program(NamedTuple):
   """function: jitted. arguments: ShapeDtypeStructs with shardings. params: of
-  them, what can travel between chips. plan: how the loss is computed, or "-".
+  them, what can be sent between chips. plan: how the loss is computed, or "-".
   """
 
   function: Any
