@@ -10,10 +10,12 @@ import collections
 import os
 import time
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import av
 import numpy as np
 
+from sigma_jax.data import memory
 from sigma_jax.data.video import containers, deadline, index, packets, pairing
 from sigma_jax.data.video.containers import DecodeError, one_error
 from sigma_jax.data.video.decoder import Decoder, decoded_index
@@ -26,14 +28,12 @@ _REORDERED = 32  # frames after one that is missing, until it is given up
 _BLOCK_BYTES = 1 << 22
 
 
-class _Head:
+class _Head(NamedTuple):
   """What is kept of a packet."""
 
-  __slots__ = ("duration", "is_discard", "is_keyframe")
-
-  def __init__(self, packet: av.Packet):
-    self.duration, self.is_discard = packet.duration, packet.is_discard
-    self.is_keyframe = packet.is_keyframe
+  duration: int | None
+  is_discard: bool
+  is_keyframe: bool
 
 
 class _Heads(packets.Packets):
@@ -41,10 +41,12 @@ class _Heads(packets.Packets):
 
   def __init__(self, *args, timeout: float):
     self._seconds_to_open = timeout
+    self._kinds: dict[_Head, _Head] = {}  # few: nearly all packets are alike
     super().__init__(*args)
 
   def _keep(self, packet) -> None:
-    self.read.append(_Head(packet))
+    head = _Head(packet.duration, packet.is_discard, packet.is_keyframe)
+    self.read.append(self._kinds.setdefault(head, head))
 
   def _pair_read(self) -> None:
     hidden = np.array([head.is_discard for head in self.read])
@@ -87,6 +89,7 @@ class Reel:
     except DecodeError:
       self.close()
       raise
+    memory.give_back()
 
   def __enter__(self) -> "Reel":
     return self
@@ -129,6 +132,7 @@ class Reel:
         places = group.tolist()
         pixels = Pixels(len(places), box_of, size, antialias, self._view_of)
         self._bounded(lambda: pixels.pick(coming, places))  # noqa: B023
+        memory.give_back()
         yield pixels.frames[0]
     finally:
       if self._decoder is not None:  # else it was left behind, and runs
@@ -190,13 +194,15 @@ class Reel:
 
   def _frames(self, places: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
     """Frames at increasing places, in turn, and these places."""
-    wanted, chosen = collections.deque(places), set(places)
+    wanted = collections.deque(places)
+    chosen = np.zeros(self.num_frames, bool)
+    chosen[places] = True
     # Some streams' key frames do not stand alone: from the very start.
     ways = (self._whole,) if self._index else (self._stretches, self._whole)
     for way in ways:
       held: dict[int, av.VideoFrame] = {}
       for place, frame in way(list(wanted)):
-        if place in chosen and wanted and place >= wanted[0]:
+        if chosen[place] and place >= wanted[0]:
           held[place] = frame
         while wanted and wanted[0] in held:
           yield wanted[0], held.pop(wanted.popleft())
@@ -211,26 +217,33 @@ class Reel:
   def _stretches(self, places: list[int]) -> Iterator:
     """Decodes from key frames on; frames come by place."""
     order = self._heads.frames(self.num_frames - 1)
-    place_of = dict(zip(order.tolist(), range(len(order)), strict=True))
     keys = set(order[places].tolist())
+    spans = self._heads.spans(keys)
     with containers.opened(self._file, self._timeout) as container:
       coming = _numbered(container.demux(container.streams[self._stream]))
-      for begin, end in self._heads.spans(keys):
-        part = _between(coming, begin, end)
-        for key, frame in self._decoder.of(part, keys):
-          if key in place_of:
-            yield place_of[key], frame
+      decoded = (
+        found
+        for span in spans
+        for found in self._decoder.of(_between(coming, *span), keys)
+      )
+      yield from self._placed(decoded)
 
   def _whole(self, _: list[int]) -> Iterator:
     """Decodes all from the start; frames come by place."""
     if self._index is not None:
       yield from enumerate(self._from_start())
-      return
-    order = self._heads.frames(self.num_frames - 1).tolist()
-    place_of = dict(zip(order, range(len(order)), strict=True))
-    for frame in self._from_start():
-      if frame.pts in place_of:
-        yield place_of[frame.pts], frame
+    else:
+      decoded = ((frame.pts, frame) for frame in self._from_start())
+      yield from self._placed(decoded)
+
+  def _placed(self, decoded: Iterator) -> Iterator:
+    """Frames by place in place of their packet's number; hidden ones fall."""
+    order = self._heads.frames(self.num_frames - 1)
+    place_of = np.full(len(self._heads.read), -1)
+    place_of[order] = np.arange(len(order))
+    for key, frame in decoded:
+      if key is not None and place_of[key] >= 0:
+        yield int(place_of[key]), frame
 
   def _from_start(self) -> Iterator[av.VideoFrame]:
     with containers.opened(self._file, self._timeout) as container:
