@@ -17,7 +17,7 @@ import sigma_jax
 from sigma_jax import errors
 from sigma_jax.data import sources
 from sigma_jax.data.video import transforms
-from sigma_jax.inference import features, features_file
+from sigma_jax.inference import features, features_file, features_parts
 from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint
 
@@ -148,7 +148,7 @@ def test_killed_run_goes_on(run, folder, tmp_path, monkeypatch):
   whole = tmp_path / "whole.npz"
   assert _main(run, folder / "list.txt", whole) == 0
   out, computed = tmp_path / "x.npz", []
-  compute = features._compute
+  compute = features_parts._compute
 
   def killed(rows, wanted, *rest):
     first = int(wanted[0])
@@ -157,7 +157,7 @@ def test_killed_run_goes_on(run, folder, tmp_path, monkeypatch):
     computed.append(first)
     return compute(rows, wanted, *rest)
 
-  monkeypatch.setattr(features, "_compute", killed)
+  monkeypatch.setattr(features_parts, "_compute", killed)
   assert _main(run, folder / "list.txt", out) == 130
   parts = out.with_name("x.npz.parts")
   (parts / "part-000002.npz.tmp").write_bytes(b"cut off")
@@ -184,7 +184,7 @@ def test_a_video_written_anew_is_another_one(
   copy = tmp_path / "copy"
   shutil.copytree(folder, copy)
   out, computed = tmp_path / "x.npz", []
-  compute = features._compute
+  compute = features_parts._compute
 
   def killed(rows, wanted, *rest):
     first = int(wanted[0])
@@ -193,7 +193,7 @@ def test_a_video_written_anew_is_another_one(
       raise KeyboardInterrupt
     return compute(rows, wanted, *rest)
 
-  monkeypatch.setattr(features, "_compute", killed)
+  monkeypatch.setattr(features_parts, "_compute", killed)
   assert _main(run, copy / "list.txt", out) == 130
   shutil.copyfile(copy / "6.mp4", copy / "1.mp4")
   assert _main(run, copy / "list.txt", out) == 0
@@ -211,7 +211,7 @@ def test_parts_of_another_job_are_not_used(
   def killed(*_):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(features, "_compute", killed)
+  monkeypatch.setattr(features_parts, "_compute", killed)
   assert _main(run, folder / "list.txt", out) == 130
   assert _main(run, folder / "list.txt", out, "--stride=3") == 2
   assert "another job" in capsys.readouterr().err

@@ -107,7 +107,10 @@ class Store:
     Raises:
       RunStopped: nothing could be read.
     """
-    lines = {self._rows.files[row]: why for row, why in self.bad.items()}
+    from sigma_jax.data import sources
+
+    bad = self.bad.items()
+    lines = {sources.name(self._rows, row): why for row, why in bad}
     if lines:
       text = "".join(
         json.dumps({"file": file, "reason": why}) + "\n"
