@@ -38,7 +38,10 @@ def write_whole(file: str | os.PathLike, content: Content) -> None:
     OSError: it cannot be written.
   """
   file = epath.Path(file)
-  partial = file if is_remote(file) else file.with_name(file.name + ".tmp")
+  partial = file
+  if not is_remote(file):
+    # A name of its own: another process may be writing the same file.
+    partial = file.with_name(f"{file.name}.{os.urandom(4).hex()}.tmp")
   try:
     with full_disk.naming(file), partial.open("wb") as out:
       if callable(content):

@@ -20,7 +20,7 @@ ALLOWED = {
   # On top of all that trains and judges.
   "ablate": {
     *("errors", "files", "nearest", "paths", "settings", "cli", "methods"),
-    *("train", "evaluate", "report", "suite", "tasks"),
+    *("train", "evaluate", "report", "suite", "tasks", "pieces"),
   },
   "augment": {"errors", "keys", "settings", "models"},
   "bench": {*_PLAIN, *_MODEL, "methods", "train", "evaluate", "cli"},
@@ -30,7 +30,7 @@ ALLOWED = {
   "block_masks": {"errors", "keys"},
   "cli": {"errors", "full_disk"},
   "compile_cache": set(),
-  "data": {*_PLAIN, "freeze", "cli"},
+  "data": {*_PLAIN, "freeze", "cli", "pieces"},
   "demo": {"cli", "errors", "paths"},
   "distributed": {"errors", "files"},
   "errors": set(),
@@ -39,7 +39,7 @@ ALLOWED = {
   "files": {"errors", "full_disk"},
   "freeze": {"nearest"},
   "full_disk": set(),
-  "inference": {*_TRAINED, "compile_cache", "data", "cli"},
+  "inference": {*_TRAINED, "compile_cache", "data", "cli", "pieces"},
   "interop": {
     *(*_PLAIN, *_MODEL, "block_masks", "motion", "methods", "train", "cli"),
   },
@@ -55,11 +55,12 @@ ALLOWED = {
   "motion": {"errors", "keys", "masking"},
   "nearest": set(),
   "paths": {"errors"},
+  "pieces": {"cli", "errors"},
   "precision": set(),
   "recipes": {"settings"},
   "report": {*_TRAINED, "compile_cache", "data", "evaluate", "cli"},
   "settings": {"cli", "errors", "freeze", "methods", "paths"},
-  "suite": {*_TRAINED, "evaluate", "report", "tasks"},
+  "suite": {*_TRAINED, "evaluate", "report", "tasks", "pieces"},
   "tasks": {
     *(*_TRAINED, "compile_cache", "data", "distributed", "evaluate"),
     "inference",

@@ -17,7 +17,6 @@ the input has to change; 130 interrupted.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
@@ -29,12 +28,11 @@ from absl import logging
 
 from sigma_jax import cli, errors, paths
 from sigma_jax.data import class_folders, manifest, storage
-from sigma_jax.data.check import pool
-from sigma_jax.data.records import encode
+from sigma_jax.data.records import encode, shard
 from sigma_jax.data.records.shards import Plan, Shards
+from sigma_jax.pieces import pieces
 
 _TIMEOUT = 600.0  # seconds for one file, all of it
-_GRACE = 30.0  # past that: what its reader may take to notice
 
 
 def prepare(
@@ -46,6 +44,7 @@ def prepare(
   quality: int = 85,
   workers: int = 0,
   max_bad_share: float = 0.02,
+  how: pieces.How = pieces.HERE,
 ) -> dict:
   """Writes the records of a manifest; goes on where an earlier call stopped.
 
@@ -60,10 +59,13 @@ def prepare(
     quality: of the JPEGs, 1 to 95.
     workers: processes; 0: one a core.
     max_bad_share: limit in [0, 1] on files that cannot be read.
+    how: which shards this call makes, and where; the last call of several
+      makes the folder whole.
 
   Returns:
     The summary: `videos`, `frames`, `seconds`, `bytes`, `shards`, `rejected`,
-    and `took`, the seconds that this call worked.
+    and `took`, the seconds that this call worked; empty where shards of other
+    calls are missing.
 
   Raises:
     FileNotFoundError, UserError: the manifest or `out` is not usable.
@@ -72,14 +74,19 @@ def prepare(
   start = time.monotonic()
   rows = _rows(manifest_path, root)
   plan = Plan.of(rows, short_side, quality)
-  shards = Shards(out, plan, rows)
-  try:
-    if not shards.complete:
-      _encode_all(shards, rows, plan, workers, max_bad_share)
-      shards.finish()
-    _keep_label_sets(manifest_path, out)
-  finally:
-    shards.close()
+  jobs = [
+    encode.Job(row, file, int(label), short_side, quality, _TIMEOUT)
+    for row, (file, label) in enumerate(
+      zip(rows.files, rows.labels, strict=True)
+    )
+  ]
+  shards = Shards(out, plan, jobs)
+  if not shards.complete:
+    workers = workers or len(os.sched_getaffinity(0))
+    _make(shards, len(rows), how, workers, max_bad_share)
+  if not shards.complete:
+    return {}
+  _keep_label_sets(manifest_path, out)
   return shards.summary() | {"took": round(time.monotonic() - start, 1)}
 
 
@@ -119,63 +126,69 @@ def _rows(path: str, root: str) -> manifest.Manifest:
   return rows
 
 
-def _encode_all(
+def _make(
   shards: Shards,
-  rows: manifest.Manifest,
-  plan: Plan,
+  total: int,
+  how: pieces.How,
   workers: int,
   max_bad_share: float,
 ) -> None:
-  """Encodes the rows that are missing, in processes."""
-  jobs = [
-    encode.Job(
-      row,
-      rows.files[row],
-      int(rows.labels[row]),
-      plan.short_side,
-      plan.quality,
-      _TIMEOUT,
-    )
-    for row in shards.missing
-  ]
-  workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
-  progress = cli.Progress("files", len(rows))
-  if done := len(rows) - len(jobs):
-    progress.skip(done)
-    print(f"{done} of {len(rows)} files are done already", file=sys.stderr)
-  _judge(shards, len(rows), max_bad_share)
-  results = pool.run(
-    encode.encode, jobs, workers=workers, limit=_TIMEOUT + _GRACE
-  )
-  with contextlib.closing(results):
-    for place, encoded, reason in results:
-      shards.add(jobs[place].row, encoded or encode.Encoded(reason=reason))
-      _judge(shards, len(rows), max_bad_share)
-      progress.bad = len(shards.rejected)
-      progress.add()
+  """Makes the shards that this call is for; the folder, once all are there."""
+  shards.there()
+  before = shards.rejected
+  found: list[dict] = []
+
+  def judge(bad: list[dict]) -> None:
+    found[:] = bad
+    _judge(shards.list, [*before, *bad], total, max_bad_share)
+
+  work = pieces.Work("files", shards.pieces, shard.do, shards.there, judge)
+  try:
+    judge([])
+    if pieces.run(work, how, workers) and not shards.complete:
+      _judge(shards.list, shards.rejected, total, max_bad_share)
+      shards.finish()
+  except BaseException as error:
+    if not shards.finished_elsewhere():
+      shards.write_list([*before, *found])
+      raise
+    if not isinstance(error, FileNotFoundError):  # of the progress folder
+      raise
+    shards.complete = True
 
 
-def _judge(shards: Shards, total: int, max_bad_share: float) -> None:
-  bad = shards.rejected
-  if len(bad) > max_bad_share * total:
+def _judge(where: str, bad: list[dict], total: int, max_share: float) -> None:
+  if len(bad) > max_share * total:
     last = bad[-1]
     raise errors.RunStopped(
       f"{len(bad)} of the {total} files cannot be read, more than "
-      f"--max-bad-share={max_bad_share:g} allows; they are in {shards.list}; "
+      f"--max-bad-share={max_share:g} allows; they are in {where}; "
       f"the last one: {last['file']}: {last['reason']}"
     )
 
 
 def main(argv: list[str] | None = None) -> int:
   """Command line; returns the exit code."""
-  args = vars(_parser().parse_args(argv))
+  args = _parser().parse_args(argv)
   # TensorFlow only writes the data set's description here.
   cli.hush_tensorflow()
   logging.set_verbosity(logging.ERROR)
-  return cli.answer(
-    lambda: print(json.dumps(prepare(args.pop("manifest"), **args))),
-    "interrupted; the same command goes on from here",
-  )
+
+  def work() -> None:
+    summary = prepare(
+      args.manifest,
+      args.out,
+      root=args.root,
+      short_side=args.short_side,
+      quality=args.quality,
+      workers=args.workers,
+      max_bad_share=args.max_bad_share,
+      how=pieces.how(args),
+    )
+    if summary:
+      print(json.dumps(summary))
+
+  return cli.answer(work, "interrupted; the same command goes on from here")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -199,6 +212,7 @@ def _parser() -> argparse.ArgumentParser:
   add("--quality", type=_whole(1, 95), default=85, help="of the JPEGs")
   add("--workers", type=_whole(0, 1 << 15), default=0, help="0: one a core")
   add("--max-bad-share", type=_share, default=0.02, help="limit, 0 to 1")
+  pieces.add_arguments(parser)
   return parser
 
 

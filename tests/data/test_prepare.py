@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from sigma_jax import errors
 from sigma_jax.data import manifest, prepare, sources
-from sigma_jax.data.records import encode, record_format, shards
+from sigma_jax.data.records import encode, record_format, shard, shards
 from sigma_jax.data.records.encode import Encoded
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -215,11 +215,11 @@ def test_lists_without_classes(label, video_folder, tmp_path, capsys):
   plan = prepare._rows(str(listing), "")
   assert plan.labels.tolist() == [-1]
   assert ("labels are names" in capsys.readouterr().err) == (label == "archery")
-  data = [encode.encode(encode.Job(0, plan.files[0], -1, 40, 85, 60.0))]
-  opened = shards.Shards(str(out), shards.Plan.of(plan, 40, 85), plan)
-  opened.add(0, data[0])
+  job = encode.Job(0, plan.files[0], -1, 40, 85, 60.0)
+  opened = shards.Shards(str(out), shards.Plan.of(plan, 40, 85), [job])
+  shard.write(opened.pieces[0].job, {0: encode.encode(job)})
+  assert opened.there() == {opened.pieces[0].name}
   opened.finish()
-  opened.close()
   assert sources.load(str(out), classes=False).labels.tolist() == [-1]
   with pytest.raises(errors.UserError, match="have no class indices"):
     sources.load(str(out))
@@ -245,10 +245,10 @@ def test_a_folder_of_something_else_is_left_alone(listing, done, tmp_path):
   plan = shards.Plan.of(rows, 40, 85)
   (tmp_path / "mine.txt").touch()
   with pytest.raises(errors.UserError, match="holds other files"):
-    shards.Shards(str(tmp_path), plan, rows)
+    shards.Shards(str(tmp_path), plan, [])
   for other in (shards.Plan.of(rows, 41, 85), shards.Plan(18, "0", 40, 85)):
     with pytest.raises(errors.UserError, match="made otherwise"):
-      shards.Shards(str(done[0]), other, rows)
+      shards.Shards(str(done[0]), other, [])
 
 
 def test_a_shard_that_was_damaged_meanwhile_is_written_again(tmp_path):
@@ -256,9 +256,12 @@ def test_a_shard_that_was_damaged_meanwhile_is_written_again(tmp_path):
     "train.csv", ("a.mp4", "b.mp4", "c.mp4"), np.arange(3, dtype=np.int32)
   )
   plan = shards.Plan.of(rows, 0, 85)
+  jobs = [encode.Job(row, rows.files[row], row, 0, 85, 9.0) for row in range(3)]
   out = str(tmp_path / "out")
 
   def encoded(row):
+    if row == 1:
+      return Encoded(reason="broken")
     record = record_format.encode(
       [b"jpeg"],
       row=row,
@@ -270,21 +273,20 @@ def test_a_shard_that_was_damaged_meanwhile_is_written_again(tmp_path):
     )
     return Encoded((record,), 1)
 
-  first = shards.Shards(out, plan, rows)
-  for row in (0, 2):
-    first.add(row, encoded(row))
-  first.add(1, Encoded(reason="broken"))
-  first.flush()
-  first.close()
-  second = shards.Shards(out, plan, rows)
-  assert second.missing == [] and second.rejected[0]["file"] == "b.mp4"
-  second.close()
+  first = shards.Shards(out, plan, jobs)
+  names = [piece.name for piece in first.pieces]
+  assert first.there() == set()
+  for piece in first.pieces:
+    (job,) = piece.job.rows
+    shard.write(piece.job, {job.row: encoded(job.row)})
+  second = shards.Shards(out, plan, jobs)
+  assert second.there() == set(names)
+  assert second.rejected[0]["file"] == "b.mp4"
   next((tmp_path / "out").glob("*-00002-of-*")).write_bytes(b"")
   note = next((tmp_path / "out" / "progress").glob("*-00001-of-*.npz"))
   note.write_bytes(b"")
-  third = shards.Shards(out, plan, rows)
-  assert third.missing == [1, 2] and not third.rejected
-  third.close()
+  third = shards.Shards(out, plan, jobs)
+  assert third.there() == {names[0]} and not third.rejected
 
 
 def test_manifest_videos_and_output_may_be_remote(listing, tmp_path):
@@ -300,12 +302,16 @@ def test_manifest_videos_and_output_may_be_remote(listing, tmp_path):
   rows = manifest.load(f"{folder}/train.csv")
   out = f"{folder}/out"
   plan = shards.Plan.of(rows, 0, 85)
-  store = shards.Shards(out, plan, rows)
-  for row in store.missing:
-    job = encode.Job(row, rows.files[row], int(rows.labels[row]), 0, 85, 10.0)
-    store.add(row, encode.encode(job))
+  jobs = [
+    encode.Job(row, rows.files[row], int(rows.labels[row]), 0, 85, 10.0)
+    for row in range(4)
+  ]
+  store = shards.Shards(out, plan, jobs)
+  for piece in store.pieces:
+    (job,) = piece.job.rows
+    shard.write(piece.job, {job.row: encode.encode(job)})
+  assert len(store.there()) == 4
   store.finish()
-  store.close()
   assert [r["row"] for r in store.rejected] == [2, 3]
   assert "not known to TensorFlow" in store.rejected[1]["reason"]
   assert store.summary()["frames"] == 41
