@@ -211,15 +211,19 @@ class BadFiles:
 
   def _warn(self, path: str, reason: str) -> None:
     bad, tried = len(self._bad), self.num_tried
-    if bad <= _WARNED_SINGLY:
-      line = f"warning: skipped unreadable {path}: {reason}"
-    elif bad & (bad - 1) == 0:
-      line = (
-        f"warning: {bad} of {tried} files tried are unreadable, see {self.path}"
-      )
-    else:
-      return
-    print(line, file=sys.stderr, flush=True)
+    summary = f"{bad} of {tried} files tried are unreadable, see {self.path}"
+    warn(bad, path, reason, summary)
+
+
+def warn(bad: int, path: str, reason: str, summary: str) -> None:
+  """Warns of the bad-th bad file: of the first ones, and of every doubling."""
+  if bad <= _WARNED_SINGLY:
+    line = f"warning: skipped unreadable {path}: {reason}"
+  elif bad & (bad - 1) == 0:
+    line = f"warning: {summary}"
+  else:
+    return
+  print(line, file=sys.stderr, flush=True)
 
 
 def _write_without(path: str, files: set[str]) -> None:

@@ -8,21 +8,25 @@ of `path label` lines (any label, or none), prepared records, or a folder of
 videos, whose links are followed and whose class folders become the labels;
 `--out` ends in .npz or .parquet. Every file gives the mean token of its centred
 clip (`pooled` of `encoder.VideoEncoder.encode`). Finished parts are kept in
-OUT.parts until all are there, so a killed run goes on where it was. Unreadable
-files are left out and listed in OUT.bad.jsonl.
+OUT.parts until all are there, so a killed run goes on where it was; calls with
+--only leave it there, to be removed by --merge. Unreadable files are left out
+and listed in OUT.bad.jsonl.
 """
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import json
-import math
 import pathlib
 import shutil
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from sigma_jax import cli, compile_cache, errors, files, paths
+from sigma_jax.pieces import pieces
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,9 +39,20 @@ def main(argv: list[str] | None = None) -> int:
   args = _parser().parse_args(argv)
   cli.hush_tensorflow()
   compile_cache.use()
-  return cli.answer(
-    lambda: extract(**vars(args)), "interrupted; the same command resumes"
-  )
+
+  def work() -> None:
+    extract(
+      args.init,
+      args.manifest,
+      args.out,
+      batch_size=args.batch_size,
+      part_size=args.part_size,
+      stride=args.stride,
+      root=args.root,
+      how=pieces.how(args),
+    )
+
+  return cli.answer(work, "interrupted; the same command resumes")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("--batch-size", type=int, default=16, help="clips")
   parser.add_argument("--part-size", type=int, default=1024, help="clips")
   parser.add_argument("--stride", type=int, default=0, help="frames; the run's")
+  pieces.add_arguments(parser)
   return parser
 
 
@@ -70,6 +86,7 @@ def extract(
   part_size: int = 1024,
   stride: int = 0,
   root: str = "",
+  how: pieces.How = pieces.HERE,
 ) -> None:
   """Writes features, float32 [n, d], of all readable files.
 
@@ -83,6 +100,8 @@ def extract(
     part_size: clips after which a part is stored.
     stride: frames between two frames of a clip; 0: the run's.
     root: folder that relative paths are taken from; empty: the manifest's.
+    how: which parts this call computes, and where; the last of several writes
+      the file.
 
   Raises:
     UserError, ValueError, OSError: the input has to change.
@@ -94,31 +113,51 @@ def extract(
     raise errors.UserError(f"--out must end in .npz or .parquet, got {out!r}")
   if batch_size <= 0 or part_size <= 0 or stride < 0:
     raise errors.UserError("sizes and --stride must not be negative")
+  parts = target.with_name(target.name + ".parts")
+  given = _Given(
+    init, manifest, root, stride, batch_size, part_size, str(parts)
+  )
   # Checked before the seconds that JAX takes to load.
   rows, labelled = _list(manifest, root)
-  from sigma_jax.inference import encoder as encoder_lib
-
-  encoder = encoder_lib.load(init)
-  data = encoder.settings.data
-  data = dataclasses.replace(data, stride=stride or data.stride)
-  settings = dataclasses.replace(encoder.settings, data=data)
-  parts = target.with_name(target.name + ".parts")
-  _open_parts(parts, _job(encoder, rows, settings, part_size))
-  _fill(parts, rows, encoder, settings, batch_size, part_size)
-  merged = _merge(parts, rows, labelled)
+  _opened.cache_clear()
+  _open_parts(parts, _job(given))
+  if not pieces.run(_work(given, rows), how):
+    return
+  merged = _merge(given, rows, labelled)
   _write(target, merged)
-  listed, last = parts / "bad_files.jsonl", f"{target.name}.bad.jsonl"
-  if listed.exists() and listed.stat().st_size:
-    listed.replace(target.with_name(last))
-  else:  # an earlier run's tells nothing of this one
-    target.with_name(last).unlink(missing_ok=True)
-  shutil.rmtree(parts)
+  if not how.only:
+    shutil.rmtree(parts)
   missing = len(rows) - len(merged["row"])
   print(
     f"{len(merged['row'])} x {merged['features'].shape[1]} features in {out}"
     + (f"; {missing} unreadable, see {out}.bad.jsonl" if missing else ""),
     flush=True,
   )
+
+
+class _Given(NamedTuple):
+  """What was asked for: all that a process needs to do a part."""
+
+  init: str
+  manifest: str
+  root: str
+  stride: int
+  batch_size: int
+  part_size: int
+  parts: str
+
+
+class _Part(NamedTuple):
+  """Rows first .. last - 1."""
+
+  given: _Given
+  first: int
+  last: int
+
+  @property
+  def path(self) -> pathlib.Path:
+    number = self.first // self.given.part_size
+    return pathlib.Path(self.given.parts, f"part-{number:06d}.npz")
 
 
 def _list(path: str, root: str):
@@ -129,14 +168,27 @@ def _list(path: str, root: str):
   return rows, bool((rows.labels >= 0).any())
 
 
-def _job(encoder, rows, settings, part_size: int) -> dict:
-  """What has to be equal for a killed run's parts to be used."""
+@functools.lru_cache(1)
+def _opened(given: _Given):
+  """The encoder, its settings and the rows: once a process."""
+  from sigma_jax.inference import encoder as encoder_lib
+
+  encoder = encoder_lib.load(given.init)
+  data = encoder.settings.data
+  data = dataclasses.replace(data, stride=given.stride or data.stride)
+  settings = dataclasses.replace(encoder.settings, data=data)
+  return encoder, settings, _list(given.manifest, given.root)[0]
+
+
+def _job(given: _Given) -> dict:
+  """What has to be equal for the parts of another call to be used."""
+  encoder, settings, rows = _opened(given)
   files = hashlib.sha256("\n".join(rows.files).encode(errors="surrogateescape"))
   return {
     "weights": encoder.fingerprint(),
     "files": files.hexdigest(),
     "settings": settings.fingerprint(),
-    "part_size": part_size,
+    "part_size": given.part_size,
   }
 
 
@@ -153,35 +205,55 @@ def _open_parts(parts: pathlib.Path, job: dict) -> None:
   files.write_whole(note, json.dumps(job))
 
 
-def _fill(parts, rows, encoder, settings, batch_size, part_size) -> None:
-  """Computes the parts that are not there yet."""
-  from sigma_jax.data import bad_files, sources
+def _work(given: _Given, rows) -> pieces.Work:
+  """The parts, each a piece."""
+  from sigma_jax.data import sources
 
-  # Every file gets its try: what is bad is listed, not fatal.
-  bad = bad_files.BadFiles(str(parts), 1.0, rows.files)
-  progress = cli.Progress("clips", len(rows))
-  for first in range(0, len(rows), part_size):
-    path = _part(parts, first, part_size)
-    last = min(first + part_size, len(rows))
-    # A video that was written anew since is another one.
-    rows_key = sources.key_of_rows(rows, first, last)
-    wanted, done = np.arange(first, last), None
-    if path.exists() and _key_of(path) == rows_key:
-      done = _load(path)  # what could not be read then is tried again
+  size, count = given.part_size, len(rows)
+  parts = [_Part(given, i, min(i + size, count)) for i in range(0, count, size)]
+  # A video that was written anew since is another one.
+  key = functools.cache(
+    lambda part: sources.key_of_rows(rows, part.first, part.last)
+  )
+  work = [
+    pieces.Piece(part.path.name, part, part.last - part.first) for part in parts
+  ]
+  return pieces.Work(
+    "clips",
+    work,
+    _fill,
+    lambda: {
+      part.path.name
+      for part in parts
+      if part.path.exists() and _key_of(part.path) == key(part)
+    },
+    # What could not be read is tried again.
+    left=lambda piece: piece.size - len(_load(piece.job.path)["row"]),
+  )
+
+
+def _fill(parts: Sequence[_Part], workers: int, tally: pieces.Tally) -> None:
+  """Computes what is missing of some parts; in this process alone."""
+  from sigma_jax.data import sources
+
+  del workers  # threads read, and JAX takes all cores that it is given
+  compile_cache.use()
+  for part in parts:
+    encoder, settings, rows = _opened(part.given)
+    key = sources.key_of_rows(rows, part.first, part.last)
+    wanted, done = np.arange(part.first, part.last), None
+    if part.path.exists() and _key_of(part.path) == key:
+      done = _load(part.path)
       wanted = np.setdiff1d(wanted, done["row"])
-    progress.skip(last - first - len(wanted))
-    if not len(wanted):
-      continue
     arrays = _compute(
-      rows, wanted, encoder, settings, batch_size, bad, progress
+      rows, wanted, encoder, settings, part.given.batch_size, tally
     )
     if done is not None:
-      arrays = {k: np.concatenate([done[k], arrays[k]]) for k in arrays}
+      for name in ("features", "row"):
+        arrays[name] = np.concatenate([done[name], arrays[name]])
       order = np.argsort(arrays["row"])
-      arrays = {k: array[order] for k, array in arrays.items()}
-    arrays["key"] = np.array(rows_key)
-    files.write_whole(path, files.npz(**arrays))
-  bad.strike(lambda values: values[None])
+      arrays |= {name: arrays[name][order] for name in ("features", "row")}
+    files.write_whole(part.path, files.npz(**arrays, key=np.array(key)))
 
 
 def _key_of(path: pathlib.Path) -> str:
@@ -190,21 +262,31 @@ def _key_of(path: pathlib.Path) -> str:
 
 
 def _compute(
-  rows, wanted, encoder, settings, batch_size, bad, progress
+  rows, wanted, encoder, settings, batch_size, tally
 ) -> dict[str, np.ndarray]:
-  """Features and rows of those of some rows, int [k], that can be read."""
-  from sigma_jax.data import pipeline, sources
+  """Of some rows, int [k].
+
+  Returns:
+    `features` and `row` of those that can be read, `bad_row` and `bad_reason`
+    of the others, both in order of the rows.
+  """
+  from sigma_jax.data import bad_files, pipeline, sources
+
+  bad: dict[int, str] = {}
+
+  def on_bad(row, path, reason):
+    bad[int(wanted[row])] = reason
+    bad_files.warn(len(bad), path, reason, f"{len(bad)} files are unreadable")
 
   batches = pipeline.eval_batches(
     settings,
     sources.take(rows, wanted),
     batch_size=batch_size,
-    on_bad=lambda row, path, why: bad.report(int(wanted[row]), path, why),
-    on_tried=lambda row: bad.tried(int(wanted[row])),
+    on_bad=on_bad,
   )
   features = [np.zeros((0, encoder.dim), np.float32)]
   found = [np.zeros(0, np.int64)]
-  position = 0
+  position = told = 0
   with batches:
     for batch in batches:
       valid = batch["valid"]
@@ -212,10 +294,17 @@ def _compute(
         pooled = np.asarray(encoder.encode(batch["video"]).pooled)
         features.append(pooled[valid])
         found.append(wanted[batch["index"][valid]])
-      progress.bad = bad.num_bad
-      progress.add(min(batch_size, len(wanted) - position))
+      # Dictionaries keep their order: these are new.
+      new, told = list(bad)[told:], len(bad)
+      tally.add(min(batch_size, len(wanted) - position), new)
       position += batch_size
-  return {"features": np.concatenate(features), "row": np.concatenate(found)}
+  order = sorted(bad)
+  return {
+    "features": np.concatenate(features),
+    "row": np.concatenate(found),
+    "bad_row": np.array(order, np.int64),
+    "bad_reason": np.array([bad[row] for row in order], np.str_),
+  }
 
 
 def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -223,19 +312,17 @@ def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
     return dict(arrays)
 
 
-def _part(parts: pathlib.Path, first: int, part_size: int) -> pathlib.Path:
-  return parts / f"part-{first // part_size:06d}.npz"
-
-
-def _merge(parts: pathlib.Path, rows, labelled: bool) -> dict[str, np.ndarray]:
-  size = json.loads((parts / "job.json").read_text())["part_size"]
-  count = math.ceil(len(rows) / size)
-  loaded = [_load(_part(parts, i * size, size)) for i in range(count)]
+def _merge(given: _Given, rows, labelled: bool) -> dict[str, np.ndarray]:
+  """All parts in one; lists what was bad beside the file that this is for."""
+  loaded = [
+    _load(_Part(given, first, 0).path)
+    for first in range(0, len(rows), given.part_size)
+  ]
+  listed = _list_bad(given, rows, loaded)
   row = np.concatenate([part["row"] for part in loaded])
   if not len(row):
     raise errors.RunStopped(
-      f"none of the {len(rows)} files could be read; see "
-      f"{parts / 'bad_files.jsonl'}"
+      f"none of the {len(rows)} files could be read; see {listed}"
     )
   merged = {
     "features": np.concatenate([part["features"] for part in loaded]),
@@ -248,6 +335,22 @@ def _merge(parts: pathlib.Path, rows, labelled: bool) -> dict[str, np.ndarray]:
   if names := getattr(rows, "classes", ()):
     label = np.asarray(names, np.str_)[label]
   return merged | {"label": label}
+
+
+def _list_bad(given: _Given, rows, loaded: list[dict]) -> pathlib.Path:
+  """Each bad file once, in the rows' order; the list's path."""
+  path = pathlib.Path(given.parts.removesuffix(".parts") + ".bad.jsonl")
+  bad = {
+    rows.files[row]: str(reason)
+    for part in loaded
+    for row, reason in zip(part["bad_row"], part["bad_reason"], strict=True)
+  }
+  if bad:
+    lines = [json.dumps({"file": f, "reason": bad[f]}) + "\n" for f in bad]
+    files.write_whole(path, "".join(lines))
+  else:  # an earlier run's tells nothing of this one
+    path.unlink(missing_ok=True)
+  return path
 
 
 def _write(target: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
