@@ -11,7 +11,7 @@ import pytest
 
 import sigma_jax
 from sigma_jax import errors
-from sigma_jax.inference import features
+from sigma_jax.inference import features, features_file
 from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint
 
@@ -259,7 +259,7 @@ def test_an_outage_leaves_nothing_behind(
   for path in away:
     path.rename(f"{path}.away")
   with monkeypatch.context() as patch:
-    patch.setattr(features, "_merge", lambda *_: 1 / 0)
+    patch.setattr(features_file, "merge", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
       _main(run, tmp_path / "list.csv", out)
   assert _main(run, tmp_path / "list.csv", whole) == 0

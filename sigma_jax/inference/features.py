@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sigma_jax import cli, compile_cache, errors, files, paths
+from sigma_jax.inference import features_file
 from sigma_jax.pieces import pieces
 
 
@@ -121,16 +122,19 @@ def extract(
   rows, labelled = _list(manifest, root)
   _opened.cache_clear()
   _open_parts(parts, _job(given))
-  if not pieces.run(_work(given, rows), how):
+  work = _work(given, rows)
+  if not pieces.run(work, how):
     return
-  merged = _merge(given, rows, labelled)
-  _write(target, merged)
+  bad = target.with_name(target.name + ".bad.jsonl")
+  loaded = [_load(piece.job.path) for piece in work.pieces]
+  merged = features_file.merge(loaded, rows, labelled, bad)
+  features_file.write(target, merged)
   if not how.only:
     shutil.rmtree(parts)
   missing = len(rows) - len(merged["row"])
   print(
     f"{len(merged['row'])} x {merged['features'].shape[1]} features in {out}"
-    + (f"; {missing} unreadable, see {out}.bad.jsonl" if missing else ""),
+    + (f"; {missing} unreadable, see {bad}" if missing else ""),
     flush=True,
   )
 
@@ -245,6 +249,8 @@ def _fill(parts: Sequence[_Part], workers: int, tally: pieces.Tally) -> None:
     if part.path.exists() and _key_of(part.path) == key:
       done = _load(part.path)
       wanted = np.setdiff1d(wanted, done["row"])
+    if not len(wanted):
+      continue  # another call has made it meanwhile
     arrays = _compute(
       rows, wanted, encoder, settings, part.given.batch_size, tally
     )
@@ -310,69 +316,3 @@ def _compute(
 def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
   with np.load(path) as arrays:
     return dict(arrays)
-
-
-def _merge(given: _Given, rows, labelled: bool) -> dict[str, np.ndarray]:
-  """All parts in one; lists what was bad beside the file that this is for."""
-  loaded = [
-    _load(_Part(given, first, 0).path)
-    for first in range(0, len(rows), given.part_size)
-  ]
-  listed = _list_bad(given, rows, loaded)
-  row = np.concatenate([part["row"] for part in loaded])
-  if not len(row):
-    raise errors.RunStopped(
-      f"none of the {len(rows)} files could be read; see {listed}"
-    )
-  merged = {
-    "features": np.concatenate([part["features"] for part in loaded]),
-    "path": np.asarray([rows.files[i] for i in row], dtype=np.str_),
-    "row": row,
-  }
-  if not labelled:
-    return merged
-  label = rows.labels[row]
-  if names := getattr(rows, "classes", ()):
-    label = np.asarray(names, np.str_)[label]
-  return merged | {"label": label}
-
-
-def _list_bad(given: _Given, rows, loaded: list[dict]) -> pathlib.Path:
-  """Each bad file once, in the rows' order; the list's path."""
-  path = pathlib.Path(given.parts.removesuffix(".parts") + ".bad.jsonl")
-  bad = {
-    rows.files[row]: str(reason)
-    for part in loaded
-    for row, reason in zip(part["bad_row"], part["bad_reason"], strict=True)
-  }
-  if bad:
-    lines = [json.dumps({"file": f, "reason": bad[f]}) + "\n" for f in bad]
-    files.write_whole(path, "".join(lines))
-  else:  # an earlier run's tells nothing of this one
-    path.unlink(missing_ok=True)
-  return path
-
-
-def _write(target: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-  target.parent.mkdir(parents=True, exist_ok=True)
-  if target.suffix == ".npz":
-    files.write_whole(target, lambda file: np.savez(file, **arrays))
-    return
-  import pyarrow
-  from pyarrow import parquet
-
-  # File names need not be UTF-8; parquet's strings are.
-  names = [
-    p.encode("utf-8", "backslashreplace").decode() for p in arrays["path"]
-  ]
-  arrays, features = arrays | {"path": names}, arrays["features"]
-  columns = {
-    name: pyarrow.array(array)
-    for name, array in arrays.items()
-    if name != "features"
-  }
-  columns["features"] = pyarrow.FixedSizeListArray.from_arrays(
-    pyarrow.array(features.reshape(-1)), features.shape[1]
-  )
-  table = pyarrow.table(columns)
-  files.write_whole(target, lambda file: parquet.write_table(table, file))
