@@ -71,6 +71,7 @@ class Work:
       what it raises ends the work.
     left: how much of a piece that is there is to be tried again; None: nothing.
     poll: called now and then while others work; what it raises ends the work.
+    lines: whether progress is told here; of Ray's pieces it always is.
   """
 
   what: str
@@ -80,6 +81,7 @@ class Work:
   after: Callable[[list], None] | None = None
   left: Callable[[Piece], int] | None = None
   poll: Callable[[], None] = lambda: None
+  lines: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,10 +204,12 @@ def run(work: Work, how: How, workers: int = 1) -> bool:
   left = {piece.name: _left(work, piece, there) for piece in mine}
   todo = [piece for piece in mine if left[piece.name]]
   total = sum(piece.size for piece in mine)
-  progress = cli.Progress(work.what, total)
-  if done := total - sum(left.values()):
-    progress.skip(done)
-    _say(f"{done} of {total} {work.what} are done already")
+  progress = None
+  if work.lines or how.ray is not None:
+    progress = cli.Progress(work.what, total)
+    if done := total - sum(left.values()):
+      progress.skip(done)
+      _say(f"{done} of {total} {work.what} are done already")
   tally = Tally(progress, work.after)
   if todo and how.ray is not None:
     from sigma_jax.pieces import on_ray

@@ -14,14 +14,15 @@ import pathlib
 import platform
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 
 from sigma_jax import errors, files, paths
 from sigma_jax.evaluate import frozen
 from sigma_jax.evaluate.segmentation import dense
+from sigma_jax.pieces import pieces
 from sigma_jax.suite import plan, table
 from sigma_jax.suite.plan import Run
 from sigma_jax.train import preemption
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action="store_true",
     help="judge a random encoder of the same kind beside",
   )
+  pieces.add_arguments(parser)
 
 
 @preemption.watching()
@@ -83,7 +85,12 @@ def run(args: argparse.Namespace) -> int:
   start = time.monotonic()
   workdir = workdir_lib.path(args.workdir)
   content = judge(
-    args.init, workdir, args.configs, changes_of(args.set), args.baseline
+    args.init,
+    workdir,
+    args.configs,
+    changes_of(args.set),
+    args.baseline,
+    pieces.how(args),
   )
   print(table.text(content["rows"]))
   for one in content["failed"]:
@@ -99,6 +106,7 @@ def judge(
   configs: Sequence[str],
   changes: Mapping[str, Any],
   baseline: bool,
+  how: pieces.How = pieces.HERE,
 ) -> Row:
   """Runs what of a suite is not done yet; writes its tables.
 
@@ -106,9 +114,10 @@ def judge(
     init: the checkpoint that is judged.
     workdir: made if it is not there.
     configs, changes, baseline: see `plan.plan`.
+    how: which protocols this call runs, and where.
 
   Returns:
-    The content of results.json.
+    The content of results.json: of all that is there, by whichever call.
 
   Raises:
     UserError, Preempted: see `run`.
@@ -122,70 +131,138 @@ def judge(
     )
   _check(workdir, runs)
   workdir.mkdir(parents=True, exist_ok=True)
-  content = {
-    "init": init,
-    "step": dense.step_of(init),
-    "versions": versions(),
-    "device": device(),
-    "rows": [],
-    "failed": [],
-    "skipped": [one._asdict() for one in skipped],
-  }
-  for number, one in enumerate(runs, 1):
-    preemption.poll(f" before {one.name}")
-    say = functools.partial(print, f"[{number}/{len(runs)}] {one.name}:")
-    _judge(one, workdir / one.name, content, say)
-    _write(workdir, content)  # so that an interruption leaves what there is
-  return content
+  step = dense.step_of(init)
+  jobs = [
+    _Job(one, str(workdir / one.name), f"[{i}/{len(runs)}] {one.name}:", step)
+    for i, one in enumerate(runs, 1)
+  ]
+  head = {"init": init, "step": step, "versions": versions()}
+  tail = {"skipped": [one._asdict() for one in skipped]}
+
+  def publish(*_) -> Row:
+    content = head | _content(jobs) | tail
+    _write(workdir, content)
+    return content
+
+  for job in how.of(jobs):
+    if (state := _state(job)).get("finished"):
+      print(f"{job.place} done before, {state['seconds']:.0f} s", flush=True)
+  pieces.run(_work(jobs, publish), how)
+  return publish()
 
 
-def _judge(one: Run, folder: pathlib.Path, content: Row, say) -> None:
-  """Adds a protocol's rows to the content, or how it failed."""
-  say(f"config {one.config.fingerprint()}, {folder}", flush=True)
-  try:
-    found, seconds = _finish(one, folder, say)
-    _check_step(found, one, content["step"])
-  except errors.Preempted:
-    raise
-  except (ValueError, OSError, RuntimeError) as error:
-    text = " ".join(str(error).split())
-    content["failed"].append({"name": one.name, "reason": text})
-    if folder.is_dir():
-      files.write_whole(folder / files.TRACEBACK, traceback.format_exc())
-    say(f"failed: {text}", flush=True)
-    return
-  table.add(content["rows"], one, found["rows"], seconds)
+def _work(jobs: Sequence["_Job"], publish: Callable) -> pieces.Work:
+  def there() -> set[str]:
+    states = {job.run.name: _state(job) for job in jobs}
+    return {
+      n for n, s in states.items() if s.get("finished") or s.get("failed")
+    }
+
+  return pieces.Work(
+    "protocols",
+    [pieces.Piece(job.run.name, job) for job in jobs],
+    do,
+    there,
+    publish,  # so that an interruption leaves what there is
+    lambda piece: int(not _state(piece.job)["finished"]),  # failed: once more
+    functools.partial(preemption.poll, " while others work"),
+    lines=False,
+  )
 
 
-def _finish(one: Run, folder: pathlib.Path, say) -> tuple[Row, float]:
-  """Content of the protocol's results.json, and the seconds that it took.
+class _Job(NamedTuple):
+  """A protocol to be run.
 
-  Those of an interrupted run count, but not of one that was killed at once.
+  folder: its own. place: says which of how many. step: of the checkpoint.
   """
-  state, results = _read(folder / _STATE), _read(folder / frozen.RESULTS)
-  mine = state.get("key") == one.key
-  spent = state["seconds"] if mine else 0.0
-  if mine and state["finished"] and results:
-    say(f"done before, {spent:.0f} s", flush=True)
-    return results, spent
+
+  run: Run
+  folder: str
+  place: str
+  step: int | None
+
+
+@preemption.watching()
+def do(jobs: Sequence[_Job], workers: int, tally: pieces.Tally) -> None:
+  """Runs protocols; each notes in its folder how it has ended.
+
+  Args:
+    jobs: of `judge`.
+    workers: not asked for: JAX takes what it is given.
+    tally: is told of each.
+  """
+  del workers
+  for job in jobs:
+    preemption.poll(f" before {job.run.name}")
+    try:
+      _finish(job)
+    except errors.Preempted:
+      raise
+    except (ValueError, OSError, RuntimeError) as error:
+      text = " ".join(str(error).split())
+      folder = pathlib.Path(job.folder)
+      files.write_whole(folder / files.TRACEBACK, traceback.format_exc())
+      _save(job, _state(job).get("seconds", 0.0), failed=text)
+      print(f"{job.place} failed: {text}", flush=True)
+    tally.add()
+
+
+def _finish(job: _Job) -> None:
+  """Runs a protocol, or what is left of it.
+
+  The seconds of an interrupted run count, but not of one that was killed at
+  once.
+  """
   from sigma_jax import tasks
 
+  one, folder = job.run, pathlib.Path(job.folder)
+  print(f"{job.place} config {one.config.fingerprint()}, {folder}", flush=True)
+  spent = _state(job).get("seconds", 0.0)
   folder.mkdir(parents=True, exist_ok=True)
   start, finished = time.monotonic(), False
-  _save(folder, one.key, spent, finished)
+  _save(job, spent)
   try:
     tasks.run(one.config, folder)
+    _check_step(_read(folder / frozen.RESULTS), one, job.step)
     finished = True
   finally:
     spent += time.monotonic() - start
-    _save(folder, one.key, spent, finished)
-  say(f"done, {spent:.0f} s", flush=True)
-  return json.loads((folder / frozen.RESULTS).read_text()), spent
+    _save(job, spent, finished)
+  print(f"{job.place} done, {spent:.0f} s", flush=True)
 
 
-def _save(folder, key: str, seconds: float, finished: bool) -> None:
-  state = {"key": key, "seconds": seconds, "finished": finished}
-  files.write_whole(folder / _STATE, json.dumps(state) + "\n")
+def _content(jobs: Sequence[_Job]) -> Row:
+  """Rows of what is finished, what has failed, and what they were run on."""
+  devices, rows, failed = {}, [], []
+  for job in jobs:
+    state = _state(job)
+    if state.get("finished"):
+      found = _read(pathlib.Path(job.folder) / frozen.RESULTS)
+      table.add(rows, job.run, found["rows"], state["seconds"])
+      devices[state.get("device") or device()] = None
+    elif reason := state.get("failed"):
+      failed.append({"name": job.run.name, "reason": reason})
+  where = " and ".join(devices) or device()
+  return {"device": where, "rows": rows, "failed": failed}
+
+
+def _state(job: _Job) -> Row:
+  """How a protocol has ended; {}: not yet, or it was another one."""
+  folder = pathlib.Path(job.folder)
+  state = _read(folder / _STATE)
+  if state.get("key") != job.run.key:
+    return {}
+  if state["finished"] and not _read(folder / frozen.RESULTS):
+    state["finished"] = False
+  return state
+
+
+def _save(
+  job: _Job, seconds: float, finished: bool = False, failed: str = ""
+) -> None:
+  state = {"key": job.run.key, "seconds": seconds, "finished": finished}
+  state |= {"failed": failed, "device": device()}
+  files.write_whole(pathlib.Path(job.folder) / _STATE, json.dumps(state) + "\n")
 
 
 def _read(path: pathlib.Path) -> Row:

@@ -12,7 +12,8 @@ hash); and the time to read a clip. A video is one however its path is written
 Every file is opened, a clip of 16 frames and the last frame are decoded; --full
 decodes all. It runs in processes of its own: a file that crashes or hangs its
 reader is a finding, and the check goes on. The report goes to stdout, progress
-to stderr.
+to stderr. What has been read stands in the folder --parts, where there is one:
+the same command goes on from there, and --only and --ray need it.
 
 Exit code: 0 nothing is wrong; 1 files cannot be read, have several labels, or
 are in two of the manifests; 2 the input has to change.
@@ -20,17 +21,21 @@ are in two of the manifests; 2 the input has to change.
 
 import argparse
 import collections
+import contextlib
 import json
 import os
+import pathlib
+import tempfile
 
 import numpy as np
 
-from sigma_jax import cli, errors, paths
+from sigma_jax import cli, errors, files, paths
 from sigma_jax.data import sources
 from sigma_jax.data.annotations import sequences
-from sigma_jax.data.check import pool, report
-from sigma_jax.data.check.file import Job, digest, examine
+from sigma_jax.data.check import chunks, report
+from sigma_jax.data.check.file import Job
 from sigma_jax.data.records import records
+from sigma_jax.pieces import pieces
 
 # Past a file's own timeout: what its reader may take to notice it.
 _GRACE = 10.0
@@ -51,7 +56,11 @@ def _answer(args: argparse.Namespace) -> int:
     timeout=args.timeout,
     full=args.full,
     sample=args.sample,
+    parts=args.parts,
+    how=pieces.how(args),
   )
+  if found is None:
+    return 0
   print(json.dumps(found) if args.json else report.text(found))
   return 1 if found["problems"] else 0
 
@@ -78,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--timeout", type=float, default=60.0, help="seconds for one file"
   )
+  parser.add_argument(
+    "--parts",
+    type=paths.argument,
+    default="",
+    help="folder that keeps what has been read",
+  )
+  pieces.add_arguments(parser)
   return parser
 
 
@@ -89,7 +105,9 @@ def check(
   timeout: float = 60.0,
   full: bool = False,
   sample: int = 0,
-) -> dict:
+  parts: str = "",
+  how: pieces.How = pieces.HERE,
+) -> dict | None:
   """Checks manifests; see `report.gather` for what it returns.
 
   Args:
@@ -101,6 +119,11 @@ def check(
     full: whether every frame is decoded.
     sample: files to read, drawn at random, always the same; 0: all. Rows are
       counted and paths compared for all of them.
+    parts: folder for what has been read, made if missing; empty: none is kept.
+    how: which files this call reads, and where.
+
+  Returns:
+    None where files are missing that other calls are to read.
 
   Raises:
     FileNotFoundError, UserError: a manifest is not there, or is none.
@@ -110,6 +133,10 @@ def check(
     raise ValueError("--workers, --sample and --timeout must not be negative")
   if len(set(map(os.path.realpath, paths))) < len(paths):
     raise errors.UserError("a manifest is given twice")
+  if not parts and not (how.alone and how.ray is None):
+    raise errors.UserError("--only, --merge and --ray need --parts, a folder")
+  if parts:
+    files.check_local(parts, "--parts")
   splits = [_load(path, root) for path in paths]
   jobs = {}
   for split in splits:
@@ -118,20 +145,21 @@ def check(
   if sample and sample < len(names):
     drawn = np.random.default_rng(0).choice(len(names), sample, replace=False)
     names = [names[place] for place in sorted(drawn)]
-  workers = min(workers or len(os.sched_getaffinity(0)), len(names))
-  found = {}
-  progress = cli.Progress("files", len(names))
-  for place, finding, reason in pool.run(
-    examine,
-    [jobs[name] for name in names],
-    workers=workers,
-    limit=timeout + _GRACE,
-  ):
-    finding = report.Finding(reason) if reason else finding
-    found[names[place]] = finding
-    progress.bad += bool(finding.reason)
-    progress.add()
-  return report.gather(splits, found, _digests(found, jobs, workers))
+  workers = workers or len(os.sched_getaffinity(0))
+  with contextlib.ExitStack() as stack:
+    parts = parts or stack.enter_context(tempfile.TemporaryDirectory())
+    pathlib.Path(parts).mkdir(parents=True, exist_ok=True)
+    wanted, limit = {name: jobs[name] for name in names}, timeout + _GRACE
+    found = chunks.ask("files", wanted, limit, parts, how, workers)
+    if found is None:
+      return None
+    # Which these are is known once all are read: the last call does them.
+    how = pieces.HERE if how.ray is None else how
+    alike = {name: jobs[name] for name in _alike(found, jobs)}
+    digests = chunks.ask(
+      "fingerprints", alike, _HASH_LIMIT, parts, how, workers
+    )
+  return report.gather(splits, found, digests)
 
 
 def _load(path: str, root: str) -> report.Split:
@@ -167,22 +195,10 @@ def _jobs(split, timeout: float, full: bool) -> dict[str, Job]:
   }
 
 
-def _digests(found, jobs: dict[str, Job], workers: int) -> dict[str, str]:
-  """Fingerprints of what is readable and looks like another one."""
+def _alike(found, jobs: dict[str, Job]) -> list[str]:
+  """What is readable and looks like another one."""
   groups = collections.defaultdict(list)
   for name, finding in found.items():
     if not finding.reason and not jobs[name].is_mask:
       groups[finding.alike].append(name)
-  names = [n for group in groups.values() if len(group) > 1 for n in group]
-  digests = {}
-  progress = cli.Progress("fingerprints", len(names))
-  for place, value, _ in pool.run(
-    digest,
-    [jobs[name] for name in names],
-    workers=min(workers, len(names)),
-    limit=_HASH_LIMIT,
-  ):
-    if value is not None:
-      digests[names[place]] = value
-    progress.add()
-  return digests
+  return [n for group in groups.values() if len(group) > 1 for n in group]
