@@ -15,6 +15,7 @@ import sys
 from absl import logging
 
 from sigma_jax import cli, paths
+from sigma_jax.pieces import pieces
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,12 +33,6 @@ def main(argv: list[str] | None = None) -> int:
     required=True,
     help="folder for all that is made",
   )
-  parser.add_argument(
-    "--only",
-    default="",
-    metavar="I/N",
-    help="part I of N of the runs, 0 <= I < N: for job arrays",
-  )
   for name, what in (("set", "pre-trainings"), ("judge-set", "judging")):
     parser.add_argument(
       f"--{name}",
@@ -46,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
       metavar="KEY=VALUE",
       help=f"an option of all {what}, such as train.steps=20; repeatable",
     )
+  pieces.add_arguments(parser)
   args = parser.parse_args(argv)
   cli.hush_tensorflow()
   logging.set_verbosity(logging.WARNING)

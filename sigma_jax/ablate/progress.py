@@ -47,10 +47,6 @@ class Progress:
     self._began = time.monotonic()
     self._print(how)
 
-  def spent(self) -> str:
-    """Time since the start, in words."""
-    return f"{(time.monotonic() - self._start) / 60:.1f} min"
-
   def _print(self, what: str) -> None:
     share = (self._done + self._share) / self._count
     place = min(self._done + (what == "begins" or self._share > 0), self._count)

@@ -9,21 +9,17 @@ finished for the same config, checkpoint and lists of files is not run again.
 import argparse
 import functools
 import importlib.metadata
-import json
 import pathlib
 import platform
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import jax
+from typing import Any
 
 from sigma_jax import errors, files, paths
 from sigma_jax.evaluate import frozen
 from sigma_jax.evaluate.segmentation import dense
 from sigma_jax.pieces import pieces
-from sigma_jax.suite import plan, table
+from sigma_jax.suite import plan, protocol, table
 from sigma_jax.suite.plan import Run
 from sigma_jax.train import preemption
 from sigma_jax.train import workdir as workdir_lib
@@ -133,7 +129,7 @@ def judge(
   workdir.mkdir(parents=True, exist_ok=True)
   step = dense.step_of(init)
   jobs = [
-    _Job(one, str(workdir / one.name), f"[{i}/{len(runs)}] {one.name}:", step)
+    protocol.Job(one, str(workdir / one.name), f"[{i}/{len(runs)}]", step)
     for i, one in enumerate(runs, 1)
   ]
   head = {"init": init, "step": step, "versions": versions()}
@@ -145,15 +141,15 @@ def judge(
     return content
 
   for job in how.of(jobs):
-    if (state := _state(job)).get("finished"):
-      print(f"{job.place} done before, {state['seconds']:.0f} s", flush=True)
+    if (state := protocol.state(job)).get("finished"):
+      protocol.say(job, f"done before, {state['seconds']:.0f} s")
   pieces.run(_work(jobs, publish), how)
   return publish()
 
 
-def _work(jobs: Sequence["_Job"], publish: Callable) -> pieces.Work:
+def _work(jobs: Sequence[protocol.Job], publish: Callable) -> pieces.Work:
   def there() -> set[str]:
-    states = {job.run.name: _state(job) for job in jobs}
+    states = {job.run.name: protocol.state(job) for job in jobs}
     return {
       n for n, s in states.items() if s.get("finished") or s.get("failed")
     }
@@ -161,137 +157,41 @@ def _work(jobs: Sequence["_Job"], publish: Callable) -> pieces.Work:
   return pieces.Work(
     "protocols",
     [pieces.Piece(job.run.name, job) for job in jobs],
-    do,
+    protocol.do,
     there,
-    publish,  # so that an interruption leaves what there is
-    lambda piece: int(not _state(piece.job)["finished"]),  # failed: once more
-    functools.partial(preemption.poll, " while others work"),
+    after=publish,  # so that an interruption leaves what there is
+    # What has failed is tried again.
+    left=lambda piece: int(not protocol.state(piece.job)["finished"]),
+    poll=functools.partial(preemption.poll, " while others work"),
     lines=False,
   )
 
 
-class _Job(NamedTuple):
-  """A protocol to be run.
-
-  folder: its own. place: says which of how many. step: of the checkpoint.
-  """
-
-  run: Run
-  folder: str
-  place: str
-  step: int | None
-
-
-@preemption.watching()
-def do(jobs: Sequence[_Job], workers: int, tally: pieces.Tally) -> None:
-  """Runs protocols; each notes in its folder how it has ended.
-
-  Args:
-    jobs: of `judge`.
-    workers: not asked for: JAX takes what it is given.
-    tally: is told of each.
-  """
-  del workers
-  for job in jobs:
-    preemption.poll(f" before {job.run.name}")
-    try:
-      _finish(job)
-    except errors.Preempted:
-      raise
-    except (ValueError, OSError, RuntimeError) as error:
-      text = " ".join(str(error).split())
-      folder = pathlib.Path(job.folder)
-      files.write_whole(folder / files.TRACEBACK, traceback.format_exc())
-      _save(job, _state(job).get("seconds", 0.0), failed=text)
-      print(f"{job.place} failed: {text}", flush=True)
-    tally.add()
-
-
-def _finish(job: _Job) -> None:
-  """Runs a protocol, or what is left of it.
-
-  The seconds of an interrupted run count, but not of one that was killed at
-  once.
-  """
-  from sigma_jax import tasks
-
-  one, folder = job.run, pathlib.Path(job.folder)
-  print(f"{job.place} config {one.config.fingerprint()}, {folder}", flush=True)
-  spent = _state(job).get("seconds", 0.0)
-  folder.mkdir(parents=True, exist_ok=True)
-  start, finished = time.monotonic(), False
-  _save(job, spent)
-  try:
-    tasks.run(one.config, folder)
-    _check_step(_read(folder / frozen.RESULTS), one, job.step)
-    finished = True
-  finally:
-    spent += time.monotonic() - start
-    _save(job, spent, finished)
-  print(f"{job.place} done, {spent:.0f} s", flush=True)
-
-
-def _content(jobs: Sequence[_Job]) -> Row:
+def _content(jobs: Sequence[protocol.Job]) -> Row:
   """Rows of what is finished, what has failed, and what they were run on."""
   devices, rows, failed = {}, [], []
   for job in jobs:
-    state = _state(job)
+    state = protocol.state(job)
     if state.get("finished"):
-      found = _read(pathlib.Path(job.folder) / frozen.RESULTS)
+      found = protocol.read(pathlib.Path(job.folder) / frozen.RESULTS)
       table.add(rows, job.run, found["rows"], state["seconds"])
-      devices[state.get("device") or device()] = None
+      devices[state.get("device") or protocol.device()] = None
     elif reason := state.get("failed"):
       failed.append({"name": job.run.name, "reason": reason})
-  where = " and ".join(devices) or device()
+  where = " and ".join(devices) or protocol.device()
   return {"device": where, "rows": rows, "failed": failed}
-
-
-def _state(job: _Job) -> Row:
-  """How a protocol has ended; {}: not yet, or it was another one."""
-  folder = pathlib.Path(job.folder)
-  state = _read(folder / _STATE)
-  if state.get("key") != job.run.key:
-    return {}
-  if state["finished"] and not _read(folder / frozen.RESULTS):
-    state["finished"] = False
-  return state
-
-
-def _save(
-  job: _Job, seconds: float, finished: bool = False, failed: str = ""
-) -> None:
-  state = {"key": job.run.key, "seconds": seconds, "finished": finished}
-  state |= {"failed": failed, "device": device()}
-  files.write_whole(pathlib.Path(job.folder) / _STATE, json.dumps(state) + "\n")
-
-
-def _read(path: pathlib.Path) -> Row:
-  """A JSON object; {} where there is none or it is damaged."""
-  try:
-    found = json.loads(path.read_text())
-  except (OSError, ValueError):
-    return {}
-  return found if isinstance(found, dict) else {}
 
 
 def _check(workdir: pathlib.Path, runs: Sequence[Run]) -> None:
   """Refuses to resume a training that was begun from something else."""
   for one in runs:
     folder = workdir / one.name
-    other = _read(folder / _STATE).get("key") != one.key
+    other = protocol.read(folder / protocol.STATE).get("key") != one.key
     if workdir_lib.checkpoints(folder).exists() and other:
       raise errors.UserError(
         f"{folder} holds a training of another checkpoint, config or list of "
         "files: choose another --workdir, or remove it"
       )
-
-
-def _check_step(found: Row, one: Run, step: int | None) -> None:
-  if one.encoder == dense.PRETRAINED and found.get("step") != step:
-    raise errors.UserError(
-      f"step {found.get('step')} was judged and not step {step}: the "
-      "checkpoint has been trained on meanwhile"
-    )
 
 
 def changes_of(given: Sequence[str]) -> dict[str, str]:
@@ -323,9 +223,3 @@ def versions() -> dict[str, str]:
   names = ("jax", "jaxlib", "flax", "optax", "numpy")
   found = {name: importlib.metadata.version(name) for name in names}
   return {"python": platform.python_version(), **found}
-
-
-def device() -> str:
-  """How many of which kind."""
-  devices = jax.devices()
-  return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
