@@ -17,6 +17,7 @@ VENV="$ROOT/.venv"
 STAMP="$VENV/setup.stamp"
 REQUIREMENTS="$ROOT/requirements.txt"
 TEST_REQUIREMENTS="$ROOT/requirements-test.txt"
+CLUSTER_REQUIREMENTS="$ROOT/requirements-cluster.txt" # which are tested, too
 # What the pins support; above it tensorflow has no wheels.
 OLDEST=11
 NEWEST=13
@@ -181,7 +182,7 @@ fi
 requirements_sum="$(checksum "$REQUIREMENTS")"
 [ "$variant" = cpu ] ||
   requirements_sum+=" $(checksum "$ROOT/requirements-$variant.txt")"
-test_sum="$(checksum "$TEST_REQUIREMENTS")"
+test_sum="$(checksum "$TEST_REQUIREMENTS") $(checksum "$CLUSTER_REQUIREMENTS")"
 
 arguments=(-r "$REQUIREMENTS")
 [ "$variant" = cpu ] || arguments+=(-r "$ROOT/requirements-$variant.txt")
@@ -205,7 +206,8 @@ else
       "Ubuntu: apt-get install python3-venv) or set PYTHON to another"
 fi
 
-[ -z "$with_test" ] || arguments+=(-r "$TEST_REQUIREMENTS")
+[ -z "$with_test" ] ||
+  arguments+=(-r "$TEST_REQUIREMENTS" -r "$CLUSTER_REQUIREMENTS")
 install "${arguments[@]}"
 
 # Written last and at once: an environment without it is taken for broken.

@@ -82,12 +82,15 @@ def test_metadata(wheel):
   for field in ("Version", "Summary", "Author", "Keywords", "Project-URL"):
     assert data[field]
   assert "License" not in data  # the owner's to choose
-  assert set(data.get_all("Provides-Extra")) == {"cuda", "tpu", "test"}
-  asked = {"": set(), "cuda": set(), "tpu": set(), "test": set()}
+  extras = {"cuda", "tpu", "cluster", "test"}
+  assert set(data.get_all("Provides-Extra")) == extras
+  asked = {extra: set() for extra in ("", *extras)}
   for line in data.get_all("Requires-Dist"):
     extra = re.search(r'(?:; | and )extra == "(\w+)"$', line)
     plain = line[: extra.start()] if extra else line
     asked[extra[1] if extra else ""].add(str(requirements.Requirement(plain)))
+  assert asked["cluster"] < asked["test"]
+  asked["test"] -= asked["cluster"]
   for extra, found in asked.items():
     assert found == pins(f"requirements{'-' if extra else ''}{extra}.txt")
 

@@ -54,6 +54,7 @@ def run(
     task = ray.remote(
       num_cpus=how.cpus,
       num_gpus=how.gpus,
+      resources={"TPU": how.tpus} if how.tpus else None,
       memory=int(how.memory * 1e9) or None,
       max_retries=0,  # which would not tell one error from another
     )(_do)
@@ -208,24 +209,17 @@ def _connected(ray, address: str) -> Iterator[None]:
     ray.shutdown()
 
 
-def _slots(ray, how: pieces.How) -> float:
-  """Pieces that fit into the cluster at once, as it is now."""
-  wanted = {"CPU": how.cpus, "GPU": how.gpus, "memory": how.memory * 1e9}
-  wanted = {name: amount for name, amount in wanted.items() if amount}
-  slots = 0.0
-  for node in ray.nodes():
-    if node["Alive"]:
-      has = node["Resources"]
-      fits = [has.get(name, 0) // amount for name, amount in wanted.items()]
-      slots += min(fits, default=1)
-  return slots
-
-
 def _check(ray, how: pieces.How) -> None:
-  if _slots(ray, how):
-    return
-  line = (
-    f"no machine of the cluster has --ray-cpus={how.cpus:g}, "
-    f"--ray-gpus={how.gpus:g} and --ray-memory={how.memory:g} free"
+  """Raises UserError where no machine has, at all, what a piece takes."""
+  wanted = {"CPU": how.cpus, "GPU": how.gpus, "TPU": how.tpus}
+  wanted["memory"] = how.memory * 1e9
+  for node in ray.nodes():
+    has = node["Resources"]
+    if node["Alive"] and all(has.get(k, 0) >= n for k, n in wanted.items()):
+      return
+  raise errors.UserError(
+    "no machine of the cluster has what a piece takes: "
+    f"--ray-cpus={how.cpus:g} --ray-gpus={how.gpus:g} "
+    f"--ray-tpus={how.tpus:g} --ray-memory={how.memory:g}; ask for less, or "
+    "add a machine"
   )
-  raise errors.UserError(f"{line}: ask for less, or add a machine")

@@ -95,6 +95,7 @@ class How:
       Ray.
     cpus: cores that Ray gives a piece.
     gpus: likewise; 0.5 lets two pieces share one.
+    tpus: TPU chips, likewise.
     memory: GB that Ray sets aside for a piece; 0: it does not count them.
   """
 
@@ -103,6 +104,7 @@ class How:
   ray: str | None = None
   cpus: float = 1.0
   gpus: float = 0.0
+  tpus: float = 0.0
   memory: float = 0.0
 
   def __post_init__(self):
@@ -114,9 +116,9 @@ class How:
     ]
     if len(given) > 1:
       raise errors.UserError(f"{' and '.join(given)}: choose one of them")
-    if min(self.cpus, self.gpus, self.memory) < 0:
+    if min(self.cpus, self.gpus, self.tpus, self.memory) < 0:
       raise errors.UserError(
-        "--ray-cpus, --ray-gpus and --ray-memory must not be negative"
+        "--ray-cpus, -gpus, -tpus and -memory must not be negative"
       )
     match = re.fullmatch(r"(\d+)/(\d+)", self.only)
     if self.only and not (match and int(match[1]) < int(match[2])):
@@ -167,6 +169,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   add("--ray-cpus", type=float, default=1.0, help="cores a piece")
   add("--ray-gpus", type=float, default=0.0, help="GPUs a piece, also 0.5")
+  add("--ray-tpus", type=float, default=0.0, help="TPU chips a piece")
   add(
     "--ray-memory", type=float, default=0.0, help="GB a piece; 0: not counted"
   )
@@ -180,6 +183,7 @@ def how(args: argparse.Namespace) -> How:
     args.ray,
     args.ray_cpus,
     args.ray_gpus,
+    args.ray_tpus,
     args.ray_memory,
   )
 
