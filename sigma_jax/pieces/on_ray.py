@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -186,7 +187,9 @@ def _installed():
 def _connected(ray, address: str) -> Iterator[None]:
   """A connection to the cluster; without an address, a cluster of its own."""
   options = {"address": address}
-  if not address:
+  if address:
+    _check_answers(address)
+  else:
     options = {
       "address": "local",
       "num_cpus": len(os.sched_getaffinity(0)),
@@ -207,6 +210,24 @@ def _connected(ray, address: str) -> Iterator[None]:
     yield
   finally:
     ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+  """Raises UserError for an address where Ray itself would try for minutes."""
+  if address == "auto":
+    return
+  host, _, port = address.rpartition(":")
+  if not host or not port.isdecimal() or "/" in host:
+    raise errors.UserError(
+      f"--ray={address} is not understood; it is host:port or auto, and options "
+      "are written with a sign, as in --ray=auto"
+    )
+  try:
+    socket.create_connection((host.strip("[]"), int(port)), 10.0).close()
+  except OSError as error:
+    raise errors.UserError(
+      f"--ray={address}: no cluster answers there: {error}"
+    ) from error
 
 
 def _check(ray, how: pieces.How) -> None:

@@ -1,10 +1,15 @@
 """Job arrays and Ray clusters: what SLURM, ssh, gcloud and kubectl are told."""
 
+import pathlib
+import re
 import shlex
 import subprocess
 
 import pytest
 import yaml
+
+from sigma_jax.data import prepare
+from sigma_jax.inference import features
 
 PREPARE = ["prepare", "--manifest=a b.csv", "--out=/shared/it's"]
 ARRAY = ["slurm_array.sh", "--parts", "64"]
@@ -171,3 +176,31 @@ def test_mistakes_are_one_line(cluster, command, line):
   cluster.add("ssh")
   assert line in cluster.refusal(*command)
   assert cluster.calls == []
+
+
+def documented():
+  """The commands of docs/CLUSTER.md, and what they export before."""
+  page = pathlib.Path(__file__).parents[2] / "docs" / "CLUSTER.md"
+  blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
+  exported, found = {}, []
+  for line in "".join(blocks).replace("\\\n", " ").splitlines():
+    words = shlex.split(line, comments=True)
+    if words[0] == "export":
+      exported |= dict(word.split("=", 1) for word in words[1:])
+    found.append((words, dict(exported)))
+  return found
+
+
+def test_the_commands_of_the_page_are_understood(cluster):
+  ran = set()
+  for words, exported in documented():
+    if words[0] == "bash":
+      script = words[1].removeprefix("launch/")
+      assert cluster.output(script, "--dry-run", *words[2:], **exported)
+      ran.add(script)
+    elif words[:2] == ["python", "-m"]:
+      module = {"prepare": prepare, "features": features}
+      parser = module[words[2].rpartition(".")[2]]._parser()
+      parser.parse_args(words[3:])
+      ran.add(words[2])
+  assert len(ran) == 6 and cluster.calls == []
