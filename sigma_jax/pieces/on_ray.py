@@ -219,8 +219,8 @@ def _check_answers(address: str) -> None:
   host, _, port = address.rpartition(":")
   if not host or not port.isdecimal() or "/" in host:
     raise errors.UserError(
-      f"--ray={address} is not understood; it is host:port or auto, and options "
-      "are written with a sign, as in --ray=auto"
+      f"--ray={address} is not understood; it is host:port or auto, and it is "
+      "written with a sign, as in --ray=auto"
     )
   try:
     socket.create_connection((host.strip("[]"), int(port)), 10.0).close()
