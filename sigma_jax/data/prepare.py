@@ -82,8 +82,7 @@ def prepare(
   ]
   shards = Shards(out, plan, jobs)
   if not shards.complete:
-    workers = workers or len(os.sched_getaffinity(0))
-    _make(shards, len(rows), how, workers, max_bad_share)
+    _make(shards, len(rows), how, how.workers(workers), max_bad_share)
   if not shards.complete:
     return {}
   _keep_label_sets(manifest_path, out)

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -231,12 +232,18 @@ def _check_answers(address: str) -> None:
 
 
 def _check(ray, how: pieces.How) -> None:
-  """Raises UserError where no machine has, at all, what a piece takes."""
+  """Says what there is; UserError where no machine has what a piece takes."""
   wanted = {"CPU": how.cpus, "GPU": how.gpus, "TPU": how.tpus}
   wanted["memory"] = how.memory * 1e9
-  for node in ray.nodes():
-    has = node["Resources"]
-    if node["Alive"] and all(has.get(k, 0) >= n for k, n in wanted.items()):
+  machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+  for has in machines:
+    if all(has.get(name, 0) >= amount for name, amount in wanted.items()):
+      cores = sum(machine.get("CPU", 0) for machine in machines)
+      print(
+        f"Ray: {len(machines)} machines, {cores:g} cores",
+        file=sys.stderr,
+        flush=True,
+      )
       return
   raise errors.UserError(
     "no machine of the cluster has what a piece takes: "

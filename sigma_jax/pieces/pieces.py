@@ -9,6 +9,7 @@ command makes of all of them is made once they are there.
 
 import argparse
 import dataclasses
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -131,6 +132,19 @@ class How:
   def alone(self) -> bool:
     """Whether this call does all, so that nobody else's pieces are awaited."""
     return not self.only and not self.merge
+
+  def workers(self, given: int) -> int:
+    """Processes that --workers asks for here; 0: one a core.
+
+    Raises:
+      UserError: it would have no effect.
+    """
+    if given and self.ray is not None:
+      raise errors.UserError(
+        "--workers is of this machine; with --ray, --ray-cpus says how many "
+        "processes a piece has"
+      )
+    return given or len(os.sched_getaffinity(0))
 
   def of(self, pieces: Sequence[Any]) -> list[Any]:
     """The pieces of this call."""

@@ -227,6 +227,34 @@ def test_an_error_does_not_end_the_suite(
   assert [row["name"] for row in results()["rows"]] == list(names)
 
 
+def test_parts_of_an_array_give_the_same_table(
+  tmp_path, suite, config, results, fake, capsys
+):
+  paths = [config(n, "supervised") for n in ("a", "b", "c")]
+  fake.behave = {"b": errors.RunStopped("no")}
+  assert suite("--configs", *paths) == 1
+
+  def table():
+    found = results()
+    for row in found["rows"]:
+      row.pop("seconds")
+    return found
+
+  one = table()
+  (tmp_path / "out").rename(tmp_path / "one")
+  fake.names(), capsys.readouterr()
+  assert suite("--configs", *paths, "--only=1/2") == 1
+  assert fake.names() == ["b"]
+  line = "part 1/2 is done; 2 of 3 pieces are not there: a, c"
+  assert line in capsys.readouterr().err
+  assert suite("--configs", *paths, "--merge") == 1
+  assert "error: 2 of 3 pieces" in capsys.readouterr().err
+  assert suite("--configs", *paths, "--only=0/2") == 1
+  assert fake.names() == ["a", "c"] and table() == one
+  assert suite("--configs", *paths, "--merge") == 1
+  assert fake.names() == [] and table() == one
+
+
 @pytest.mark.parametrize(
   ("end", "code"),
   [(errors.Preempted("saved"), 143), (KeyboardInterrupt(), 130)],

@@ -177,6 +177,12 @@ def test_without_ray_it_is_one_line(listing, tmp_path, monkeypatch, capsys):
   )
 
 
+def test_workers_are_of_this_machine(listing, tmp_path, capsys):
+  argv = [f"--manifest={listing}", f"--out={tmp_path / 'out'}", "--workers=2"]
+  assert prepare.main([*argv, "--ray"]) == 2
+  assert "with --ray, --ray-cpus says" in capsys.readouterr().err
+
+
 class TaskError(Exception):
   """As Ray's: the task has raised its cause."""
 

@@ -145,7 +145,7 @@ def check(
   if sample and sample < len(names):
     drawn = np.random.default_rng(0).choice(len(names), sample, replace=False)
     names = [names[place] for place in sorted(drawn)]
-  workers = workers or len(os.sched_getaffinity(0))
+  workers = how.workers(workers)
   with contextlib.ExitStack() as stack:
     parts = parts or stack.enter_context(tempfile.TemporaryDirectory())
     pathlib.Path(parts).mkdir(parents=True, exist_ok=True)
