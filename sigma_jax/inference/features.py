@@ -125,15 +125,22 @@ def extract(
   work = _work(given, rows)
   if not pieces.run(work, how):
     return
+  _put_together(work, rows, labelled, target)
+  if not how.only:  # whose other parts may be repeated
+    shutil.rmtree(parts)
+
+
+def _put_together(
+  work: pieces.Work, rows, labelled: bool, target: pathlib.Path
+) -> None:
+  """Writes the file of all parts, and says so."""
   bad = target.with_name(target.name + ".bad.jsonl")
   loaded = [_load(piece.job.path) for piece in work.pieces]
   merged = features_file.merge(loaded, rows, labelled, bad)
   features_file.write(target, merged)
-  if not how.only:
-    shutil.rmtree(parts)
   missing = len(rows) - len(merged["row"])
   print(
-    f"{len(merged['row'])} x {merged['features'].shape[1]} features in {out}"
+    f"{len(merged['row'])} x {merged['features'].shape[1]} features in {target}"
     + (f"; {missing} unreadable, see {bad}" if missing else ""),
     flush=True,
   )
