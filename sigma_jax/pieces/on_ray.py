@@ -111,10 +111,10 @@ class _Tasks:
       return self._finish(tally)
     except BaseException:
       # Runs save what they have.
-      for reference in self._running:
-        self._ray.cancel(reference)
-      waited = list(self._running)
-      self._ray.wait(waited, num_returns=len(waited), timeout=_PATIENCE)
+      if waited := list(self._running):
+        for reference in waited:
+          self._ray.cancel(reference)
+        self._ray.wait(waited, num_returns=len(waited), timeout=_PATIENCE)
       raise
 
   def _finish(self, tally: pieces.Tally) -> dict[str, str]:
