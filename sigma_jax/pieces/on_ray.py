@@ -90,6 +90,8 @@ def _do(
       f"a machine of the cluster does not see {folder}: all have to see the "
       "same files"
     ) from error
+  # Processes that a piece spawns would otherwise run Ray's own program first.
+  vars(sys.modules["__main__"]).pop("__file__", None)
   tally = pieces.Tally()
   do([job], workers, tally)
   return tally.bad
