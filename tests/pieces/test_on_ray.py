@@ -196,22 +196,24 @@ class Fake:
   exceptions = types.SimpleNamespace(RayTaskError=TaskError)
 
   def __init__(self):
-    self.begun, self.cancelled = [], []
+    self.begun, self.cancelled, self._ends = [], [], []
 
   def remote(self, do, job, workers, folder):
     self.begun.append(job[0])
-    return len(self.begun), job[0], job[1].pop(0)
+    self._ends.append(job[1].pop(0))
+    return len(self.begun) - 1
 
   def wait(self, references, timeout=0, num_returns=1):
     return references[:1], references[1:]
 
   def get(self, reference):
-    if isinstance(reference[2], Exception):
-      raise reference[2]
-    return reference[2]
+    end = self._ends[reference]
+    if isinstance(end, Exception):
+      raise end
+    return end
 
   def cancel(self, reference):
-    self.cancelled.append(reference[1])
+    self.cancelled.append(self.begun[reference])
 
 
 def tasks(**ends):
