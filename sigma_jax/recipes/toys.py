@@ -26,6 +26,8 @@ def toy(method: str = "masked") -> ml_collections.ConfigDict:
   config.model.decoder_heads = 4
   config.train.steps = 1000
   config.train.checkpoint_every = 200
+  config.evaluate.every = 250
+  config.evaluate.clips = 400
   config.optimizer.warmup_epochs = 1.0
   return config
 

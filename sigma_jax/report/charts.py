@@ -11,10 +11,12 @@ from typing import NamedTuple
 _WIDTH, _HEIGHT = 320, 168
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 8, 30
 _MAX_POINTS = 400
+STYLES = "abcdefgh"  # CSS classes of the curves' colours
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Series(NamedTuple):
-  """A curve. style: CSS class, `a`, `b` or `c`. points: (step, value).
+  """A curve. style: CSS class, one of `STYLES`. points: (step, value).
 
   intervals: (step, low, high), drawn as whiskers.
   """
@@ -65,6 +67,13 @@ def line_chart(
   values += [y for s in series for _, *ends in s.intervals for y in ends]
   values += [reference.value] if reference else []
   values += [floor] if floor is not None else []
+  exponent = power(values)
+  if exponent:
+    unit = f"{unit} × 10{str(exponent).translate(_SUPERSCRIPTS)}".strip()
+    by = 10.0**-exponent
+    series = [_scaled(s, by) for s in series]
+    reference = reference and reference._replace(value=reference.value * by)
+    values = [value * by for value in values]
   ticks = nice_ticks(min(values), max(values), 4)
   if across:  # all places, whether there is a value or not
     steps = [-0.25, len(across.places) - 0.75]
@@ -98,6 +107,26 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
   first = math.ceil(low / step - 1e-9)
   last = math.ceil(high / step - 1e-9)
   return [i * step for i in range(first, last + 1)]
+
+
+def power(values: list[float]) -> int:
+  """The power of ten that an axis of these values has; 0: none.
+
+  All numbers of a chart are then in it: none needs one of its own.
+  """
+  most = max(map(abs, values))
+  if most == 0 or 1e-2 <= most < 1e7:
+    return 0
+  return math.floor(math.log10(most))
+
+
+def _scaled(series: Series, by: float) -> Series:
+  return series._replace(
+    points=[(x, by * y) for x, y in series.points],
+    intervals=tuple(
+      (x, by * low, by * high) for x, low, high in series.intervals
+    ),
+  )
 
 
 def number(value: float) -> str:

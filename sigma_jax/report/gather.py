@@ -16,7 +16,7 @@ from etils import epath
 from sigma_jax import settings as settings_lib
 from sigma_jax.evaluate import frozen
 from sigma_jax.methods import method as method_lib
-from sigma_jax.train import metrics
+from sigma_jax.train import judging, metrics
 from sigma_jax.train import workdir as workdir_lib
 
 Row = dict[str, Any]
@@ -35,6 +35,7 @@ class Run:
     workdir: the folder.
     settings: from its config.json.
     metrics: lines of metrics.jsonl, ascending steps; [] if there is none.
+    evaluations: lines of evaluations.jsonl, likewise.
     probe: content of probe/results.json, or None.
     probe_problem: why `probe` is None though the file is there, or "".
     bad_files: {"file", "reason"} of the run and of its probe, each file once.
@@ -47,6 +48,7 @@ class Run:
   workdir: epath.Path
   settings: settings_lib.Settings
   metrics: list[Row]
+  evaluations: list[Row]
   probe: Row | None
   probe_problem: str
   bad_files: list[Row]
@@ -95,6 +97,7 @@ def load(workdir: str | epath.Path) -> Run:
     workdir,
     settings,
     rows,
+    judging.read(workdir),
     probe,
     problem,
     _bad_files(workdir),
@@ -174,6 +177,7 @@ def _written(workdir: epath.Path) -> datetime.datetime:
   files = (
     workdir / workdir_lib.CONFIG,
     workdir / metrics.JSONL,
+    workdir / judging.EVALUATIONS,
     workdir / "probe" / frozen.RESULTS,
   )
   newest = max(file.stat().mtime for file in files if file.is_file())

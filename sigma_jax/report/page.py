@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sigma_jax import settings as settings_lib
 from sigma_jax.report import clips as clips_lib
-from sigma_jax.report import picture_sections, sections, tubes
+from sigma_jax.report import curves, picture_sections, sections, tubes
 from sigma_jax.report.gather import Run
 
 _STYLE = pathlib.Path(__file__).with_name("page.css")
@@ -24,7 +24,8 @@ def build(run: Run, data: settings_lib.Data) -> tuple[str, str]:
   body = [
     sections.header(run),
     sections.probe(run),
-    sections.curves(run),
+    curves.evaluations(run),
+    curves.curves(run),
     *drawn,
     sections.trouble(run),
   ]

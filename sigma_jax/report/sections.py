@@ -2,10 +2,8 @@
 
 import collections
 import html
-import math
 import re
 
-from sigma_jax.methods.method import Chart
 from sigma_jax.report import charts, commands, gather, verdict
 from sigma_jax.report.gather import Row, Run
 
@@ -201,56 +199,6 @@ def _difference(found: dict[str, Row]) -> str:
   state = verdict.compare(trained, untrained)
   text = f"{points:+.1f}".replace("-", "−")
   return f'<td class="{state}">{text} <small>{state}</small></td>'
-
-
-def curves(run: Run) -> str:
-  """Small charts of everything that training logs."""
-  drawn = "".join(_charts(run))
-  if not drawn:
-    what = "No metrics: the run has not logged a step yet. This trains it:"
-    command = (
-      "python -m sigma_jax.main --config=configs/<the run's config>.py "
-      f"--workdir={run.workdir}"
-    )
-    return section("Training", missing(what, command))
-  lede = (
-    "Values of single steps, not averages; beside each name, the newest. "
-    "The first speed includes compilation."
-  )
-  return section("Training", f'<div class="charts">{drawn}</div>', lede)
-
-
-# Of every method; a method's own come first.
-_CHARTS = (
-  Chart("Gradient norm", "L2, all parameters", {"grad_norm": ""}),
-  Chart("Flat tubes", "% of tubes of one colour", {"flat_tubes": ""}, 100),
-  Chart("Speed", "clips/s", {"clips_per_second": ""}),
-  Chart("Waiting for data", "% of the time", {"wait_share": ""}, 100),
-  Chart("Learning rate", "× 10⁻³", {"learning_rate": ""}, 1e3),
-)
-
-
-def _charts(run: Run):
-  """Yields one chart for every metric that has values."""
-  own = run.words.charts or (Chart("Loss", "", {"loss": ""}, floor=None),)
-  for chart in (*own, *_CHARTS):
-    series = [
-      charts.Series(name, style, _points(run.metrics, key, chart.scale))
-      for (key, name), style in zip(chart.curves.items(), "ab", strict=False)
-    ]
-    series = [s for s in series if s.points]
-    if not series:
-      continue
-    line = chart.reference and charts.Reference(*chart.reference)
-    yield charts.line_chart(chart.title, chart.unit, series, line, chart.floor)
-
-
-def _points(rows: list[Row], key: str, scale: float):
-  return [
-    (row["step"], scale * row[key])
-    for row in rows
-    if isinstance(row.get(key), (int, float)) and math.isfinite(row[key])
-  ]
 
 
 def trouble(run: Run) -> str:

@@ -31,6 +31,7 @@ from sigma_jax.train import (
   steps,
 )
 from sigma_jax.train import mesh as mesh_lib
+from sigma_jax.train import workdir as workdir_lib
 
 # Steps that the host may be ahead of the devices.
 _AHEAD = 4
@@ -173,6 +174,7 @@ def run(
     continuing.leave(workdir, differing)
   else:
     continuing.settle(workdir, settings, differing, start)
+    workdir_lib.begin(workdir)
   judge.begin(start, total, checkpoints.steps)
   frozen = jax.device_put(frozen or {}, mesh_lib.replicated(mesh))
   _announce(settings, mesh, train_state, start, total)
@@ -235,6 +237,7 @@ def run(
     with contextlib.ExitStack() as closing:
       for part in (checkpoints, writer, batches, profile):
         closing.callback(part.close)
+  workdir_lib.end(workdir, total)
   return layout.stack(train_state), last
 
 

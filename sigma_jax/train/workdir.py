@@ -15,6 +15,7 @@ from sigma_jax import errors, files
 from sigma_jax import settings as settings_lib
 
 CONFIG = "config.json"
+DONE = "done.json"  # there once a training has reached its last step
 # A checkpoint fits only a run that agrees on all of these.
 _MODEL_KEYS = (
   "task",
@@ -65,6 +66,23 @@ def write_config(
   if jax.process_index() == 0:
     file.parent.mkdir(parents=True, exist_ok=True)
     files.write_whole(file, json.dumps(settings.to_dict(), indent=1) + "\n")
+
+
+def begin(workdir: str | os.PathLike) -> None:
+  """Notes that a training goes on."""
+  if jax.process_index() == 0:
+    (path(workdir) / DONE).unlink(missing_ok=True)
+
+
+def end(workdir: str | os.PathLike, step: int) -> None:
+  """Notes that a training has reached its last step."""
+  if jax.process_index() == 0:
+    files.write_whole(path(workdir) / DONE, json.dumps({"step": step}) + "\n")
+
+
+def is_done(workdir: str | os.PathLike) -> bool:
+  """Whether the training in the workdir has reached its last step."""
+  return (path(workdir) / DONE).is_file()
 
 
 def is_of_model(key: str) -> bool:
