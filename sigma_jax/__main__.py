@@ -76,7 +76,9 @@ COMMANDS = {
     "sigma_jax.ablate.__main__",
     "a grid of pre-trainings times seeds, each judged, in one table",
   ),
-  "report": Command("sigma_jax.report.__main__", "a run as one HTML page"),
+  "report": Command(
+    "sigma_jax.report.__main__", "a run, or several compared, as one HTML page"
+  ),
 }
 
 

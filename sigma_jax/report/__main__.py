@@ -1,14 +1,20 @@
-"""Writes WORKDIR/report.html: `python -m sigma_jax.report WORKDIR`.
+"""Writes a run as one HTML page, or several runs on one page.
 
-The page is one file without outside links. The results table is printed too.
+Of one run the page is WORKDIR/report.html, of several comparison.html in this
+folder. It is one file without outside links; the results are printed too.
 """
 
+import argparse
 import dataclasses
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 from sigma_jax import cli, paths
+
+COMPARISON = "comparison.html"
+_SECONDS = 30
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,10 +24,22 @@ def main(argv: list[str] | None = None) -> int:
     Exit code: 0 written, 2 the input has to change (one line on stderr).
   """
   parser = cli.Parser(
-    prog=cli.program("sigma_jax.report"), description=__doc__.splitlines()[0]
+    prog=cli.program("sigma_jax.report"),
+    description=__doc__,
+    formatter_class=cli.RAW,
   )
+  _add_arguments(parser)
+  args = parser.parse_args(argv)
+  cli.hush_tensorflow()
+  return cli.answer(lambda: _run(args))
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
-    "workdir", type=paths.argument, help="of a pre-training run"
+    "workdir",
+    type=paths.argument,
+    nargs="+",
+    help="of a pre-training; of several, they are compared",
   )
   parser.add_argument(
     "--val",
@@ -34,13 +52,60 @@ def main(argv: list[str] | None = None) -> int:
     help="folder that its relative paths are taken from, empty for its own; "
     "the run's data.root if not given",
   )
-  args = parser.parse_args(argv)
-  cli.hush_tensorflow()
-  return cli.answer(lambda: print(write(args.workdir, args.val, args.root)))
+  parser.add_argument(
+    "--out",
+    type=paths.argument,
+    help=f"the page of a comparison; {COMPARISON} if not given",
+  )
+  parser.add_argument(
+    "--follow",
+    type=int,
+    nargs="?",
+    const=_SECONDS,
+    default=0,
+    metavar="SECONDS",
+    help="writes the page anew every so many seconds, until the runs are done "
+    f"or Ctrl-C; {_SECONDS} if not given. Browsers load it again by themselves",
+  )
+
+
+def _run(args: argparse.Namespace) -> None:
+  from sigma_jax import errors
+
+  several = len(args.workdir) > 1
+  if several and (args.val is not None or args.root is not None):
+    raise errors.UserError("--val and --root are of one run's page alone")
+  if not several and args.out is not None:
+    raise errors.UserError(
+      "--out is of a comparison: a run's page is WORKDIR/report.html"
+    )
+  if args.follow < 0:
+    raise errors.UserError(f"--follow must be positive, got {args.follow}")
+  out = args.out or COMPARISON
+
+  def page(again: bool) -> str:
+    refresh = args.follow if again else 0
+    if several:
+      return compare(args.workdir, out, refresh)
+    return write(args.workdir[0], args.val, args.root, refresh)
+
+  if not args.follow:
+    print(page(False))
+    return
+  from sigma_jax.report import follow
+
+  follow.follow(args.workdir, page, args.follow, _say)
+
+
+def _say(text: str) -> None:
+  print(text, flush=True)
 
 
 def write(
-  workdir: str | os.PathLike, val: str | None = None, root: str | None = None
+  workdir: str | os.PathLike,
+  val: str | None = None,
+  root: str | None = None,
+  refresh: int = 0,
 ) -> str:
   """Writes the page, whole or not at all; returns the text to print.
 
@@ -49,6 +114,8 @@ def write(
     val: a manifest or records to take clips from; None: the run's data.val.
     root: folder that relative paths in it are taken from, "" for its own; None:
       the run's data.root.
+    refresh: seconds after which browsers load the page again, which then has
+      no pictures; 0: never.
 
   Raises:
     ValueError: no run in the workdir, or no clip of `val` can be read.
@@ -59,7 +126,7 @@ def write(
   from absl import logging
   from etils import epath
 
-  from sigma_jax import compile_cache, errors, files
+  from sigma_jax import compile_cache, errors
   from sigma_jax.evaluate import frozen
   from sigma_jax.report import gather, page, verdict
 
@@ -70,25 +137,55 @@ def write(
   named = {"val": val, "root": root}
   named = {key: value for key, value in named.items() if value is not None}
   data = dataclasses.replace(run.settings.data, **named)
-  text, problem = page.build(run, data)
+  text, problem = page.build(run, data, refresh)
   if problem and named:  # what somebody asked for in vain
     where = f" (relative paths from {data.root}; --root= names another folder)"
     raise errors.UserError(
       f"no clips to show from {data.val}{where if data.root else ''}: {problem}"
     )
-  path = workdir / "report.html"
+  rows = run.probe["rows"] if run.probe else []
+  table = f"{frozen.table(rows)}\n" if rows else ""
+  note = f"warning: no clips are shown: {problem}\n" if problem else ""
+  written = _written(workdir / "report.html", text, start)
+  return f"{table}{verdict.shows(rows)}\n{note}{written}"
+
+
+def compare(
+  workdirs: Sequence[str | os.PathLike],
+  out: str | os.PathLike = COMPARISON,
+  refresh: int = 0,
+) -> str:
+  """Writes a page of several runs; returns the text to print.
+
+  Args:
+    workdirs: of pre-training runs.
+    out: the page.
+    refresh: as for `write`.
+
+  Raises:
+    ValueError: no run in one of them, or one is named twice.
+    OSError: the page cannot be written.
+  """
+  start = time.perf_counter()
+  from etils import epath
+
+  from sigma_jax.report import compare as compare_lib
+  from sigma_jax.report import gather
+
+  names = compare_lib.names(workdirs)
+  runs = dict(zip(names, map(gather.load, workdirs), strict=True))
+  text = compare_lib.build(runs, os.path.dirname(out), refresh)
+  return _written(epath.Path(out), text, start)
+
+
+def _written(path, text: str, start: float) -> str:
+  from sigma_jax import files
+
   # File names need not be UTF-8; the page is.
   content = text.encode(errors="backslashreplace")
   files.write_whole(path, content)
-  rows = run.probe["rows"] if run.probe else []
-  table = f"{frozen.table(rows)}\n" if rows else ""
   took = time.perf_counter() - start
-  size = len(content) / 1e6
-  note = f"warning: no clips are shown: {problem}\n" if problem else ""
-  return (
-    f"{table}{verdict.shows(rows)}\n{note}"
-    f"{path}: {size:.2f} MB, written in {took:.0f} s"
-  )
+  return f"{path}: {len(content) / 1e6:.2f} MB, written in {took:.0f} s"
 
 
 if __name__ == "__main__":

@@ -18,13 +18,14 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 class Series(NamedTuple):
   """A curve. style: CSS class, one of `STYLES`. points: (step, value).
 
-  intervals: (step, low, high), drawn as whiskers.
+  intervals: (step, low, high), drawn as whiskers. hint: shown when pointed at.
   """
 
   name: str
   style: str
   points: list[tuple[float, float]]
   intervals: tuple[tuple[float, float, float], ...] = ()
+  hint: str = ""
 
 
 class Reference(NamedTuple):
@@ -243,6 +244,7 @@ def _curve(frame: _Frame, series: Series) -> str:
     return ""
   path = "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in points)
   x, y = points[-1]
+  hint = f"<title>{html.escape(series.hint)}</title>" if series.hint else ""
   whiskers = "".join(
     f"M{frame.x(at):.1f} {frame.y(low):.1f}V{frame.y(high):.1f}"
     for at, low, high in series.intervals
@@ -250,7 +252,8 @@ def _curve(frame: _Frame, series: Series) -> str:
   if whiskers:
     whiskers = f'<path class="line {series.style}" d="{whiskers}"/>'
   return (
-    f'{whiskers}<path class="line {series.style}" d="M{path}"/><circle '
+    f'{whiskers}<path class="line {series.style}" d="M{path}">{hint}</path>'
+    f"<circle "
     f'class="end {series.style}" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" '
     'r="2.6"/>'
   )
@@ -278,8 +281,8 @@ def _value(point: tuple[float, float]) -> float:
 
 def _heading(title: str, series: list[Series]) -> str:
   """Title and the newest value of every curve."""
-  shown = "".join(
-    f'<span class="key {s.style}">{html.escape(s.name)} '
+  shown = " ".join(
+    f'<span class="key {s.style}"{_titled(s.hint)}>{html.escape(s.name)} '
     f"<b>{number(float(f'{s.points[-1][1]:.3g}'))}</b></span>"
     for s in series
     if s.points
@@ -287,3 +290,7 @@ def _heading(title: str, series: list[Series]) -> str:
   return (
     f'<strong>{html.escape(title)}</strong><span class="keys">{shown}</span>'
   )
+
+
+def _titled(hint: str) -> str:
+  return f' title="{html.escape(hint)}"' if hint else ""

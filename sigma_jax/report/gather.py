@@ -20,7 +20,7 @@ from sigma_jax.train import judging, metrics
 from sigma_jax.train import workdir as workdir_lib
 
 Row = dict[str, Any]
-_BAD_FILES = "bad_files.jsonl"
+BAD_FILES = "bad_files.jsonl"
 _ROW_KEYS = frozenset(
   ("encoder", "label_set", "protocol", "num_test")
   + ("chance", "top1", "low", "high")
@@ -130,7 +130,7 @@ def _probe(path: epath.Path) -> tuple[Row | None, str]:
 def _bad_files(workdir: epath.Path) -> list[Row]:
   found = {}
   for folder in (workdir, workdir / "probe"):
-    path = folder / _BAD_FILES
+    path = folder / BAD_FILES
     if not path.is_file():
       continue
     for line in path.read_bytes().decode(errors="replace").splitlines():

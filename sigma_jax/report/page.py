@@ -13,14 +13,18 @@ from sigma_jax.report.gather import Run
 _STYLE = pathlib.Path(__file__).with_name("page.css")
 
 
-def build(run: Run, data: settings_lib.Data) -> tuple[str, str]:
+def build(
+  run: Run, data: settings_lib.Data, refresh: int = 0
+) -> tuple[str, str]:
   """The whole page, and in a line why it shows no clips; "" where it does.
 
   Args:
     run: from `gather.load`.
     data: where the validation clips are now; clip geometry as in the run.
+    refresh: as of `document`. A page that is loaded again has no pictures:
+      they take seconds of the processor that the run needs.
   """
-  drawn, problem = _pictures(run, data)
+  drawn, problem = _later() if refresh else _pictures(run, data)
   body = [
     sections.header(run),
     sections.probe(run),
@@ -28,25 +32,33 @@ def build(run: Run, data: settings_lib.Data) -> tuple[str, str]:
     curves.curves(run),
     *drawn,
     sections.trouble(run),
+    sections.files(run),
   ]
   title = f"{run.workdir.resolve().name} · {run.words.title}"
-  return document(title, body), problem
+  return document(title, body, refresh), problem
 
 
-def document(title: str, body: Sequence[str]) -> str:
+def document(title: str, body: Sequence[str], refresh: int = 0) -> str:
   """A page with our style and nothing from outside.
 
   Args:
     title: plain text.
     body: HTML of its sections.
+    refresh: seconds after which a browser loads it again; 0: never.
   """
+  again = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ""
   return (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    '<meta name="color-scheme" content="light dark">'
+    f'<meta name="color-scheme" content="light dark">{again}'
     f"<title>{html.escape(title)}</title><style>{_STYLE.read_text()}</style></head>"
     f"<body><main>{''.join(body)}</main></body></html>\n"
   )
+
+
+def _later() -> tuple[list[str], str]:
+  note = "<p>They are drawn when the run is done, or is no longer followed.</p>"
+  return [sections.section("Masks and prototypes", note)], ""
 
 
 def _pictures(run: Run, data: settings_lib.Data) -> tuple[list[str], str]:

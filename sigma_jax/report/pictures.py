@@ -210,8 +210,9 @@ def tile(
   cut = frame[y : y + side, x : x + side]
   inset = f"{100 * margin / side:.2f}%"
   return (
-    f'<span class="tile" title="{html.escape(note)}"><img alt="" '
-    f'src="{data_uri(cut)}"><i style="inset:{inset}"></i></span>'
+    f'<span class="tile" title="{html.escape(note)}"><img '
+    f'alt="{html.escape(note)}" src="{data_uri(cut)}">'
+    f'<i style="inset:{inset}"></i></span>'
   )
 
 

@@ -227,9 +227,38 @@ def trouble(run: Run) -> str:
   more = (
     f"<li>and {count - _BAD_SHOWN:,} more</li>" if count > _BAD_SHOWN else ""
   )
-  files = f"{count:,} unreadable file{'s' if count > 1 else ''}"
+  number = f"{count:,} unreadable file{'s' if count > 1 else ''}"
   body += (
-    f"<p>{files} left out, listed in <code>bad_files.jsonl</code>:</p>"
+    f"<p>{number} left out, listed in {_link(run, gather.BAD_FILES)}:</p>"
     f'<ul class="files">{items}{more}</ul>'
   )
   return section("Warnings", body)
+
+
+# What a run may have left that people look into.
+_FILES = (
+  ("config.json", "every option of the run"),
+  ("metrics.jsonl", "what was logged, a line a step"),
+  ("evaluations.jsonl", "the evaluations in the run"),
+  ("best.json", "the checkpoint with the best kNN"),
+  ("changes.jsonl", "options changed in the middle of the run"),
+  (gather.BAD_FILES, "files that could not be read"),
+  ("probe/results.json", "the frozen probes"),
+)
+
+
+def files(run: Run) -> str:
+  """Links to the files that the page is made of."""
+  items = "".join(
+    f"<li>{_link(run, name)}: {text}</li>"
+    for name, text in _FILES
+    if (run.workdir / name).is_file()
+  )
+  return section("Files", f"<ul>{items}</ul>")
+
+
+def _link(run: Run, name: str) -> str:
+  """A file of the run, from its page, which lies beside it."""
+  shown = f"<code>{html.escape(name)}</code>"
+  there = (run.workdir / name).is_file()
+  return f'<a href="{name}">{shown}</a>' if there else shown
