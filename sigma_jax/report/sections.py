@@ -61,7 +61,8 @@ def heading(
     f"<h1>{html.escape(name)}</h1>"
     f'<p class="verdict">{html.escape(shown)}</p>'
     f'<p class="limits">{html.escape(limits)}</p>'
-    f'<dl class="facts">{listed}</dl></header>'
+    + (f'<dl class="facts">{listed}</dl>' if facts else "")
+    + "</header>"
   )
 
 

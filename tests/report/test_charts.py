@@ -48,3 +48,30 @@ def test_long_curves_are_thinned_but_keep_their_spikes():
   heights = [float(p.split()[1]) for p in path[1:].split("L")]
   assert len(heights) < 500
   assert max(heights) - min(heights) > 100
+
+
+@pytest.mark.parametrize(
+  ("values", "exponent"),
+  [
+    ((0.0, 0.0), 0),
+    ((0.012, 0.5), 0),
+    ((2e-4, 5e-3), -3),
+    ((-3e-5, 1e-5), -5),
+    ((3e8, 1.0), 8),
+    ((12000.0, 3.0), 0),
+  ],
+)
+def test_the_power_of_an_axis(values, exponent):
+  assert charts.power(list(values)) == exponent
+
+
+def test_all_numbers_of_a_chart_are_in_its_axis_power():
+  """The newest value beside the name too."""
+  series = charts.Series("rate", "a", [(1, 1e-5), (2, 4.77e-4)])
+  reference = charts.Reference("least", 2e-4)
+  text = charts.line_chart("Rate", "", [series], reference)
+  assert ">× 10⁻⁴</text>" in text
+  assert "<b>4.77</b>" in text
+  ticks = re.findall(r'text-anchor="end">([^<]+)</text>', text)
+  assert ticks == ["0", "2", "4", "6", "least"]
+  assert "e-" not in text

@@ -33,7 +33,7 @@ def test_everything_is_shown(
   text = report(tmp_path)
   assert sections(text) == [
     *("Frozen probes", "Training", "Masks", "Prototypes", "Assignments"),
-    "Warnings",
+    *("Warnings", "Files"),
   ]
   assert settings.fingerprint() in text
   assert text.count('class="prototype"') == 6
@@ -55,7 +55,8 @@ def test_page_needs_nothing_from_outside(
     assert word not in text
   targets = re.findall(r'(?:href|src)="([^"]*)"', text)
   assert targets
-  assert all(t.startswith(("data:image/", "#")) for t in targets)
+  files = [t for t in targets if not t.startswith(("data:image/", "#"))]
+  assert files == ["config.json", "metrics.jsonl"]  # beside it
   names = set(re.findall(r'<image id="([^"]+)"', text))
   assert {t[1:] for t in targets if t.startswith("#")} == names
 
