@@ -31,7 +31,7 @@ def read(workdir: pathlib.Path, weights: str, note: Note) -> Model:
   """The model of a run's newest checkpoint, or of an imported one.
 
   Args:
-    workdir: of a run.
+    workdir: of a run, or the folder of one of its checkpoints.
     weights: of `state_dicts.CHOICES`; by default those that were tested.
     note: gets a line where that is not the last step's weights.
 
@@ -55,6 +55,7 @@ def read(workdir: pathlib.Path, weights: str, note: Note) -> Model:
   params, step = checkpoint.restore_params(
     workdir, average=average, judged=True
   )
+  workdir, _ = workdir_lib.of_checkpoint(workdir)
   params = jax.tree.map(np.asarray, params)
   tensor_files.check_finite(
     (

@@ -48,8 +48,9 @@ def read(
   """Reads a workdir, a folder of transformers or a state dict.
 
   Args:
-    source: told apart by what is in it: a workdir, a folder of transformers or
-      DeepSpeed, a .pth or .safetensors file, or a folder that holds one.
+    source: told apart by what is in it: a workdir or one of its checkpoints
+      (WORKDIR/checkpoints/STEP), a folder of transformers or DeepSpeed, a .pth
+      or .safetensors file, or a folder that holds one.
     config: settings that the model must agree with; gives what files do not
       tell. None: the published values.
     num_frames, size: clip geometry in place of what the file says.
@@ -82,6 +83,8 @@ def read(
   if not source.is_dir():
     files.check_local(source, "checkpoint")
     return _read_state_dict(source, config, given, weights, note)
+  if workdir_lib.of_checkpoint(source)[1] is not None:
+    return runs.read(source, weights, note)
   if hugging_face.is_folder(source):
     return _read_transformers(source, config, given, weights, note)
   if file := _file_in(source):

@@ -203,7 +203,8 @@ def restore_params(
   """Parameters of a run's newest checkpoint, on the first local device.
 
   Args:
-    workdir: of a run, or made by `write_params`.
+    workdir: of a run, or made by `write_params`; or one of its checkpoints,
+      WORKDIR/checkpoints/STEP, which is then taken.
     average: their moving average instead (`supervised.ema`), where there is
       one; parameters that nobody trained have none.
     judged: of a pre-training whose method has a moving average judged, that
@@ -217,16 +218,14 @@ def restore_params(
     RunStopped: the checkpoint is damaged, or cannot be read.
   """
   settings = workdir_lib.read_config(workdir)
-  steps = faults.patiently(
-    str(workdir),
-    lambda: stored.steps(workdir_lib.checkpoints(workdir)),
-  )
-  if not steps:
-    raise errors.UserError(
-      f"no complete checkpoint under {workdir_lib.checkpoints(workdir)}"
-    )
-  step = max(steps)
-  folder = workdir_lib.checkpoints(workdir) / str(step)
+  workdir, wanted = workdir_lib.of_checkpoint(workdir)
+  folder = workdir_lib.checkpoints(workdir)
+  steps = faults.patiently(str(workdir), lambda: stored.steps(folder))
+  if not steps or wanted not in (None, *steps):
+    which = "" if wanted is None else f" of step {wanted}"
+    raise errors.UserError(f"no complete checkpoint{which} under {folder}")
+  step = max(steps) if wanted is None else wanted
+  folder /= str(step)
   try:
     return _params(folder, settings, average, judged), step
   except faults.Damaged as error:

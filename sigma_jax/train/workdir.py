@@ -58,6 +58,18 @@ def checkpoints(workdir: str | os.PathLike) -> epath.Path:
   return path(workdir) / "checkpoints"
 
 
+def of_checkpoint(folder: str | os.PathLike) -> tuple[epath.Path, int | None]:
+  """The workdir of a run, and which of its checkpoints is meant.
+
+  Args:
+    folder: WORKDIR, of which the newest is, None; or WORKDIR/checkpoints/STEP.
+  """
+  found = path(folder)
+  if found.name.isdigit() and found.parent.name == "checkpoints":
+    return found.parent.parent, int(found.name)
+  return found, None
+
+
 def write_config(
   workdir: str | os.PathLike, settings: settings_lib.Settings
 ) -> None:
@@ -91,12 +103,12 @@ def is_of_model(key: str) -> bool:
 
 
 def read_config(workdir: str | os.PathLike) -> settings_lib.Settings:
-  """The settings of the run in `workdir`.
+  """The settings of the run in `workdir`, or that one of its checkpoints is of.
 
   Raises:
     UserError: there is no run in it, or not one of this version's.
   """
-  file = path(workdir) / CONFIG
+  file = of_checkpoint(workdir)[0] / CONFIG
   if not file.is_file():
     raise errors.UserError(
       f"no {CONFIG} in {str(workdir)!r}: expected the workdir of a "

@@ -93,7 +93,7 @@ def test_runs_are_called_by_what_tells_them_apart(tmp_path):
   assert compare.names(both) == both
   with pytest.raises(errors.UserError, match="is named twice"):
     compare.names([a, tmp_path / "y/../x/run"])
-  with pytest.raises(errors.UserError, match="17 runs are too many .* 16"):
+  with pytest.raises(errors.UserError, match=r"17 runs are too many .* 16"):
     compare.names([tmp_path / str(n) for n in range(17)])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sigma_jax import errors
+from sigma_jax.interop import store
 from sigma_jax.train import checkpoint, judging, metrics
 
 # By step; the best one is that of step 2, the first of two alike.
@@ -181,6 +182,20 @@ def test_the_best_checkpoint_stays_and_is_known_after_a_stop(
   (tmp_path / judging.BEST).unlink()  # what counts are the evaluations
   pretrain(settings, tmp_path, score=Score(4, 1))
   assert kept(tmp_path) == [2, 6]
+  # It can be named, to be judged in full.
+  named = tmp_path / "checkpoints" / "2"
+  params, step = checkpoint.restore_params(named)
+  assert step == 2 and checkpoint.restore_params(tmp_path)[1] == 6
+  squares = [
+    np.square(leaf).mean() for leaf in jax.tree.leaves(params["encoder"])
+  ]
+  linear = judging.read(tmp_path)[1]["linear"]
+  assert sum(map(float, squares)) == pytest.approx(linear, rel=1e-5)
+  assert store.read(named).step == 2
+  with pytest.raises(
+    errors.UserError, match="no complete checkpoint of step 3"
+  ):
+    checkpoint.restore_params(tmp_path / "checkpoints" / "3")
   assert json.loads((tmp_path / judging.BEST).read_text()) == best
 
 
