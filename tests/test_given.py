@@ -92,6 +92,8 @@ def test_what_has_no_effect_is_refused(change, changes, key, why):
   [
     ({}, "data.scales data.stride data.flip loss.rounds masking.ratio"),
     ({}, "target.dim target.hidden mesh.fsdp train.accumulate model.patch"),
+    ({}, "evaluate.every"),
+    ({"evaluate__every": 9}, "evaluate.clips train.keep_best evaluate.train"),
     ({"target__kind": "dino"}, "target.weights target.variant target.dtype"),
     ({"data__crop": "random_resized"}, "data.min_area"),
     ({"task": "probe"}, "probe.layer data.sampling mesh.fsdp data.root init"),

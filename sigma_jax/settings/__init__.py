@@ -77,8 +77,8 @@ class Settings:
   task: str = "pretrain"  # pretrain, probe, supervised or segmentation
   seed: int = 0  # from 0 to 2^32 - 1
   # Whose parameters a fresh training starts from, or which encoder is judged:
-  # a workdir (its newest checkpoint) or its checkpoints/STEP, a .pth or a folder
-  # of transformers.
+  # a workdir (its newest checkpoint) or its checkpoints/STEP, a .pth or a
+  # folder of transformers.
   init: str = ""
   data: Data = dataclasses.field(default_factory=Data)
   augment: Augment = dataclasses.field(default_factory=Augment)
