@@ -38,6 +38,9 @@ def test_epochs_that_are_given_set_the_length():
   ("changes", "key", "why"),
   [
     ({}, "augment.mixup", "task 'pretrain' does not read it"),
+    ({}, "evaluate.test", "evaluate.every is 0"),
+    ({}, "train.keep_best", "evaluate.every is 0"),
+    ({"task": "probe"}, "evaluate.every", "task 'probe' does not read it"),
     ({}, "data.min_area", "data.crop is 'multiscale'"),
     ({"data__sampling": "segments"}, "data.stride", "is 'segments'"),
     ({"data__crop": "center"}, "data.scales", "data.crop is 'center'"),

@@ -82,9 +82,11 @@ def line_chart(
   body = _axes(frame, ticks, unit, across)
   if reference:
     y = frame.y(reference.value)
+    # Its name stands above the line, or below it where it would be cut off.
+    name_y = y - 4 if y - 4 > _TOP + 8 else y + 11
     body += (
       f'<path class="ref" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
-      f'<text class="refname" x="{_WIDTH - _RIGHT}" y="{y - 4:.1f}" '
+      f'<text class="refname" x="{_WIDTH - _RIGHT}" y="{name_y:.1f}" '
       f'text-anchor="end">{html.escape(reference.name)}</text>'
     )
   body += "".join(_curve(frame, s) for s in series)

@@ -73,5 +73,13 @@ def test_all_numbers_of_a_chart_are_in_its_axis_power():
   assert ">× 10⁻⁴</text>" in text
   assert "<b>4.77</b>" in text
   ticks = re.findall(r'text-anchor="end">([^<]+)</text>', text)
-  assert ticks == ["0", "2", "4", "6", "least"]
+  assert ticks == ["2", "4", "6", "least"]
   assert "e-" not in text
+
+
+@pytest.mark.parametrize("value", [0.0, 50.0, 100.0])
+def test_a_reference_s_name_is_never_cut_off(value):
+  series = charts.Series("", "a", [(1, 0.0), (2, 100.0)])
+  text = charts.line_chart("x", "", [series], charts.Reference("all", value))
+  y = float(re.search(r'class="refname" x="[\d.]+" y="([\d.]+)"', text)[1])
+  assert 11 <= y <= 168 - 30  # of letters 11 high
