@@ -211,22 +211,35 @@ def test_a_checkpoint_that_is_gone_is_not_the_best(judged, change, tmp_path):
     assert note == {"step": best, "by": "knn", "score": 0.75}
 
 
-def test_best_json_names_no_checkpoint_before_it_is_complete(
-  judged, change, tmp_path, monkeypatch
+def test_what_an_evaluation_notes_draws_and_says(
+  judged, change, tmp_path, monkeypatch, capsys
 ):
+  """best.json names no checkpoint before that is complete."""
   settings = change(judged, train__keep_best=True)
-  told = []
+  told, drawn, left_out = [], [], []
   judge = judging.Judging(tmp_path, settings, None, None, ("", ""))
-  monkeypatch.setattr(judge, "_scores", lambda state: {"knn": 0.5})
-  none = lambda *_: None  # noqa: E731
+  judge.begin(0, 6, [])
+  scores = {"knn": 0.5, "linear": 0.75, "chance": 0.1}
+  scores |= {"knn_hue": 0.4, "linear_hue": 0.7, "knn_way": 0.6}
+  monkeypatch.setattr(judge, "_scores", lambda state: scores)
   judge(
     2,
     None,
     types.SimpleNamespace(
       wait=lambda: told.append((tmp_path / judging.BEST).exists())
     ),
-    types.SimpleNamespace(draw=none),
-    types.SimpleNamespace(leave_out=none),
+    types.SimpleNamespace(draw=lambda *each: drawn.append(each)),
+    types.SimpleNamespace(leave_out=left_out.append),
+  )
+  seconds = judging.read(tmp_path)[0]["seconds"]
+  assert judging.read(tmp_path) == [{"step": 2, **scores, "seconds": seconds}]
+  wanted = {f"evaluation/{name}": value for name, value in scores.items()}
+  assert drawn == [(2, wanted | {"evaluation/seconds": seconds})]
+  assert len(left_out) == 1 and left_out[0] >= seconds
+  assert capsys.readouterr().out == (
+    "step 2/6  evaluation  kNN 50.0% (hue 40.0%, way 60.0%)  linear 75.0% (hue "
+    "70.0%)  chance 10.0%  best kNN 50.0% at step 2  "
+    f"({seconds:.1f} s)\n"
   )
   assert told == [False] and (tmp_path / judging.BEST).exists()
 

@@ -1,6 +1,7 @@
 """Metrics file, progress line and collapse warnings."""
 
 import json
+import types
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_lines_can_be_read_while_the_run_goes_on(tmp_path):
 
 
 def test_progress_line(capsys, monkeypatch):
-  clock = iter([100.0, 110.0, 115.0])
+  clock = iter([100.0, 110.0, 135.0])
   monkeypatch.setattr(metrics.time, "perf_counter", lambda: next(clock))
   progress = metrics.Progress(20, 100, 8)
   scalars = {"loss": 1.5, "learning_rate": 3e-4, **HEALTHY}
@@ -60,8 +61,23 @@ def test_progress_line(capsys, monkeypatch):
   for text in ("step 40/100", "loss 1.5", "16.0 clips/s", "20%", "ETA 0m30s"):
     assert text in out
   assert "rate 3.00e-04" in out
+  progress.leave_out(20.0)  # of the 25 seconds since
   speed = progress.line(60, scalars, waited=2.0)
   assert speed == {"clips_per_second": 32.0, "wait_share": 0.0}
+
+
+def test_what_is_drawn_alone_is_no_line_of_the_file(tmp_path, monkeypatch):
+  drawn = []
+  board = types.SimpleNamespace(
+    write_scalars=lambda *each: drawn.append(each), close=lambda: None
+  )
+  monkeypatch.setattr(metrics, "_tensorboard", lambda folder: board)
+  writer = metrics.Writer(tmp_path)
+  writer.draw(2, {"evaluation/knn": 0.5})
+  writer.write(3, {"loss": 1.0})
+  writer.close()
+  assert drawn == [(2, {"evaluation/knn": 0.5}), (3, {"loss": 1.0})]
+  assert metrics.read(tmp_path) == [{"step": 3, "loss": 1.0}]
 
 
 def watch_of(loss, length=None):
