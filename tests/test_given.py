@@ -187,6 +187,9 @@ def test_no_command_that_we_show_is_refused():
     run = config_file.load(ROOT / config)
     if "init" in keys:
       run = settings.Settings.from_config(run.to_dict() | {"init": "somewhere"})
+    if "evaluate.every" in keys:
+      evaluate = {"evaluate": {"every": 9}}
+      run = settings.Settings.from_config(run.to_dict() | evaluate)
     try:
       given.check_read(run, keys)
     except ValueError as error:
