@@ -70,22 +70,32 @@ addEventListener("load", () => {
 </script>"""
 
 
+# A window is at least 500 wide; a frame in it is as wide as it is told to be.
+FRAME = """<!doctype html><iframe style="width:{width}px;height:1200px;border:0"
+srcdoc="{page}"></iframe><pre id="out"></pre><script>
+addEventListener("load", () => {{
+  const page = document.querySelector("iframe").contentDocument;
+  document.getElementById("out").textContent =
+    page.getElementById("measured").textContent;
+}});
+</script>"""
+
+
 def seen(page, width, tmp_path):
   """What a browser of this width says of a page; see MEASURE."""
   text = page.read_text()
   text = text.replace("<head>", f"<head>{LISTEN}", 1)
   text = text.replace("</body>", f"{MEASURE}</body>", 1)
-  copy = page.with_name(f"measured{width}.html")
-  copy.write_text(text)
+  outer = tmp_path / "frame.html"
+  outer.write_text(FRAME.format(width=width, page=html.escape(text)))
   command = [
     *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu"),
-    *("--hide-scrollbars", f"--window-size={width},1200"),
+    *("--hide-scrollbars", "--window-size=1400,1300"),
     *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"),
-    "file://" + urllib.parse.quote(str(copy)),
+    f"file://{urllib.parse.quote(str(outer))}",
   ]
   done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-  copy.unlink()
-  found = re.search(r'<pre id="measured">(.*?)</pre>', done.stdout, re.DOTALL)
+  found = re.search(r'<pre id="out">(.+?)</pre>', done.stdout, re.DOTALL)
   assert found, done.stderr
   return json.loads(urllib.parse.unquote(html.unescape(found[1])))
 
