@@ -30,15 +30,16 @@ def scorer(config: settings.Settings) -> in_run.Scorer | None:
         "train.keep_best needs evaluations in the run: set evaluate.every"
       )
     return None
+  mesh = mesh_lib.make(config.mesh)  # its own errors are not of the clips
   try:
-    return _scorer(config)
+    return _scorer(config, mesh)
   except (errors.UserError, FileNotFoundError) as error:
     raise errors.UserError(
       f"evaluate.every={config.evaluate.every}: {error}; {_HOW}"
     ) from error
 
 
-def _scorer(config: settings.Settings) -> in_run.Scorer:
+def _scorer(config: settings.Settings, mesh) -> in_run.Scorer:
   config = _with_lists(config)
   opened, labels, num_classes = distributed.agreed(
     lambda: probe.open_splits(config),
@@ -58,7 +59,7 @@ def _scorer(config: settings.Settings) -> in_run.Scorer:
         {name: np.asarray(of[rows]) for name, of in labels[split].items()},
       )
     )
-  return in_run.Scorer(config, mesh_lib.make(config.mesh), *splits, num_classes)
+  return in_run.Scorer(config, mesh, *splits, num_classes)
 
 
 def _with_lists(config: settings.Settings) -> settings.Settings:
