@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from sigma_jax.data.video import display_order, nal_units
-from sigma_jax.data.video.bits import Reader, Readers
+from sigma_jax.data.video.bits import Reader, Readers, headers
 from sigma_jax.data.video.nal_units import Block, Unclear
 
 _SLICE, _IDR, _SEI, _SPS = 1, 5, 6, 7
@@ -73,7 +73,7 @@ class Scan:
     chosen = chosen[np.argsort(packet[chosen])]
     head, begin = head[chosen], begin[chosen]
     self._recovers.append(recovers)
-    self._parts.append((head, block.data, begin + 1))
+    self._parts.append((head, *headers(block.data, begin + 1)))
 
   def order(self, held: int) -> np.ndarray:
     """Numbers of packets, in the order that their frames are shown.

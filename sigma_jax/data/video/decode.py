@@ -209,10 +209,7 @@ class Clip:
       self.path, file, container, stream, self._check_time, known
     )
     if packets.num_frames is None:
-      if not isinstance(known, index.Index):
-        known = decoded_index(
-          self.path, self._decoder, self._from_start(), packets.seconds
-        )
+      known = known if isinstance(known, index.Index) else self._make_index()
       self._index = known
       self._view, times = self._index.view, self._index.times
       self._stated = self._view.width, self._view.height
@@ -245,6 +242,10 @@ class Clip:
       f"damaged: {lost} of its packets do not decode, and the decoder marks "
       f"{marked} of its {seen} frames as damaged"
     )
+
+  def _make_index(self) -> index.Index:
+    frames, seconds = self._from_start(), self._packets.seconds
+    return decoded_index(self.path, self._decoder, frames, seconds)
 
   def _read(self, places: list[int], pixels: Pixels) -> None:
     """Fills in the frames at increasing places."""

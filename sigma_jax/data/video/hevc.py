@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from sigma_jax.data.video import display_order, nal_units
-from sigma_jax.data.video.bits import Reader, Readers
+from sigma_jax.data.video.bits import Reader, Readers, headers
 from sigma_jax.data.video.nal_units import Block, Unclear
 
 # Kinds of units (table 7-1). Slices are below 32; IRAP are those pictures that
@@ -72,7 +72,8 @@ class Scan:
     chosen = chosen[np.argsort(packet[chosen])]
     begin = begin[chosen]
     temporal = block.data[begin + 1] & 7
-    self._parts.append((kind[chosen], temporal, block.data, begin + 2))
+    found = headers(block.data, begin + 2)
+    self._parts.append((kind[chosen], temporal, *found))
 
   def order(self, held: int) -> np.ndarray:
     """As `avc.Scan.order`; the stream always says what is held back."""
