@@ -306,6 +306,31 @@ def test_a_table_has_a_row_a_window_and_bad_files_are_listed(
   assert "none of the 1 videos" in capsys.readouterr().err
 
 
+def test_parts_of_the_videos_in_any_order(run, loop, tmp_path, capsys):
+  """By --only, the last part ends it; the bytes of one call."""
+  _video(tmp_path / "short.mp4", 10)
+  (tmp_path / "bad.mp4").write_bytes(b"no video")
+  names = (f"{tmp_path}/bad.mp4", loop, f"{tmp_path}/short.mp4")
+  listed, out = _list(tmp_path, *names), tmp_path / "x.parquet"
+  assert _main(run, listed, tmp_path / "one.parquet") == 0
+  for part in ("2/3", "0/3", "2/3"):
+    assert _main(run, listed, out, f"--only={part}") == 0
+    assert not out.exists()
+  assert "1 of 3 pieces are not there: video 1" in capsys.readouterr().err
+  assert _main(run, listed, out, "--merge") == 1
+  assert _main(run, listed, out, "--only=1/3") == 0
+  assert out.read_bytes() == (tmp_path / "one.parquet").read_bytes()
+  bad = [tmp_path / f"{name}.parquet.bad.jsonl" for name in ("x", "one")]
+  assert bad[0].read_text() == bad[1].read_text() != ""
+  # The file is mended: it is tried again, by whoever comes.
+  _video(tmp_path / "bad.mp4", 12)
+  assert _main(run, listed, out, "--only=0/3") == 0
+  assert not bad[0].exists()
+  assert _main(run, listed, out, "--merge") == 0
+  assert not (tmp_path / "x.parquet.parts").exists()
+  assert "3 videos over time" in capsys.readouterr().out
+
+
 def test_records_are_read_in_one_pass_too(loop, tmp_path, tiny):
   """Prepared ones: every frame's time, and the frames of the record."""
   from sigma_jax.data import prepare

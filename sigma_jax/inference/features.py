@@ -57,13 +57,8 @@ def _run(args: argparse.Namespace) -> None:
   if args.every:
     from sigma_jax.inference import over_time
 
-    if not how.alone or how.ray is not None:
-      raise errors.UserError(
-        "--only, --merge and --ray are not for --every: give each call a list "
-        "and an --out of its own"
-      )
     job = over_time.Job(args.every, args.window, **steps)
-    return over_time.extract(*where, job, **lists)
+    return over_time.extract(*where, job, **lists, how=how)
   if args.window:
     raise errors.UserError("--window is for windows over time: give --every")
   return extract(*where, **steps, **lists, how=how)

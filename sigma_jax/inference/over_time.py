@@ -11,14 +11,18 @@ within a video; it gives bitwise what an uninterrupted one gives.
 """
 
 import dataclasses
+import functools
 import hashlib
 import math
 import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from sigma_jax import cli, errors, files
+from sigma_jax import cli, compile_cache, errors, files
 from sigma_jax.inference import over_time_files
+from sigma_jax.pieces import pieces
 from sigma_jax.settings.data import Reading
 
 _LONG = 8  # batches, from which on a video has a progress line of its own
@@ -77,6 +81,22 @@ class Job:
     return dataclasses.replace(run, data=data), length
 
 
+class _Given(NamedTuple):
+  """What was asked for: all that a process needs to do a video."""
+
+  init: str
+  manifest: str
+  root: str
+  reading: Reading
+  out: str
+  job: Job
+
+
+class _Video(NamedTuple):
+  given: _Given
+  row: int
+
+
 def extract(
   init: str,
   manifest: str,
@@ -85,6 +105,7 @@ def extract(
   root: str = "",
   list_form: str = "",
   tar_labels: str = "",
+  how: pieces.How = pieces.HERE,
 ) -> None:
   """Writes the features of all readable videos.
 
@@ -93,51 +114,92 @@ def extract(
     out: a folder, or a name that ends in .parquet.
     job: the rest.
     root, list_form, tar_labels: as of `features.extract`.
+    how: which videos this call does, and where; the last of several ends it.
 
   Raises:
     UserError, ValueError, OSError: the input has to change.
     RunStopped: none of the videos could be read.
   """
   files.check_local(out, "--out")
-  target = pathlib.Path(out)
-  over_time_files.check_target(target)
-  from sigma_jax.data import sources
-
-  # Checked before the seconds that JAX takes to load.
+  over_time_files.check_target(pathlib.Path(out))
   reading = Reading(list_form, tar_labels)
-  rows = sources.load(manifest, root, classes=False, reading=reading)
-  from sigma_jax.inference import encoder as encoder_lib
-
-  encoder = encoder_lib.load(init)
-  settings, length = job.applied(encoder.settings)
-  store = over_time_files.Store(target, rows)
-  store.open(_what(encoder, rows, settings, length, job))
-  reader = _Reader(encoder, settings, length, job, rows, store)
-  progress = cli.Progress("videos", len(rows))
-  for row in range(len(rows)):
-    reader.do(row)
-    progress.bad = len(store.bad)
-    progress.add()
-  store.finish()
-  missing = len(store.bad)
+  given = _Given(init, manifest, root, reading, out, job)
+  _listed(given)  # checked before the seconds that JAX takes to load
+  _opened.cache_clear()
+  reader = _opened(given)
+  rows, store = reader.rows, reader.store
+  store.open(_what(reader, job))
+  key = functools.cache(functools.partial(_key, rows))
+  videos = [
+    pieces.Piece(f"video {row}", _Video(given, row)) for row in range(len(rows))
+  ]
+  work = pieces.Work(
+    "videos",
+    videos,
+    _do,
+    lambda: {
+      piece.name
+      for piece in videos
+      if store.is_there(piece.job.row, key(piece.job.row))
+    },
+    # What could not be read is tried again.
+    left=lambda piece: piece.job.row in store.bad(),
+  )
+  if not pieces.run(work, how):
+    return
+  bad = len(store.bad())
+  store.finish(keep=bool(how.only))  # other parts may be repeated
   print(
-    f"{len(rows) - missing} videos over time, {encoder.dim} features a window, "
-    f"in {out}"
-    + (f"; {missing} unreadable, see {store.list}" if missing else ""),
+    f"{len(rows) - bad} videos over time, {reader.dim} features a window, "
+    f"in {out}" + (f"; {bad} unreadable, see {store.list}" if bad else ""),
     flush=True,
   )
 
 
-def _what(encoder, rows, settings, length: int, job: Job) -> dict:
+def _listed(given: _Given):
+  from sigma_jax.data import sources
+
+  return sources.load(
+    given.manifest, given.root, classes=False, reading=given.reading
+  )
+
+
+@functools.lru_cache(1)
+def _opened(given: _Given) -> "_Reader":
+  """Encoder and list: once a process."""
+  from sigma_jax.inference import encoder as encoder_lib
+
+  rows = _listed(given)
+  store = over_time_files.Store(pathlib.Path(given.out), rows)
+  return _Reader(encoder_lib.load(given.init), given.job, rows, store)
+
+
+def _do(videos: Sequence[_Video], workers: int, tally: pieces.Tally) -> None:
+  """Does some videos; in this process alone."""
+  del workers  # threads decode, and JAX takes all cores that it is given
+  compile_cache.use()
+  for video in videos:
+    good = _opened(video.given).do(video.row)
+    tally.add(1, () if good else [video.row])
+
+
+def _key(rows, row: int) -> str:
+  from sigma_jax.data import sources
+
+  return sources.key_of_rows(rows, row, row + 1)
+
+
+def _what(reader: "_Reader", job: Job) -> dict:
   """What has to be equal for another call's parts to be used."""
   from sigma_jax.data import sources
 
-  names = "\n".join(sources.names(rows)).encode(errors="surrogateescape")
+  names = "\n".join(sources.names(reader.rows))
+  digest = hashlib.sha256(names.encode(errors="surrogateescape"))
   return {
-    "weights": encoder.fingerprint(),
-    "files": hashlib.sha256(names).hexdigest(),
-    "settings": settings.fingerprint(),
-    "window": length,
+    "weights": reader.fingerprint(),
+    "files": digest.hexdigest(),
+    "settings": reader.settings.fingerprint(),
+    "window": reader.length,
     **dataclasses.asdict(job),
   }
 
@@ -145,31 +207,38 @@ def _what(encoder, rows, settings, length: int, job: Job) -> dict:
 class _Reader:
   """Does one video after the other."""
 
-  def __init__(self, encoder, settings, length: int, job: Job, rows, store):
-    self._encoder, self._settings, self._rows = encoder, settings, rows
-    self._length, self._job, self._store = length, job, store
+  def __init__(self, encoder, job: Job, rows, store):
+    self._encoder, self._job = encoder, job
+    self.rows, self.store, self.dim = rows, store, encoder.dim
+    self.settings, self.length = job.applied(encoder.settings)
+    self.fingerprint = encoder.fingerprint
 
-  def do(self, row: int) -> None:
-    """Stores a video's features, or that it is bad; what is there is kept."""
-    from sigma_jax.data import passes, sources
+  def do(self, row: int) -> bool:
+    """Stores a video's features, or that it is bad; what is there is kept.
+
+    Returns:
+      Whether it can be read.
+    """
+    from sigma_jax.data import passes
     from sigma_jax.data.over_time import Windows
     from sigma_jax.data.video.containers import DecodeError
 
-    key = sources.key_of_rows(self._rows, row, row + 1)
-    if self._store.has(row, key):
-      return
-    data = self._settings.data
+    key = _key(self.rows, row)
+    if self.store.has(row, key):
+      return True
+    data = self.settings.data
     try:
-      with passes.opened(self._rows, row, data.file_timeout) as video:
+      with passes.opened(self.rows, row, data.file_timeout) as video:
         if video.num_frames > 1 and not video.times[-1]:
           raise DecodeError("", "nothing tells when its frames are shown")
-        windows = Windows(video, data, self._length, self._job.every)
-        found = self._store.parts(row, key)
+        windows = Windows(video, data, self.length, self._job.every)
+        found = self.store.parts(row, key)
         features = self._features(windows, found, row, key)
     except DecodeError as error:
-      self._store.reject(row, error.reason)
-      return
-    self._store.put(row, key, features, windows.start, windows.end)
+      self.store.reject(row, key, error.reason)
+      return False
+    self.store.put(row, key, features, windows.start, windows.end)
+    return True
 
   def _features(self, windows, found: list, row: int, key: str) -> np.ndarray:
     """float32 [w, d], of which the first parts may be there."""
@@ -185,7 +254,7 @@ class _Reader:
     ]
     clips = windows.clips(done, batches) if left else iter(())
     long = len(windows) > _LONG * step
-    name = pathlib.PurePath(self._rows.files[row]).name
+    name = pathlib.PurePath(self.rows.files[row]).name
     progress = cli.Progress(f"windows of {name}", len(windows))
     progress.skip(done)
     for number, part in enumerate(left, len(found)):
@@ -196,7 +265,7 @@ class _Reader:
           progress.add(len(pooled[-1]))
       found.append(np.concatenate(pooled))
       if len(windows) > size:  # or the video's own file comes at once
-        self._store.put_part(row, number, key, found[-1])
+        self.store.put_part(row, number, key, found[-1])
     return np.concatenate(found)
 
   def _encoded(self, clips: np.ndarray) -> np.ndarray:

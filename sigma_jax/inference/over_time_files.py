@@ -31,7 +31,6 @@ class Store:
   video a file is of, always stand there.
 
   Attributes:
-    bad: row -> reason, of those that could not be read in this call.
     list: path of the list of them.
   """
 
@@ -40,7 +39,6 @@ class Store:
     self._table = target.suffix == ".parquet"
     self._parts = target.with_name(target.name + ".parts")
     self.list = target.with_name(target.name + ".bad.jsonl")
-    self.bad: dict[int, str] = {}
 
   def open(self, what: dict) -> None:
     """Begins, or goes on with the parts of a call that was asked for the same.
@@ -67,6 +65,20 @@ class Store:
     there = note.exists() and self._file(row).exists()
     return there and note.read_text() == key
 
+  def is_there(self, row: int, key: str) -> bool:
+    """Whether this very video is done, or could not be read."""
+    return self.has(row, key) or self._reasons().get(row, ("",))[0] == key
+
+  def bad(self) -> dict[int, str]:
+    """row -> reason, of those that could not be read, in order."""
+    return {row: why for row, (_, why) in sorted(self._reasons().items())}
+
+  def _reasons(self) -> dict[int, list[str]]:
+    found = {}
+    for path in self._parts.glob("*.bad"):
+      found[int(path.stem)] = json.loads(path.read_text())
+    return found
+
   def parts(self, row: int, key: str) -> list[np.ndarray]:
     """Features of a video's first parts, as far as they are there."""
     found = []
@@ -89,28 +101,31 @@ class Store:
     arrays |= {"path": np.array(path)} | self._label(row)
     files.write_whole(self._file(row), files.npz(**arrays))
     files.write_whole(self._key(row), key)
+    self._bad(row).unlink(missing_ok=True)
     for part in self._parts.glob(f"{row:06d}-*.npz"):
       part.unlink()
 
-  def reject(self, row: int, reason: str) -> None:
+  def reject(self, row: int, key: str, reason: str) -> None:
     """Notes that a video cannot be read; another call tries it again."""
-    from sigma_jax.data import bad_files
+    from sigma_jax.data import bad_files, sources
 
-    self.bad[row] = reason
-    count = len(self.bad)
-    path = self._rows.files[row]
-    bad_files.warn(count, path, reason, f"{count} videos are unreadable")
+    files.write_whole(self._bad(row), json.dumps([key, reason]))
+    count, name = len(self.bad()), sources.name(self._rows, row)
+    bad_files.warn(count, name, reason, f"{count} videos are unreadable")
 
-  def finish(self) -> None:
-    """Writes the table and the list of what is bad; removes the parts.
+  def finish(self, keep: bool = False) -> None:
+    """Writes the table and the list of what is bad.
+
+    Args:
+      keep: whether the parts stay.
 
     Raises:
       RunStopped: nothing could be read.
     """
     from sigma_jax.data import sources
 
-    bad = self.bad.items()
-    lines = {sources.name(self._rows, row): why for row, why in bad}
+    bad = self.bad()
+    lines = {sources.name(self._rows, row): why for row, why in bad.items()}
     if lines:
       text = "".join(
         json.dumps({"file": file, "reason": why}) + "\n"
@@ -119,14 +134,15 @@ class Store:
       files.write_whole(self.list, text)
     else:  # an earlier run's tells nothing of this one
       self.list.unlink(missing_ok=True)
-    good = [row for row in range(len(self._rows)) if row not in self.bad]
+    good = [row for row in range(len(self._rows)) if row not in bad]
     if not good:
       raise errors.RunStopped(
         f"none of the {len(self._rows)} videos could be read; see {self.list}"
       )
     if self._table:
       _write_table(self._target, [self._file(row) for row in good])
-    shutil.rmtree(self._parts)
+    if not keep:
+      shutil.rmtree(self._parts)
 
   def _label(self, row: int) -> dict[str, np.ndarray]:
     if not (self._rows.labels >= 0).any():
@@ -143,6 +159,9 @@ class Store:
 
   def _key(self, row: int) -> pathlib.Path:
     return self._parts / f"{row:06d}.key"
+
+  def _bad(self, row: int) -> pathlib.Path:
+    return self._parts / f"{row:06d}.bad"
 
   def _part(self, row: int, number: int) -> pathlib.Path:
     return self._parts / f"{row:06d}-{number:06d}.npz"
