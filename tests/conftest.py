@@ -114,7 +114,8 @@ def pytest_collection_modifyitems(config, items):
 def _slow_tests() -> set[str]:
   """Files, and tests of a file, with or without their parameters."""
   lines = (ROOT / "tests" / "slow.txt").read_text().splitlines()
-  return {line.split(" #")[0].strip() for line in lines if line[:1] != "#"}
+  entries = (line.split(" #")[0].strip() for line in lines if line[:1] != "#")
+  return set(filter(None, entries))
 
 
 def _is_of(name: str, listed: set[str]) -> bool:

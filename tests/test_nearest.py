@@ -56,7 +56,9 @@ def test_names_of_other_codes_lead_to_options_that_exist():
   assert set(nearest._SYNONYMS) <= set(VALID)
   names = " ".join(nearest._SYNONYMS.values()).split()
   # A name of ours is not another's name for something else.
-  assert not set(names) & {key.split(".")[-1] for key in VALID} - {"batch_size"}
+  ours = {key.split(".")[-1] for key in VALID} - {"batch_size", "test"}
+  assert not set(names) & ours
+  assert nearest.option("data.test", VALID) == "data.val"
 
 
 def test_within_a_section_of_a_config():

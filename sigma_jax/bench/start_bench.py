@@ -65,6 +65,7 @@ def _start(args, cache: str, workdir: str) -> dict[str, float]:
     "data.train": args.train,
     "train.steps": _STEPS,
     "train.log_every": 1,
+    "evaluate.every": 0,
     **dict(each.split("=", 1) for each in args.set),
   }
   command = [sys.executable, "-m", "sigma_jax.main", f"--config={args.config}"]

@@ -163,7 +163,8 @@ def test_no_cluster_answers(listing, tmp_path, address, line):
     timeout=240,
   )
   assert done.returncode == 2
-  (said,) = done.stderr.splitlines()
+  form, said = done.stderr.splitlines()
+  assert "2 columns" in form
   assert said.startswith(f"error: --ray={address}") and line in said
 
 
@@ -171,9 +172,11 @@ def test_without_ray_it_is_one_line(listing, tmp_path, monkeypatch, capsys):
   monkeypatch.setitem(sys.modules, "ray", None)
   argv = [f"--manifest={listing}", f"--out={tmp_path / 'out'}", "--ray"]
   assert prepare.main(argv) == 2
-  assert capsys.readouterr().err == (
+  form, said = capsys.readouterr().err.splitlines()
+  assert "2 columns" in form
+  assert said == (
     "error: --ray needs Ray, which is not installed: pip install -r "
-    "requirements-cluster.txt, or sigma_jax with the extra cluster\n"
+    "requirements-cluster.txt, or sigma_jax with the extra cluster"
   )
 
 

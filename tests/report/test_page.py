@@ -5,6 +5,7 @@ import re
 import pytest
 
 from sigma_jax.data import prepare
+from sigma_jax.data.records import shard
 from sigma_jax.report.__main__ import main
 
 
@@ -111,7 +112,7 @@ def test_clips_of_prepared_records_are_shown(
   with pytest.MonkeyPatch.context() as patch:
     # In this process: starting others takes seconds.
     patch.setattr(
-      prepare.pool,
+      shard.pool,
       "run",
       lambda work, jobs, **_: (
         (place, work(job), "") for place, job in enumerate(jobs)
