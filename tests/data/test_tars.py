@@ -222,7 +222,7 @@ def test_names_count_as_the_training_split_counts_them(shards):
   rows = sources.load(path, names=more, reading=Reading(tar_labels="json"))
   assert rows.classes == more and rows.labels.tolist() == [1, 2, 3, 1, 2]
   with pytest.raises(
-    errors.UserError, match=r"'class 2' \(json:label\), which"
+    errors.UserError, match=r"\(json:label\) has the class 'class 2', which"
   ):
     sources.load(path, names=names[:2], reading=Reading(tar_labels="json"))
 

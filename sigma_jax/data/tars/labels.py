@@ -1,7 +1,6 @@
 """Labels of videos in tars, from the texts that stand beside them."""
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 
@@ -9,11 +8,10 @@ import numpy as np
 import pyarrow
 
 from sigma_jax import errors
+from sigma_jax.data import list_labels
 
 KEY = "label"  # of .json files
-_INTEGER = re.compile(r"[+-]?[0-9]+")
 _MAX_LABEL = np.iinfo(np.int32).max
-_SHOWN = 5  # names of many
 # More names are captions, and would exhaust the memory as classes.
 _MOST_CLASSES = 50_000
 
@@ -63,7 +61,7 @@ def of(
       "test by class each video needs one beside it: data.tar_labels says where"
     )
   given = [text for text in set(texts) if text is not None]
-  if all(map(_INTEGER.fullmatch, given)) and not names:
+  if all(map(list_labels.INTEGER.fullmatch, given)) and not names:
     return _numbers(texts, where, kind, classes), ()
   return _named(texts, where, kind, names if classes else (), classes)
 
@@ -152,13 +150,9 @@ def _named(
       f"{where}: {len(own)} different labels ({kind}), such as {own[0]!r}: are "
       "they captions? data.tar_labels says what else to take"
     )
-  strange = sorted(set(own) - set(names)) if names else []
-  if strange:
-    shown = ", ".join(names[:_SHOWN]) + (", ..." if names[_SHOWN:] else "")
-    raise errors.UserError(
-      f"{where} has the class {strange[0]!r} ({kind}), which the training "
-      f"split lacks: it has {shown}"
-    )
-  names = tuple(names or own)
-  place = {name: number for number, name in enumerate(names)}
-  return np.array([place[text] for text in texts], np.int32), names
+  place = {name: number for number, name in enumerate(own)}
+  found = np.array([place[text] for text in texts], np.int32)
+  if not names:
+    return found, tuple(own)
+  where = f"{where} ({kind})"
+  return list_labels.counted_in(names, found, tuple(own), where), tuple(names)
