@@ -1,10 +1,21 @@
 """The ablation on the embedded toy clips, short runs on two CPU cores.
 
 python -m sigma_jax.data.toy --out data/toy
+for part in train val; do
+  python -m sigma_jax.data.prepare --manifest data/toy/$part.csv \
+    --out data/toy_records/$part
+done
 python -m sigma_jax.ablate configs/ablations/toy.py --workdir=runs/toy_ablation
 """
 
 import ml_collections
+
+# Decoding 54 times the same mp4 files would be most of the time.
+_DATA = {
+  "train": "data/toy_records/train",
+  "val": "data/toy_records/val",
+  "label_sets": "data/toy/label_sets.json",
+}
 
 
 def get_config():
@@ -16,9 +27,16 @@ def get_config():
       "judge": ("configs/eval/knn_toy.py",),
       "seeds": (0, 1, 2),
       "reference": "prototypes-64",
-      "set": {"train": {"steps": 150, "checkpoint_every": 50}},
+      "set": {
+        "data": _DATA,
+        "train": {"steps": 150, "checkpoint_every": 50},
+        "evaluate": {"every": 0},  # the judge does it
+      },
       # Features are most of the time of such short runs.
-      "judge_set": {"probe": {"train_samples": 1, "bootstrap": 100}},
+      "judge_set": {
+        "data": _DATA,
+        "probe": {"train_samples": 1, "bootstrap": 100},
+      },
       "rows": {
         "l2": {"title": "L2", "set": {"loss": {"kind": "l2"}}},
         "pixel": {
@@ -52,10 +70,12 @@ def get_config():
             "loss": {"hierarchy": ("leaves", "top_down", "independent")}
           },
         },
-        "mgmae": {
-          "title": "MGMAE",
-          "config": "configs/toy_mgmae.py",
+        "mgmae": {"title": "MGMAE", "config": "configs/toy_mgmae.py"},
+        "motion": {
+          "title": "SIGMA-MLP, masks guided by motion",
+          "config": "configs/toy_mgmae.py:mlp",
         },
+        "mme": {"title": "MME", "config": "configs/toy_mme.py"},
         "vjepa": {"title": "V-JEPA", "config": "configs/toy_vjepa.py"},
         "swav": {"title": "SwAV", "config": "configs/toy_swav.py"},
         "dino": {"title": "DINO", "config": "configs/toy_dino.py"},
