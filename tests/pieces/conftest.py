@@ -1,4 +1,11 @@
-"""Some tiny clips, and an encoder without training."""
+"""Some tiny clips, an encoder without training, and a small cluster."""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
@@ -8,6 +15,28 @@ from sigma_jax.models import sigma
 from sigma_jax.train import checkpoint
 
 av = pytest.importorskip("av")
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+# Two nodes of one core; the second is killed and made anew by lines on stdin.
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+
+small = {"num_cpus": 1, "object_store_memory": 80 << 20}
+cluster = Cluster(True, head_node_args=small | {"include_dashboard": False})
+node = cluster.add_node(**small)
+cluster.wait_for_nodes()
+print(cluster.address, flush=True)
+for line in sys.stdin:
+  if line == "kill\\n":
+    cluster.remove_node(node, allow_graceful=False)
+  else:
+    node = cluster.add_node(**small)
+    cluster.wait_for_nodes()
+  print("done", flush=True)
+cluster.shutdown()
+"""
 
 
 def _video(path, seed):
@@ -52,3 +81,77 @@ def content():
     return {str(x.relative_to(folder)): x.read_bytes() for x in files}
 
   return read
+
+
+class Cluster:
+  def __init__(self):
+    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
+    self._process = subprocess.Popen(
+      [sys.executable, "-c", CLUSTER],
+      env=environment,
+      cwd=ROOT,
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL,
+      text=True,
+    )
+    self.address = self._process.stdout.readline().strip()
+    self.nodes = 2
+
+  def ask(self, word):
+    self._process.stdin.write(word + "\n")
+    self._process.stdin.flush()
+    assert self._process.stdout.readline() == "done\n"
+
+  def close(self):
+    self._process.stdin.close()
+    self._process.wait(60)
+    self._process.stdout.close()
+
+  def run(self, command, begun, code=0):
+    """Runs a command on two nodes, one of which is killed once it has begun.
+
+    Returns: what it wrote to stderr.
+    """
+    if self.nodes == 1:
+      self.ask("add")
+    process = subprocess.Popen(
+      [*command, f"--ray={self.address}"],
+      cwd=ROOT,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    end = time.monotonic() + 240
+    while not begun():
+      assert process.poll() is None, process.communicate()
+      assert time.monotonic() < end
+      time.sleep(0.01)
+    self.ask("kill")
+    self.nodes = 1
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == code, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def cluster():
+  """Two nodes; a test is skipped where there is no Ray."""
+  if importlib.util.find_spec("ray") is None:
+    pytest.skip("no Ray: pip install -r requirements-cluster.txt")
+  made = Cluster()
+  yield made
+  made.close()
+
+
+@pytest.fixture(scope="session")
+def alone():
+  """`alone(command)`: runs it here, in one process."""
+
+  def run(command, code=0):
+    done = subprocess.run(
+      command, cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == code, done.stderr
+
+  return run

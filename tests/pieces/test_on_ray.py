@@ -1,11 +1,10 @@
 """Pieces on a Ray cluster: retries, and a node that is killed in the middle."""
 
 import importlib.util
-import os
+import json
 import pathlib
 import subprocess
 import sys
-import time
 import types
 
 import numpy as np
@@ -20,95 +19,24 @@ needs_ray = pytest.mark.skipif(
   importlib.util.find_spec("ray") is None,
   reason="Ray is not installed: pip install -r requirements-cluster.txt",
 )
+KNN = """
+from sigma_jax import settings
 
-# Two nodes of one core; the second is killed and made anew by lines on stdin.
-CLUSTER = """
-import sys
-from ray.cluster_utils import Cluster
-
-small = {"num_cpus": 1, "object_store_memory": 80 << 20}
-cluster = Cluster(True, head_node_args=small | {"include_dashboard": False})
-node = cluster.add_node(**small)
-cluster.wait_for_nodes()
-print(cluster.address, flush=True)
-for line in sys.stdin:
-  if line == "kill\\n":
-    cluster.remove_node(node, allow_graceful=False)
-  else:
-    node = cluster.add_node(**small)
-    cluster.wait_for_nodes()
-  print("done", flush=True)
-cluster.shutdown()
+def get_config():
+  config = settings.default_config()
+  config.task = "probe"
+  config.data.train = "{folder}/train.csv"
+  config.data.val = "{folder}/val.csv"
+  config.data.workers = config.probe.train_samples = 1
+  config.probe.batch_size = 4
+  config.probe.bootstrap = 20
+  config.probe.penalties = (1e-3,)
+  config.probe.knn_k = {neighbours}
+  return config
 """
 
 
-class Cluster:
-  def __init__(self):
-    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
-    self._process = subprocess.Popen(
-      [sys.executable, "-c", CLUSTER],
-      env=environment,
-      cwd=ROOT,
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.DEVNULL,
-      text=True,
-    )
-    self.address = self._process.stdout.readline().strip()
-    self.nodes = 2
-
-  def ask(self, word):
-    self._process.stdin.write(word + "\n")
-    self._process.stdin.flush()
-    assert self._process.stdout.readline() == "done\n"
-
-  def close(self):
-    self._process.stdin.close()
-    self._process.wait(60)
-    self._process.stdout.close()
-
-  def run(self, command, begun):
-    """Runs a command on two nodes, one of which is killed once it has begun.
-
-    Returns: what it said on stderr.
-    """
-    if self.nodes == 1:
-      self.ask("add")
-    process = subprocess.Popen(
-      [*command, f"--ray={self.address}"],
-      cwd=ROOT,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    end = time.monotonic() + 240
-    while not begun():
-      assert process.poll() is None, process.communicate()
-      assert time.monotonic() < end
-      time.sleep(0.01)
-    self.ask("kill")
-    self.nodes = 1
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 0, said
-    return said
-
-
-@pytest.fixture(scope="module")
-def cluster():
-  made = Cluster()
-  yield made
-  made.close()
-
-
-def alone(command):
-  done = subprocess.run(
-    command, cwd=ROOT, capture_output=True, text=True, timeout=240
-  )
-  assert done.returncode == 0, done.stderr
-
-
-@needs_ray
-def test_prepare_loses_a_node(cluster, listing, content, tmp_path):
+def test_prepare_loses_a_node(cluster, alone, listing, content, tmp_path):
   def command(out):
     return [
       *(sys.executable, "-m", "sigma_jax.data.prepare", "--max-bad-share=0.1"),
@@ -122,8 +50,9 @@ def test_prepare_loses_a_node(cluster, listing, content, tmp_path):
   assert content(tmp_path / "ray") == content(tmp_path / "one")
 
 
-@needs_ray
-def test_features_lose_a_node(cluster, listing, encoder, content, tmp_path):
+def test_features_lose_a_node(
+  cluster, alone, listing, encoder, content, tmp_path
+):
   def command(out):
     return [
       *(sys.executable, "-m", "sigma_jax.features", f"--init={encoder}"),
@@ -139,6 +68,80 @@ def test_features_lose_a_node(cluster, listing, encoder, content, tmp_path):
   assert content(tmp_path / "ray") == content(tmp_path / "one")
   with np.load(tmp_path / "ray" / "x.npz") as found:
     assert found["features"].shape == (10, 32)
+
+
+@pytest.fixture
+def told():
+  """`told(path)`: content of a JSON file, without times."""
+
+  def without(value):
+    if isinstance(value, dict):
+      left = {k: v for k, v in value.items() if k not in ("seconds", "peak")}
+      return {k: without(v) for k, v in left.items()}
+    return [without(v) for v in value] if isinstance(value, list) else value
+
+  return lambda path: without(json.loads(path.read_text()))
+
+
+def test_check_loses_a_node(cluster, alone, listing, told, tmp_path):
+  def command(out):
+    return [
+      *(sys.executable, "-m", "sigma_jax.data.check", str(listing)),
+      f"--parts={tmp_path / out}",
+    ]
+
+  alone(command("one"), code=1)  # a file is broken, and one stands twice
+  parts = tmp_path / "ray"
+  cluster.run(command("ray"), lambda: any(parts.rglob("*.json")), code=1)
+  one, ray = (
+    {path.name: told(path) for path in (tmp_path / out).glob("*.json")}
+    for out in ("one", "ray")
+  )
+  assert len(one) > 1 and ray == one
+
+
+def test_a_suite_loses_a_node(cluster, alone, listing, encoder, told, tmp_path):
+  for name, rows in (("train", (0, 1, 2, 4, 5, 6)), ("val", (7, 8, 9))):
+    lines = [f"{row}.mp4 {row % 3}\n" for row in rows]
+    (listing.parent / f"{name}.csv").write_text("".join(lines))
+  for name, neighbours in (("few", 1), ("more", 3)):
+    lines = KNN.format(folder=listing.parent, neighbours=neighbours)
+    (tmp_path / f"{name}.py").write_text(lines)
+
+  def command(out):
+    return [
+      *(sys.executable, "-m", "sigma_jax.evaluate", "suite"),
+      *("--configs", str(tmp_path / "few.py"), str(tmp_path / "more.py")),
+      *(f"--init={encoder}", f"--workdir={tmp_path / out}"),
+    ]
+
+  alone(command("one"))
+  cluster.run(command("ray"), (tmp_path / "ray" / "few").exists)
+  found = told(tmp_path / "ray" / "results.json")
+  assert found == told(tmp_path / "one" / "results.json")
+  assert len(found["rows"]) >= 4 and not found["failed"]
+
+
+def test_an_ablation_loses_a_node(cluster, alone, toy_clips, told, tmp_path):
+  names = ("train.csv", "val.csv", "label_sets.json")
+  data = [
+    f"--{kind}=data.{name.partition('.')[0]}={toy_clips / name}"
+    for kind in ("set", "judge-set")
+    for name in names
+  ]
+
+  def command(out):
+    return [
+      *(sys.executable, "-m", "sigma_jax.ablate"),
+      *("configs/ablations/smoke.py", *data, f"--workdir={tmp_path / out}"),
+    ]
+
+  alone(command("one"))
+  out, saved = tmp_path / "ray", "*/seed*/pretrain/checkpoints/5"
+  cluster.run(command("ray"), lambda: any(out.glob(saved)))
+  assert told(out / "results.json") == told(tmp_path / "one" / "results.json")
+  tables = [(tmp_path / x / "results.md").read_text() for x in ("one", "ray")]
+  assert tables[0] == tables[1]
 
 
 @needs_ray
