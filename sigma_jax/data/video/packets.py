@@ -5,6 +5,7 @@ decoder in place of their times, so that each frame tells which packet it is of,
 whatever the times say. Nothing depends on a container's seeking.
 """
 
+import array
 import bisect
 import io
 import math
@@ -61,7 +62,9 @@ class Packets:
     self._pair = context.codec.canonical_name, context.extradata
     self._held = context.reorder_depth  # before decoding may change it
     self._lossy = "mpegts" in names  # a lost packet there is no cut
-    self._pts, self._dts, self._corrupt = [], [], False
+    # Python's own numbers would take 160 bytes a packet: 16 MB an hour.
+    self._pts, self._dts = array.array("d"), array.array("d")
+    self._corrupt = False
     self._order, self._starts, self.oriented = None, None, False
     self.pairing, self._known = None, known
     self._listed = None  # packets, by an index that lists them all
@@ -156,12 +159,13 @@ class Packets:
 
   def _take_index(self, size: int, stream) -> int:
     """Pairs packets and frames by an index; how many packets it lists."""
-    entries = np.array(
-      [
+    row = np.dtype((np.int64, 4))
+    entries = np.fromiter(
+      (
         (e.pos, e.size, e.timestamp, e.is_discard) for e in stream.index_entries
-      ],
-      np.int64,
-    ).reshape(-1, 4)
+      ),
+      row,
+    )
     entries = entries[entries[:, 1] > 0]  # pictures that were left out
     places, sizes, times, hidden = entries.T
     if (places + sizes > size).any():
@@ -225,8 +229,8 @@ class Packets:
       if not packet.size:
         continue
       number = len(self.read)
-      self._pts.append(packet.pts)
-      self._dts.append(packet.dts)
+      self._pts.append(math.nan if packet.pts is None else packet.pts)
+      self._dts.append(math.nan if packet.dts is None else packet.dts)
       self._keep(packet)
       packet.pts = number
       if self._listed is not None and (
@@ -250,27 +254,21 @@ class Packets:
   def _ends_early(self, container, names: list[str]) -> bool:
     """Whether packets end before the length that the container states."""
     stated = stated_seconds(container, self._stream)
-    stamps = [
-      dts if pts is None else pts
-      for pts, dts in zip(self._pts, self._dts, strict=True)
-    ]
-    ends = [
-      stamp + (packet.duration or 0)
-      for stamp, packet in zip(stamps, self.read, strict=True)
-      if stamp is not None
-    ]
-    if stated is None or not ends:
+    pts, dts = np.array(self._pts), np.array(self._dts)
+    stamps = np.where(np.isnan(pts), dts, pts)
+    ends = stamps + [packet.duration or 0 for packet in self.read]
+    known = ~np.isnan(stamps)
+    if stated is None or not known.any():
       return False
-    stream = self._stream
-    stamps = [stamp for stamp in stamps if stamp is not None]
+    stream, stamps, ends = self._stream, stamps[known], ends[known]
     # AVI files may leave most of the frames out that their rate promises.
-    steps = (max(stamps) - min(stamps)) / max(len(stamps) - 1, 1)
+    steps = (stamps.max() - stamps.min()) / max(len(stamps) - 1, 1)
     apart = max(
-      float(steps * stream.time_base), 1 / (stream.average_rate or 10)
+      steps * float(stream.time_base), 1 / (stream.average_rate or 10)
     )
     end = max(
-      float(max(ends) * stream.time_base),
-      float(max(stamps) * stream.time_base) + apart,
+      ends.max() * float(stream.time_base),
+      stamps.max() * float(stream.time_base) + apart,
     )
     if end >= stated - _SLACK_FRAMES * apart:
       return False

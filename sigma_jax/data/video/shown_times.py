@@ -9,8 +9,8 @@ _REORDERED = 16  # frames that a decoder puts in order at most
 
 def seconds(
   packets: np.ndarray,
-  pts: Sequence[int | None],
-  dts: Sequence[int | None],
+  pts: Sequence[float],
+  dts: Sequence[float],
   time_base: float,
   rate: float,
 ) -> np.ndarray:
@@ -24,7 +24,8 @@ def seconds(
   Args:
     packets: int64 [n], the packet of each frame, in the order shown; -1: not
       known.
-    pts: of all packets, when their frames are shown, in units of time_base.
+    pts: of all packets, when their frames are shown, in units of time_base; NaN
+      where it is not known.
     dts: of all packets, when they are decoded: taken where no `pts` is known.
     time_base: seconds.
     rate: frames a second that the header states, for files without any time;
@@ -33,7 +34,7 @@ def seconds(
   Returns:
     float64 [n], seconds after the first frame; zeros if nothing tells.
   """
-  decoded, shown = _floats(dts), _floats(pts)
+  decoded, shown = np.array(dts, np.float64), np.array(pts, np.float64)
   known = packets >= 0
   for stamps in (shown, decoded):
     times = np.where(known, stamps[packets], np.nan)
@@ -56,10 +57,6 @@ def seconds(
       found[inside] = part - part[0] + end
       end = found[inside][-1] + step
   return found * time_base
-
-
-def _floats(stamps: Sequence[int | None]) -> np.ndarray:
-  return np.array(stamps, np.float64)  # None becomes NaN
 
 
 def _pieces(decoded: np.ndarray) -> np.ndarray:
