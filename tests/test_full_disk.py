@@ -169,6 +169,7 @@ def test_numbers_and_curves_of_a_run(tmp_path):
     with full(limit):
       with pytest.raises(OSError, match=f"File too large.*{name}") as caught:
         writer.write(1, {"loss": 1.0})
+        writer.close()  # curves are written by a thread
       assert f"{tmp_path / name}/{name} (" in full_disk.line(caught.value)
       with contextlib.suppress(OSError):
         writer.close()

@@ -18,6 +18,7 @@ from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.methods import method as method_lib
 from sigma_jax.train import (
+  ahead,
   checkpoint,
   continuing,
   feed,
@@ -47,6 +48,10 @@ def total_steps(settings: settings_lib.Settings, num_examples: int) -> int:
   )
 
 
+def _clips_alone(video: jax.Array) -> dict[str, jax.Array]:
+  return {"video": video}
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
   """What is trained: a method of pre-training, or a model with labels.
@@ -55,6 +60,8 @@ class Job:
     make_step: (settings, optimiser, schedule, mesh) -> the step.
     fresh: how a fresh run begins.
     inputs: entries of a batch that the step reads.
+    batch: clips, uint8 [b, t, h, w, 3] -> a batch with all `inputs`; jit-able.
+      It gives the shapes.
     optimizer: further arguments of `optimizer.make`.
     signs: of a collapse, as of `methods.method.Method`; None: nothing can.
     shown: metrics of the progress line.
@@ -64,6 +71,7 @@ class Job:
   make_step: Callable[..., steps.Step]
   fresh: state.Fresh
   inputs: tuple[str, ...] = ("video",)
+  batch: Callable[[jax.Array], dict[str, jax.Array]] = _clips_alone
   optimizer: dict[str, Any] = dataclasses.field(default_factory=dict)
   signs: Callable[..., dict[str, str]] | None = None
   shown: tuple[str, ...] = ()
@@ -76,6 +84,7 @@ def job_of(method: method_lib.Method) -> Job:
     make_step=functools.partial(steps.pretrain_step, method=method),
     fresh=state.of_method(method),
     inputs=(*method.inputs, *(view.name for view in method.views())),
+    batch=method.batch,
     optimizer=method.optimizer(),
     signs=method.signs,
     shown=method.shown,
@@ -169,11 +178,10 @@ def run(
   if not complete:
     continuing.check(workdir, settings, differing)
   shape = settings, tx, mesh
-  found = checkpoints.restore_newest(
-    state.abstract(*shape, job.fresh),
-    settings.train.start_over,
-  )
-  start, train_state = found or (0, state.create(*shape, initial, job.fresh))
+  wanted = state.abstract(*shape, job.fresh)
+  start, train_state = checkpoints.restore_newest(
+    wanted, settings.train.start_over
+  ) or (0, state.create(*shape, initial, job.fresh, wanted))
   if complete:
     continuing.leave(workdir, differing)
   else:
@@ -188,6 +196,9 @@ def run(
   step_fn = steps.jit(
     job.make_step(settings, tx, schedule, mesh), mesh, train_state
   )
+  if start < total:
+    expected = ahead.batch(settings, mesh, job.batch, job.inputs)
+    step_fn = ahead.Step(step_fn, train_state, frozen, expected)
   batches = feed.Feed(open_batches(start), mesh, job.inputs)
   writer = metrics.Writer(workdir, start)
   shown = [name for name in counts(start) if name.startswith(_SHOWN)]

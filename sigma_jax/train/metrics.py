@@ -1,5 +1,6 @@
 """Where a run's numbers go: a JSONL file, TensorBoard, a progress line."""
 
+import concurrent.futures
 import contextlib
 import json
 import math
@@ -36,7 +37,7 @@ class Writer:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(split(path, start_step))
     self._file = _Whole(path, text) if files.is_remote(path) else path.open("a")
-    self._board = _tensorboard(self._curves)
+    self._board = _Board(self._curves)
 
   def write(self, step: int, scalars: dict[str, float]) -> None:
     """One line of the file, one point of every curve."""
@@ -241,3 +242,52 @@ def _tensorboard(folder: os.PathLike):
     logging.warning("no TensorBoard files are written: %s", error)
     return None
   return metric_writers.SummaryWriter(str(folder))
+
+
+class _Board:
+  """TensorBoard's curves, written by a thread, in order.
+
+  Importing what writes them takes seconds of Python, in which the first steps
+  run. What goes wrong is raised by the next call, at the latest by `close`.
+  """
+
+  def __init__(self, folder: os.PathLike):
+    self._folder, self._writer, self._error = folder, None, None
+    self._thread = concurrent.futures.ThreadPoolExecutor(1)
+
+  def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
+    """One point of every curve."""
+    self._raise()
+    self._thread.submit(self._write, step, scalars)
+
+  def close(self) -> None:
+    """Waits for all that is to be written."""
+    self._thread.shutdown()
+    with contextlib.ExitStack() as stack:
+      if self._writer is not None:
+        stack.callback(self._writer.close)
+      self._raise()
+
+  def _write(self, step: int, scalars: dict[str, float]) -> None:
+    if self._error is not None:
+      return
+    try:
+      if self._writer is None:
+        self._writer = _tensorboard(self._folder) or _Nothing()
+      self._writer.write_scalars(step, scalars)
+    except Exception as error:
+      self._error = error
+
+  def _raise(self) -> None:
+    if self._error is not None:
+      raise self._error
+
+
+class _Nothing:
+  """In place of curves where nothing can write them."""
+
+  def write_scalars(self, step: int, scalars: dict[str, float]) -> None:
+    """Writes nothing."""
+
+  def close(self) -> None:
+    """Does nothing."""

@@ -83,6 +83,7 @@ def create(
   mesh: jax.sharding.Mesh,
   initial: dict[str, Any] | None = None,
   fresh: Fresh | None = None,
+  wanted: TrainState | None = None,
 ) -> TrainState:
   """A fresh state, made in one jit so that each device makes its own shard.
 
@@ -92,18 +93,19 @@ def create(
     settings, optimizer, mesh: of the run.
     initial: parameters to start from instead of random ones.
     fresh: how it begins; None: as the settings' method does.
+    wanted: of `abstract`, where it is known already.
 
   Raises:
     UserError: `initial` is of another model.
   """
   fresh = fresh or of_method(method_lib.of(settings))
-  shapes = jax.eval_shape(lambda: _fresh(settings, optimizer, fresh))
-  shardings = mesh_lib.state_sharding(mesh, shapes)
+  wanted = wanted or abstract(settings, optimizer, mesh, fresh)
+  shardings = jax.tree.map(lambda leaf: leaf.sharding, wanted)
   if initial is None:
     return jax.jit(
       lambda: _fresh(settings, optimizer, fresh), out_shardings=shardings
     )()
-  _check_same(shapes.params, initial)
+  _check_same(wanted.params, initial)
   params = jax.device_put(initial, shardings.params)
   return jax.jit(
     lambda params: _start(params, optimizer, fresh), out_shardings=shardings

@@ -76,6 +76,14 @@ class Task(NamedTuple):
       {"encoder": self.fresh(key)["encoder"]} if self.frozen_encoder else {}
     )
 
+  def batch(self, video: jax.Array) -> dict[str, jax.Array]:
+    """A batch of clips with empty targets, for shapes: `loop.Job.batch`."""
+    kind, shape = self.settings.supervised.targets, (len(video),)
+    if kind == "multilabel":
+      shape += (self.num_outputs,)
+    dtype = jnp.int32 if kind == "classes" else jnp.float32
+    return {"video": video, "target": jnp.zeros(shape, dtype)}
+
   def outputs(
     self,
     params: dict,
@@ -127,6 +135,7 @@ def job(task: Task) -> loop.Job:
     make_step=lambda _, *rest: make_step(task, *rest),
     fresh=state_lib.Fresh(task.init_params),
     inputs=("video", "target"),
+    batch=task.batch,
     optimizer={"factors": factors, "average": options.ema},
   )
 

@@ -13,7 +13,7 @@ from sigma_jax import settings as settings_lib
 from sigma_jax.bench import step_jax
 from sigma_jax.evaluate import features
 from sigma_jax.methods import method
-from sigma_jax.train import loop, optimizer, state, steps, supervised
+from sigma_jax.train import ahead, loop, optimizer, state, steps, supervised
 from sigma_jax.train import mesh as mesh_lib
 
 
@@ -40,23 +40,18 @@ def of(settings: settings_lib.Settings, mesh, testing: bool = False) -> Program:
   if settings.task == "pretrain":
     made = method.of(settings)
     plan = made.plan(steps.where(mesh))
-    batch = jax.eval_shape(made.batch, _clips(settings, mesh))
-    return _training(
-      settings, mesh, loop.job_of(made), made.abstract.frozen, batch, plan
-    )
+    frozen = made.abstract.frozen
+    return _training(settings, mesh, loop.job_of(made), frozen, plan)
   if settings.task == "supervised":
     task = supervised.Task(settings, step_jax.CLASSES)
     frozen = jax.eval_shape(task.fresh_frozen, jax.random.key(0))
     if testing:
       return _test(task, mesh, frozen)
-    batch = {"video": _clips(settings, mesh), "target": _target(settings)}
-    return _training(settings, mesh, supervised.job(task), frozen, batch)
+    return _training(settings, mesh, supervised.job(task), frozen)
   return _pooling(settings, mesh)
 
 
-def _training(
-  settings, mesh, job: loop.Job, frozen, batch, plan=None
-) -> Program:
+def _training(settings, mesh, job: loop.Job, frozen, plan=None) -> Program:
   # The schedule's length is a constant of the program that changes no shape.
   tx, schedule = optimizer.make(
     settings.optimizer,
@@ -66,8 +61,7 @@ def _training(
     **job.optimizer,
   )
   train_state = state.abstract(settings, tx, mesh, job.fresh)
-  split = mesh_lib.batch_sharding(mesh)
-  batch = _placed(batch, jax.tree.map(lambda _: split, batch))
+  batch = ahead.batch(settings, mesh, job.batch, job.inputs)
   step = job.make_step(settings, tx, schedule, mesh)
   arguments = train_state, _replicated(frozen, mesh), batch
   function = steps.jit(step, mesh, train_state)
@@ -104,23 +98,14 @@ def _pooling(settings, mesh) -> Program:
   return Program(function, (params, batch), params)
 
 
-def _clips(settings, mesh, count: int = 0) -> jax.ShapeDtypeStruct:
-  """A batch of clips: `count`, or those of a step of training."""
-  data, count = settings.data, count or settings.train.batch_size
+def _clips(settings, mesh, count: int) -> jax.ShapeDtypeStruct:
+  """A batch of clips."""
+  data = settings.data
   return jax.ShapeDtypeStruct(
     (count, data.num_frames, data.size, data.size, 3),
     jnp.uint8,
     sharding=mesh_lib.batch_sharding(mesh),
   )
-
-
-def _target(settings) -> jax.ShapeDtypeStruct:
-  shape, dtype = (settings.train.batch_size,), jnp.int32
-  kind = settings.supervised.targets
-  if kind != "classes":
-    dtype = jnp.float32
-    shape += (step_jax.CLASSES,) if kind == "multilabel" else ()
-  return jax.ShapeDtypeStruct(shape, dtype)
 
 
 def _placed(tree, shardings):
