@@ -89,14 +89,17 @@ def test_the_demo_runs_its_stages_in_order(monkeypatch, capsys, tmp_path):
   assert demo.main(given) == 0
   # Where the data lies is told to the jobs too, not only to its maker.
   told = [
-    *(
-      f"--config.data.train={data}/train.csv",
-      f"--config.data.val={data}/val.csv",
-    ),
+    f"--config.data.train={data}/records/train",
+    f"--config.data.val={data}/records/val",
     f"--config.data.label_sets={data}/label_sets.json",
   ]
   assert [call[2:] for call in calls] == [
     ["sigma_jax.data.toy", "--out", str(data)],
+    *(
+      ["sigma_jax.data.prepare", f"--manifest={data}/{part}.csv"]
+      + [f"--out={data}/records/{part}"]
+      for part in ("train", "val")
+    ),
     ["sigma_jax.main", "--config=configs/toy.py", f"--workdir={run}", *told]
     + ["--config.train.steps=3"],
     ["sigma_jax.main", "--config=configs/eval/knn_toy.py"]
@@ -105,12 +108,12 @@ def test_the_demo_runs_its_stages_in_order(monkeypatch, capsys, tmp_path):
   ]
   out = capsys.readouterr().out
   assert out.splitlines()[-1] == f"report: {run}/report.html"
-  for stage in ("data", "pretrain", "probe", "report"):
+  for stage in ("data", "prepare val", "pretrain", "probe", "report"):
     assert f"== {stage}: 0 s" in out
 
 
 def test_a_failed_stage_ends_the_demo(monkeypatch, capsys):
-  codes = iter([0, 143])
+  codes = iter([0, 0, 0, 143])
   monkeypatch.setattr(demo, "_wait", lambda command: next(codes))
   assert demo.main([]) == 143
   assert "== pretrain failed (exit 143, 0 s)" in capsys.readouterr().err
