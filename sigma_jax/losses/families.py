@@ -1,8 +1,10 @@
 """What assignment from the top of a tree does to one tile of tubes.
 
-A level's nodes stand family by family, the children of one node beside each
-other: [rows, k] is [rows, a, k / a] with a the number of nodes above. The
-coarsest level is one family.
+Tubes are columns here, and a level's nodes stand family by family, the children
+of one node beside each other: [k, rows] is [a, k / a, rows] with a the number
+of nodes above. So both sums of a round, over a family's members for each tube
+and over tubes for each member, are a product of a matrix and a vector for each
+family, on consecutive numbers. The coarsest level is one family.
 
 Shares are plain numbers here, of kernels exp((score - 1) / epsilon) and
 potentials of which the largest in a family is 1, see `plans.fits`; all arrays
@@ -17,98 +19,105 @@ import jax.numpy as jnp
 
 from sigma_jax import precision
 
-# Columns of the products that sum families on a CPU.
-_COLUMNS = 300
+
+def _each(x: jax.Array, parents: int) -> jax.Array:
+  """Family by family: [k, ...] -> [a, k / a, ...]."""
+  return x.reshape(parents, -1, *x.shape[1:])
 
 
-def _sums(x, parents: int):
-  """Sums over families, [rows, k] -> [rows, a]."""
+def _sums(kernel, potential, parents: int):
+  """Sums over families of kernels by potentials, [k, rows] -> [a, rows]."""
 
-  def by_products(x):
-    # XLA on CPU does not vectorise short sums. Products with ones do (measured
-    # for 11,264 x 3000 in 100 families, a round of one side: 80 ms to 28; one
-    # without families takes 16).
-    size = x.shape[1] // parents
-    together = max(
-      n
-      for n in range(1, parents + 1)
-      if parents % n == 0 and (n == 1 or n * size <= _COLUMNS)
-    )
-    ones = jnp.repeat(jnp.eye(together, dtype=jnp.float32), size, axis=0)
-    how = precision.of(x.dtype)
-    found = jax.lax.dot(x.reshape(-1, len(ones)), ones, precision=how)
-    return found.reshape(x.shape[0], parents)
+  def by_products(kernel, potential):
+    # XLA on CPU does not vectorise these sums, but has fast products.
+    left = potential.reshape(parents, 1, -1)
+    how = precision.of(kernel.dtype)
+    axes = (((2,), (1,)), ((0,), (0,)))
+    return jax.lax.dot_general(
+      left, _each(kernel, parents), axes, precision=how
+    )[:, 0]
 
-  def plainly(x):
-    return jnp.sum(x.reshape(x.shape[0], parents, -1), axis=-1)
+  def plainly(kernel, potential):
+    return jnp.sum(_each(kernel * potential[:, None], parents), axis=1)
 
-  return jax.lax.platform_dependent(x, cpu=by_products, default=plainly)
+  return jax.lax.platform_dependent(
+    kernel, potential, cpu=by_products, default=plainly
+  )
 
 
 def under(x: jax.Array, k: int) -> jax.Array:
-  """Of parents, [rows, a] -> of each one's children, [rows, k]."""
+  """Of parents, [a, rows] -> of each one's children, [k, rows]."""
   # jnp.repeat of a given total length is a gather.
-  wide = jnp.broadcast_to(x[..., None], (*x.shape, k // x.shape[1]))
-  return wide.reshape(x.shape[0], k)
+  a, rows = x.shape
+  return jnp.broadcast_to(x[:, None], (a, k // a, rows)).reshape(k, rows)
 
 
-def scaled(
+def factors(
   kernel: jax.Array, potential: jax.Array, above: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Kernels with their potentials, and what makes them shares.
+) -> jax.Array:
+  """What makes kernels with their potentials shares.
 
   Args:
-    kernel: [rows, k].
+    kernel: [k, rows].
     potential: [k].
-    above: [rows, a], the parents' shares.
+    above: [a, rows], the parents' shares.
 
   Returns:
-    [rows, k], and factors [rows, a]: a child's share is the product of its own
-    and its family's.
+    [a, rows]: a child's share is the product of kernel, potential and its
+    family's factor.
   """
-  product = kernel * potential
-  return product, above / _sums(product, above.shape[1])
+  return above / _sums(kernel, potential, len(above))
 
 
 def shares(
   kernel: jax.Array, potential: jax.Array, above: jax.Array
 ) -> jax.Array:
-  """A level's shares, [rows, k], which sum to their parents'; see `scaled`."""
-  product, factors = scaled(kernel, potential, above)
-  return product * under(factors, kernel.shape[1])
+  """A level's shares, [k, rows], which sum to their parents'; see `factors`."""
+  found = factors(kernel, potential, above)
+  return kernel * potential[:, None] * under(found, len(kernel))
 
 
 def masses(kernel: jax.Array, factors: jax.Array) -> jax.Array:
-  """Sums over rows of kernels by their families' factors: [k].
+  """Sums over tubes of kernels by their families' factors: [k].
 
   Args:
-    kernel: [rows, k].
-    factors: [rows, a], from `scaled`.
+    kernel: [k, rows].
+    factors: [a, rows].
   """
   how = precision.of(kernel.dtype)
-  if factors.shape[1] == 1:
-    return jax.lax.dot(factors[:, 0], kernel, precision=how)
-  given = kernel * under(factors, kernel.shape[1])
-  return jax.lax.dot(jnp.ones_like(given[:, 0]), given, precision=how)
+  parents = len(factors)
+  if parents == 1:
+    return jax.lax.dot(kernel, factors[0], precision=how)
+
+  def by_products(kernel, factors):
+    axes = (((2,), (1,)), ((0,), (0,)))
+    each, right = _each(kernel, parents), factors[..., None]
+    return jax.lax.dot_general(each, right, axes, precision=how).reshape(-1)
+
+  def plainly(kernel, factors):
+    return jnp.sum(kernel * under(factors, len(kernel)), axis=1)
+
+  return jax.lax.platform_dependent(
+    kernel, factors, cpu=by_products, default=plainly
+  )
 
 
 def largest(
   kernel: jax.Array, potential: jax.Array, above: jax.Array
 ) -> jax.Array:
-  """Where each row's largest share is, int32 [rows]; arguments as `scaled`."""
-  product, factors = scaled(kernel, potential, above)
-  tops = jnp.max(product.reshape(*above.shape, -1), axis=-1)
-  parent = jnp.argmax(tops * factors, axis=-1)
-  member = jnp.argmax(_family(product, parent, above.shape[1]), axis=-1)
-  return (parent * (kernel.shape[1] // above.shape[1]) + member).astype(
-    jnp.int32
-  )
+  """Where each tube's largest share is, int32 [rows]; given as `factors`."""
+  parents = len(above)
+  product = kernel * potential[:, None]
+  tops = jnp.max(_each(product, parents), axis=1)
+  parent = jnp.argmax(tops * factors(kernel, potential, above), axis=0)
+  member = jnp.argmax(_family(product, parent, parents), axis=0)
+  return (parent * (len(kernel) // parents) + member).astype(jnp.int32)
 
 
 def _family(x, parent, parents: int):
-  """The children of one node a row: [rows, k] -> [rows, k / a]."""
-  each = x.reshape(x.shape[0], parents, -1)
-  return jnp.take_along_axis(each, parent[:, None, None], axis=1)[:, 0]
+  """The children of one node a tube: [k, rows] -> [k / a, rows]."""
+  each = _each(x, parents)
+  return jnp.take_along_axis(each, parent[None, None], axis=0)[0]
 
 
 def entropy_of_labels(
@@ -118,26 +127,26 @@ def entropy_of_labels(
   logits: Callable[[jax.Array], jax.Array],
   weight: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-  """Cross-entropy of each row's label within its family.
+  """Cross-entropy of each tube's label within its family.
 
   Args:
-    kernel: [rows, k].
+    kernel: [k, rows].
     label: int32 [rows], of 0 .. k - 1.
     parents: a, number of families.
     logits: of kernels, elementwise; only of those in the labels' families.
     weight: [rows], what the gradient is multiplied with.
 
   Returns:
-    [rows], and its weighted gradient by the logits, [rows, k].
+    [rows], and its weighted gradient by the logits, [k, rows].
   """
-  size = kernel.shape[1] // parents
+  size = len(kernel) // parents
   parent, member = jnp.divmod(label, size)
-  log_p = jax.nn.log_softmax(logits(_family(kernel, parent, parents)), axis=-1)
-  value = -jnp.take_along_axis(log_p, member[:, None], axis=-1)[:, 0]
-  hit = member[:, None] == jnp.arange(size)
-  error = (jnp.exp(log_p) - hit.astype(jnp.float32)) * weight[:, None]
+  log_p = jax.nn.log_softmax(logits(_family(kernel, parent, parents)), axis=0)
+  value = -jnp.take_along_axis(log_p, member[None], axis=0)[0]
+  hit = member == jnp.arange(size)[:, None]
+  error = (jnp.exp(log_p) - hit.astype(jnp.float32)) * weight
   if parents == 1:
     return value, error
-  here = parent[:, None] == jnp.arange(parents)
-  error = jnp.where(here[..., None], error[:, None], 0.0)
+  here = parent == jnp.arange(parents)[:, None]
+  error = jnp.where(here[:, None], error, 0.0)
   return value, error.reshape(kernel.shape)

@@ -13,8 +13,9 @@ the conditional shares, weighted by what the other side's tubes give to the
 parents. With weights of 1 the sum over levels is the cross-entropy of the
 leaves' shares.
 
-Potentials are logarithms. Rounds work on plain numbers if float32 is sure to
-hold them, as in the flat loss: see `plans.fits`.
+In a tile tubes are columns, see `families`. Potentials are logarithms. Rounds
+work on plain numbers if float32 is sure to hold them, as in the flat loss: see
+`plans.fits`.
 """
 
 from collections.abc import Callable, Sequence
@@ -94,17 +95,17 @@ def loss_and_gradients(
 
 
 def _kernels(x, nodes, plan):
-  """As `spaces` has them, float32 [rows, k_l], of the levels in `nodes`."""
+  """As `spaces` has them, float32 [k_l, rows], of the levels in `nodes`."""
   unit = units.normalize(x, plan).unit
   space = spaces.Logarithms if plan.log_space else spaces.Numbers
   return [
-    space.kernel(precision.einsum("rp,kp->rk", unit, level), plan)
+    space.kernel(precision.einsum("kp,rp->kr", level, unit), plan)
     for level in nodes
   ]
 
 
 def _kept(tiles, nodes, plan):
-  """Both sides' kernels, [tiles, rows, k_l] a level; None: not to be kept.
+  """Both sides' kernels, [tiles, k_l, rows] a level; None: not to be kept.
 
   An array a level: a round of one must not read those below it.
   """
@@ -116,20 +117,20 @@ def _kept(tiles, nodes, plan):
 
 
 def _inside(logits, above: int):
-  """log softmax over siblings, [rows, k]; above: parents; 0: there are none."""
-  groups = logits.reshape(logits.shape[0], above or 1, -1)
-  return jax.nn.log_softmax(groups, axis=-1).reshape(logits.shape)
+  """log softmax over siblings, [k, rows]; above: parents; 0: there are none."""
+  groups = logits.reshape(above or 1, -1, logits.shape[1])
+  return jax.nn.log_softmax(groups, axis=1).reshape(logits.shape)
 
 
 def _log_shares(logits, potentials, last: int):
   """Logarithms of the shares of the levels up to `last`."""
   found = []
   for level in range(last + 1):
-    scaled = logits[level] + potentials[level]
+    scaled = logits[level] + potentials[level][:, None]
     above = found[-1] if found else None
-    inside = _inside(scaled, 0 if above is None else above.shape[1])
+    inside = _inside(scaled, 0 if above is None else len(above))
     if above is not None:
-      inside += families.under(above, inside.shape[1])
+      inside += families.under(above, len(inside))
     found.append(inside)
   return found
 
@@ -181,18 +182,18 @@ def _log_masses(logits, potentials, weight, unscaled):
     shares = logits[0]
   else:
     shares = _log_shares(logits, potentials, len(logits) - 1)[-1]
-  return jax.nn.logsumexp(shares + jnp.log(weight)[:, None], axis=0)
+  return jax.nn.logsumexp(shares + jnp.log(weight), axis=1)
 
 
 def _masses(kernels, potentials, weight, unscaled):
   """The same as a number, over exp(potential)."""
   if unscaled:
-    return spaces.Numbers.add(0.0, kernels[0], weight)
-  above = weight[:, None]
+    return families.masses(kernels[0], weight[None])
+  above = weight[None]
   *upper, last = zip(kernels, map(jnp.exp, potentials), strict=True)
   for kernel, u in upper:
     above = families.shares(kernel, u, above)
-  return families.masses(last[0], families.scaled(*last, above)[1])
+  return families.masses(last[0], families.factors(*last, above))
 
 
 def _judge(tiles, kernels, nodes, potentials, plan):
@@ -224,14 +225,14 @@ def _judge(tiles, kernels, nodes, potentials, plan):
     gradients = [
       x.pull(
         sum(
-          precision.einsum("rk,kp->rp", *pair)
+          precision.einsum("kr,kp->rp", *pair)
           for pair in zip(e, parts, strict=True)
         )
       )
       for x, e in zip(unit, errors, strict=True)
     ]
     by_nodes = [
-      known + precision.einsum("rk,rp->kp", e, unit[1].unit)
+      known + precision.einsum("kr,rp->kp", e, unit[1].unit)
       for known, e in zip(by_nodes, errors[1], strict=True)
     ]
     return (total, by_nodes), (labels, gradients)
@@ -245,15 +246,15 @@ def _judge(tiles, kernels, nodes, potentials, plan):
 
 
 def _shares(kernels, potentials, plan):
-  """Shares of all levels, [rows, k_l], and the leaf of the largest, [rows].
+  """Shares of all levels, [k_l, rows], and the leaf of the largest, [rows].
 
   XLA leaves out what nobody asks for: where labels are hard, the leaves'.
   """
   if plan.log_space:
     found = _log_shares(kernels, potentials, len(kernels) - 1)
-    label = spaces.argmax(found[-1])
+    label = spaces.argmax(found[-1].T)
     return [jnp.exp(x) for x in found], label
-  above, found = jnp.ones((kernels[0].shape[0], 1), jnp.float32), []
+  above, found = jnp.ones((1, kernels[0].shape[1]), jnp.float32), []
   *upper, (leaves, u) = zip(kernels, map(jnp.exp, potentials), strict=True)
   for kernel, potential in upper:
     above = families.shares(kernel, potential, above)
@@ -270,9 +271,9 @@ def _logits(kernel, plan):
 def _entropy_of_labels(kernels, label, rows, plan):
   """As `_entropy`, of the leaf that each row's label is, and its ancestors."""
   total, errors, parents = 0.0, [], 1
-  leaves = kernels[-1].shape[1]
+  leaves = len(kernels[-1])
   for kernel, weight in zip(kernels, plan.weights, strict=True):
-    node = label // (leaves // kernel.shape[1])
+    node = label // (leaves // len(kernel))
     value, error = families.entropy_of_labels(
       kernel,
       node,
@@ -282,7 +283,7 @@ def _entropy_of_labels(kernels, label, rows, plan):
     )
     total += weight * jnp.sum(rows * value)
     errors.append(error)
-    parents = kernel.shape[1]
+    parents = len(kernel)
   return total, errors
 
 
@@ -290,17 +291,17 @@ def _entropy(kernels, wanted, rows, plan):
   """Weighted cross-entropy of a tile, and its gradients by scores, a level.
 
   Args:
-    kernels: [rows, k_l] a level. wanted: the other side's shares, alike.
+    kernels: [k_l, rows] a level. wanted: the other side's shares, alike.
     rows: weights of the rows, [rows].
     plan: see `loss_and_gradients`.
   """
   total, errors = 0.0, []
-  above = jnp.ones((kernels[0].shape[0], 1), jnp.float32)
+  above = jnp.ones((1, kernels[0].shape[1]), jnp.float32)
   for kernel, share, weight in zip(kernels, wanted, plan.weights, strict=True):
-    log_p = _inside(_logits(kernel, plan), above.shape[1])
-    total -= weight * jnp.sum(rows * jnp.sum(share * log_p, axis=-1))
-    parents = families.under(above, share.shape[1])
+    log_p = _inside(_logits(kernel, plan), len(above))
+    total -= weight * jnp.sum(rows * jnp.sum(share * log_p, axis=0))
+    parents = families.under(above, len(share))
     error = parents * jnp.exp(log_p) - share
-    errors.append(error * (rows * (weight / plan.temperature))[:, None])
+    errors.append(error * (rows * (weight / plan.temperature)))
     above = share
   return total, errors
