@@ -160,11 +160,20 @@ def _method(case: golden_case.Case):
     ours = run(case.options, case.arrays)
   except (KeyError, StopIteration) as error:
     raise errors.UserError(f"case {case.name}: {error} is missing") from error
+  except ValueError as error:  # sizes or names that the method does not have
+    raise errors.UserError(f"case {case.name}: {error}") from error
+
+  def compared(kind: str, tolerance: float) -> list[Row]:
+    found = []
+    for name, (mine, theirs) in getattr(ours, kind).items():
+      try:
+        found.append(Row(name, relative(mine, theirs), tolerance))
+      except errors.UserError as wrong:
+        raise errors.UserError(f"case {case.name}: {name}: {wrong}") from wrong
+    return found
+
   rows = [Row(name, count, 0) for name, count in ours.exact.items()]
-  for name, (mine, theirs) in ours.forward.items():
-    rows.append(Row(name, relative(mine, theirs), FORWARD))
-  for name, (mine, theirs) in ours.by_array.items():
-    rows.append(Row(name, relative(mine, theirs), GRADIENT))
+  rows += compared("forward", FORWARD) + compared("by_array", GRADIENT)
   gradients = _gradients(case, ours.gradients, ours.published)
   rows += _worst("gradient", gradients, GRADIENT)
   after = ours.published_after
