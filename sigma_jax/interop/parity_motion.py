@@ -1,8 +1,8 @@
 """MGMAE on golden cases: motion-guided masks, a whole step under them, RAFT.
 
 The cases of masks give flows and random draws; all else is computed by what
-trains, at the clip's own resolution. "published" is as their code runs, with early maps
-against the motion; "corrected" is what we train with.
+trains, at the clip's own resolution. "published" is as their code runs, with
+early maps against the motion; "corrected" is what we train with.
 """
 
 import jax

@@ -8,7 +8,7 @@ CASES = (
   *("mask_translation", "mask_discontinuous", "mask_out_of_frame"),
   *("mask_no_filling", "mask_whole_clip", "mask_base_first"),
   *("mask_pixel_rand", "mask_token_rand", "mask_exposure", "mask_full"),
-  "pretrain_mgmae",
+  *("pretrain_mgmae", "raft_small"),
 )
 
 
