@@ -121,7 +121,8 @@ def _volume(found, options, arrays, initial, variant, suffix) -> masking.Mask:
     scores = scores.at[rows, slots].add(arrays["exposure_noise"])
   visible = options.get("visible_per_choice")
   if visible is None:
-    visible = int(scores.shape[-1] * (1 - options["mask_ratio"]))
+    ratio = options.get("ratio", options.get("mask_ratio"))
+    visible = int(scores.shape[-1] * (1 - ratio))
   if options.get("topk_on_all"):
     scores = scores.reshape(len(scores), 1, -1)
   theirs = arrays[f"scores{suffix}"]

@@ -79,7 +79,7 @@ def _pictures(run: Run, data: settings_lib.Data) -> tuple[list[str], str]:
     again = f"python -m sigma_jax.report {run.workdir} --val=<manifest>"
     note = sections.missing(f"No clips to show: {error}", again)
     return [sections.section("Masks and prototypes", note)], str(error)
-  out = [_masks(run, clips)]
+  out = [masks(run, clips)]
   if reason:
     note = f"<p>{html.escape(reason)}</p>"
     return [*out, sections.section("Prototypes", note)], ""
@@ -94,8 +94,11 @@ def _pictures(run: Run, data: settings_lib.Data) -> tuple[list[str], str]:
     return [*out, sections.section("Prototypes", note)], ""
 
 
-def _masks(run: Run, clips: clips_lib.Clips) -> str:
-  """Of masks that go by a network, why there are none if it is gone."""
+def masks(run: Run, clips: clips_lib.Clips) -> str:
+  """The section of masks, or why there is none.
+
+  Where a network finds the motion, its weights may have been removed.
+  """
   try:
     return picture_sections.masks(run, clips)
   except errors.UserError as error:

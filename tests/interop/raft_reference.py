@@ -110,15 +110,20 @@ def looked_up(levels, at):
   return torch.cat(out, -1).permute(0, 3, 1, 2)
 
 
-def write_case(path, sizes, shape, iterations, *, batch=0, seed=0):
-  """A case of noise that moves; batch 0: one pair without a batch axis."""
+def write_case(path, sizes, shape, iterations, *, batch=0, seed=0, names=None):
+  """A case of noise that moves; batch 0: one pair without a batch axis.
+
+  names: of `sizes` -> Princeton's, where they are others.
+  """
   rng = np.random.RandomState(seed)
   count = max(batch, 1)
   coarse = rng.randint(0, 256, (count, *(-(-n // 8) + 1 for n in shape), 3))
   large = coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
   first = large[:, : shape[0], : shape[1]]
   second = large[:, 2 : shape[0] + 2, 3 : shape[1] + 3]
-  network = Raft({name: weight(name, tuple(s)) for name, s in sizes.items()})
+  network = Raft(
+    {(names or {}).get(n, n): weight(n, tuple(s)) for n, s in sizes.items()}
+  )
   with torch.no_grad():
     arrays = network(first, second, iterations)
   arrays |= {"first": first, "second": second}
