@@ -25,7 +25,7 @@ def kind(options: dict, arrays: Arrays) -> str:
   """Which of the cases below it is; "" of none."""
   if str(options.get("kind")).startswith("mgmae_mask"):
     return "mask"
-  if options.get("kind") == "raft_small":
+  if str(options.get("kind")).startswith("raft_small"):
     return "raft"
   if options.get("method") == "mgmae" and "coarse_next" in arrays:
     return "pretrain"

@@ -159,6 +159,7 @@ def _searched(first: jax.Array, second: jax.Array) -> jax.Array:
   moved = _all_shifts(second, _REACH)
   cost = _windowed(jnp.abs(first - moved)) + _PENALTY * length
   best = jnp.argmin(cost, axis=0)
+  lowest = jnp.min(cost, axis=0)
   row, column = best // side, best % side
 
   def at(place):
@@ -170,7 +171,7 @@ def _searched(first: jax.Array, second: jax.Array) -> jax.Array:
     before, after = (
       at(jnp.where(inside, best + k, best)) for k in (-step, step)
     )
-    bend = before - 2 * at(best) + after
+    bend = before - 2 * lowest + after
     part = 0.5 * (before - after) / jnp.maximum(bend, 1e-6)
     part = jnp.where(inside, jnp.clip(part, -0.5, 0.5), 0.0)
     return place.astype(jnp.float32) - _REACH + part
