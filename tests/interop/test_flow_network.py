@@ -10,15 +10,10 @@ import pytest
 import safetensors.numpy
 
 from sigma_jax import errors
-from sigma_jax.interop import (
-  __main__ as cli,
-)
-from sigma_jax.interop import (
-  flow_network,
-  golden_case,
-  parity,
-  torch_writer,
-)
+from sigma_jax.interop import __main__ as cli
+from sigma_jax.interop import flow_network, golden_case, parity, torch_writer
+from sigma_jax.models import correlations
+from sigma_jax.models import raft as raft_lib
 
 
 @pytest.fixture(scope="module", name="sizes")
@@ -126,17 +121,35 @@ def test_malformed_cases(golden_dir, tmp_path, change, message, capsys):
   assert "case" in lines[0]
 
 
-def test_a_difference_is_found(golden_dir, tmp_path):
-  """x and y of a window exchanged, and no norm: both are seen."""
+def failed(path):
+  rows = parity.compare(golden_case.load(path)).rows
+  return {row.quantity for row in rows if not row.passed}
 
+
+def test_a_difference_is_found(golden_dir, tmp_path):
   def change(arrays, options):
     arrays["flow"] = arrays["flow"] * np.float32(1.0001)
     arrays["context"] = arrays["context"] + np.float32(1e-3)
 
   path = change_case(golden_dir, tmp_path, change)
-  rows = parity.compare(golden_case.load(path)).rows
-  wrong = {row.quantity for row in rows if not row.passed}
-  assert wrong == {"flow", "context"}
+  assert failed(path) == {"flow", "context"}
+
+
+def test_another_network_is_seen(golden_dir, monkeypatch):
+  """A window's rows and columns exchanged; an encoder without its norm."""
+  path = golden_dir / "mgmae" / "raft_small"
+  looked_up = correlations.looked_up
+
+  def exchanged(levels, flow):
+    found = looked_up(levels, flow)
+    cut = found.reshape(*found.shape[:3], 4, 7, 7)
+    return cut.swapaxes(4, 5).reshape(found.shape)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(correlations, "looked_up", exchanged)
+    assert "flow_low_it1" in failed(path)
+  monkeypatch.setattr(raft_lib, "_instance_norm", lambda x: x)
+  assert "features_first" in failed(path)
 
 
 # --- files -------------------------------------------------------------------
