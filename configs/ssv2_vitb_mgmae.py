@@ -11,6 +11,15 @@ python -m sigma_jax.main --config=configs/ssv2_vitb_mgmae.py:mlp \
 python -m sigma_jax.main --config=configs/ssv2_vitb_mgmae.py:dino \
     --workdir=runs/ssv2_motion_dino --config.data.train=/data/ssv2/train.csv \
     --config.target.weights=weights/dino_vitbase16_pretrain.pth
+
+Flow by the network of the published code, RAFT-small; see
+docs/methods/mgmae.md for its weights:
+
+python -m sigma_jax.main --config=configs/ssv2_vitb_mgmae.py \
+    --workdir=runs/ssv2_vitb_mgmae_raft \
+    --config.data.train=/data/ssv2/train.csv \
+    --config.masking.flow=raft_small --config.masking.flow_dtype=bfloat16 \
+    --config.masking.flow_weights=weights/raft-small.pth
 """
 
 from sigma_jax import recipes

@@ -164,6 +164,8 @@ def test_fingerprint_changes_with_any_option():
     "optimizer.stretch": 2.0,
     "optimizer.clip_by": "part",
     "model.table_grid": (8, 14, 14),
+    "masking.flow": "raft_small",
+    "masking.flow_dtype": "bfloat16",
     "model.dtype": "bfloat16",
     "model.remat": "full",
     "model.attention": "xla",

@@ -101,15 +101,18 @@ def compare(case: golden_case.Case) -> Result:
 
 def _rows(case: golden_case.Case, ours: dict[str, Any]) -> list[Row]:
   """Forward quantities that the case holds."""
-  rows = []
-  for name, theirs in case.arrays.items():
-    if name in ours:
-      try:
-        error = relative(ours[name], theirs)
-      except errors.UserError as wrong:
-        raise errors.UserError(f"case {case.name}: {name}: {wrong}") from wrong
-      rows.append(Row(name, error, FORWARD))
-  return rows
+  return [
+    _row(case, name, ours[name], theirs)
+    for name, theirs in case.arrays.items()
+    if name in ours
+  ]
+
+
+def _row(case, name: str, ours, theirs, tolerance: float = FORWARD) -> Row:
+  try:
+    return Row(name, relative(ours, theirs), tolerance)
+  except errors.UserError as wrong:
+    raise errors.UserError(f"case {case.name}: {name}: {wrong}") from wrong
 
 
 def _pretrain(case: golden_case.Case):
@@ -160,11 +163,11 @@ def _method(case: golden_case.Case):
     ours = run(case.options, case.arrays)
   except (KeyError, StopIteration) as error:
     raise errors.UserError(f"case {case.name}: {error} is missing") from error
+  except ValueError as error:  # sizes or names that the method does not have
+    raise errors.UserError(f"case {case.name}: {error}") from error
   rows = [Row(name, count, 0) for name, count in ours.exact.items()]
-  for name, (mine, theirs) in ours.forward.items():
-    rows.append(Row(name, relative(mine, theirs), FORWARD))
-  for name, (mine, theirs) in ours.by_array.items():
-    rows.append(Row(name, relative(mine, theirs), GRADIENT))
+  for found, tolerance in ((ours.forward, FORWARD), (ours.by_array, GRADIENT)):
+    rows += [_row(case, name, *both, tolerance) for name, both in found.items()]
   gradients = _gradients(case, ours.gradients, ours.published)
   rows += _worst("gradient", gradients, GRADIENT)
   after = ours.published_after

@@ -1,8 +1,8 @@
-"""MGMAE on golden cases: motion-guided masks, and a whole step under them.
+"""MGMAE on golden cases: motion-guided masks, a whole step under them, RAFT.
 
-The cases give flows and random draws; all else is computed by what trains, at
-the clip's own resolution. "published" is as their code runs, with early maps
-against the motion; "corrected" is what we train with.
+The cases of masks give flows and random draws; all else is computed by what
+trains, at the clip's own resolution. "published" is as their code runs, with
+early maps against the motion; "corrected" is what we train with.
 """
 
 import jax
@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigma_jax import masking
-from sigma_jax.interop import golden_case, published
+from sigma_jax.interop import flow_network, golden_case, published
 from sigma_jax.interop import layout as layout_lib
 from sigma_jax.interop.parity_views import Found
-from sigma_jax.models import targets, vit
+from sigma_jax.models import modules, targets, vit
+from sigma_jax.models import raft as raft_lib
 from sigma_jax.motion import volume
 
 Arrays = dict[str, np.ndarray]
@@ -24,6 +25,8 @@ def kind(options: dict, arrays: Arrays) -> str:
   """Which of the cases below it is; "" of none."""
   if str(options.get("kind")).startswith("mgmae_mask"):
     return "mask"
+  if str(options.get("kind")).startswith("raft_small"):
+    return "raft"
   if options.get("method") == "mgmae" and "coarse_next" in arrays:
     return "pretrain"
   return ""
@@ -118,7 +121,8 @@ def _volume(found, options, arrays, initial, variant, suffix) -> masking.Mask:
     scores = scores.at[rows, slots].add(arrays["exposure_noise"])
   visible = options.get("visible_per_choice")
   if visible is None:
-    visible = int(scores.shape[-1] * (1 - options["mask_ratio"]))
+    ratio = options.get("ratio", options.get("mask_ratio"))
+    visible = int(scores.shape[-1] * (1 - ratio))
   if options.get("topk_on_all"):
     scores = scores.reshape(len(scores), 1, -1)
   theirs = arrays[f"scores{suffix}"]
@@ -185,4 +189,46 @@ def _judged(layout, arrays: Arrays, params: dict, mask: masking.Mask):
   }
 
 
-RUN = {"mask": mask, "pretrain": pretrain}
+def raft(options: dict, arrays: Arrays) -> Found:
+  """RAFT-small on pairs of frames: features, and flow after iterations.
+
+  Frames are uint8 [h, w, 3] or [n, h, w, 3]. Of what can be computed, all that
+  the case holds is compared: features_first, features_second, context,
+  flow_low_itN after N iterations, and flow after the most of them.
+
+  Raises:
+    ValueError: frames or weights that are not RAFT-small's.
+  """
+  weights = {
+    name: golden_case.weight(name, shape)
+    for name, shape in options["state_dict"].items()
+  }
+  tree = flow_network.convert(weights, np.dtype(np.float32))
+  made = modules.abstract(lambda _: raft_lib.RaftSmall(dtype=jnp.float32))
+  network = modules.merge(made.graph, {}, tree)
+  single = arrays["first"].ndim == 3
+  first, second = (
+    jnp.asarray(arrays[name][None] if single else arrays[name])
+    for name in ("first", "second")
+  )
+  names = [name for name in arrays if name.startswith("flow_low_it")]
+  low = sorted(int(name.removeprefix("flow_low_it")) for name in names)
+  most = max((*low, *options.get("iters", ())), default=1)
+  flows = network.coarse(first, second, most)
+  ours = {
+    "features_first": network.fnet(raft_lib.scaled(first)),
+    "features_second": network.fnet(raft_lib.scaled(second)),
+    "context": network.cnet(raft_lib.scaled(first)),
+    "flow": network(first, second, most),
+    **{f"flow_low_it{count}": flows[count - 1] for count in low},
+  }
+  return Found(
+    {
+      name: (values[0] if single else values, arrays[name])
+      for name, values in ours.items()
+      if name in arrays
+    }
+  )
+
+
+RUN = {"mask": mask, "pretrain": pretrain, "raft": raft}

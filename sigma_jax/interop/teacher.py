@@ -8,7 +8,6 @@ renamed to the former, and the former placed in our tree.
 
 import dataclasses
 import math
-import pathlib
 import re
 
 import jax.numpy as jnp
@@ -16,8 +15,7 @@ import numpy as np
 
 from sigma_jax import errors
 from sigma_jax import settings as settings_lib
-from sigma_jax.interop import foreign, tensor_files
-from sigma_jax.interop.model import say
+from sigma_jax.interop import frozen_file, tensor_files
 from sigma_jax.models.variants import IMAGE_MODELS, ImageModel
 
 # Entries that these models' features do not depend on: the token of masked
@@ -91,23 +89,7 @@ def read(weights: str, variant: str) -> dict[str, np.ndarray]:
     f"Face checkpoint {model.hub} (its folder or .safetensors file), or an "
     ".npz with either one's names"
   )
-  if not weights:
-    raise errors.UserError(f"target.weights is not set; {wanted}")
-  path = pathlib.Path(weights)
-  if path.is_dir():
-    path = tensor_files.in_folder(path) or path / tensor_files.SAFETENSORS
-  if not path.is_file():
-    raise errors.UserError(f"target.weights: no file {str(path)!r}; {wanted}")
-  reader = _READERS.get(path.suffix)
-  if reader is None:
-    raise errors.UserError(
-      f"target.weights: {str(path)!r} must end in one of "
-      f"{', '.join(_READERS)}; {wanted}"
-    )
-  try:
-    return reader(path)
-  except errors.UserError as error:
-    raise errors.UserError(f"target.weights: {error}") from error
+  return frozen_file.read(weights, "target.weights", wanted)
 
 
 def convert(
@@ -165,20 +147,6 @@ def tiny(arrays: dict[str, np.ndarray], variant: str, heads: int) -> ImageModel:
   dim, _, patch, _ = arrays["patch_embed.proj.weight"].shape
   grid = math.isqrt(arrays["pos_embed"].shape[1] - 1) if model.grid else 0
   return dataclasses.replace(model, dim=dim, patch=patch, grid=grid)
-
-
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  return tensor_files.read(path, say)
-
-
-_READERS = {
-  ".pth": _read,
-  ".pt": _read,
-  ".bin": _read,
-  ".safetensors": _read,
-  ".json": _read,  # the index of a folder's shards
-  ".npz": foreign.read_npz,
-}
 
 
 def _published_names(

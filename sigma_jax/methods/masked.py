@@ -9,14 +9,13 @@ motion; SIGMA's targets go with such masks too. Options are the sections
 masking, target and loss.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sigma_jax import keys, masking
+from sigma_jax import masking
 from sigma_jax import settings as settings_lib
 from sigma_jax.losses import assignment, health
-from sigma_jax.methods import assigning, method
+from sigma_jax.methods import assigning, guided, method
 from sigma_jax.models import sigma
 from sigma_jax.motion import volume
 
@@ -35,13 +34,15 @@ class Masked(method.Method):
     self.heads += ("coarse_prototypes",) if self._levels else ()
 
   def module(self, rngs):
-    return sigma.Sigma(self.settings, rngs=rngs)
+    return guided.with_flow(
+      sigma.Sigma(self.settings, rngs=rngs), self.settings
+    )
 
   def load(self):
     # Of other people's formats methods know nothing but where to ask.
     from sigma_jax.interop import teacher
 
-    return teacher.load(self.settings)
+    return teacher.load(self.settings) | guided.load_flow(self.settings)
 
   def project(self, params):
     return project_prototypes(params)
@@ -51,7 +52,7 @@ class Masked(method.Method):
 
   def prepare(self, batch, key, frozen):
     video = batch["video"]
-    return video, masks(self.settings, video, key)
+    return video, guided.masks(self.settings, video, key, frozen)
 
   def features(self, weights, inputs):
     return self.networks(weights.params, weights.frozen)(*inputs)
@@ -139,7 +140,7 @@ class Masked(method.Method):
         words += f", under {above} ({loss.hierarchy})"
     return method.Description(
       _title(run),
-      tubes=f"{masking_.ratio:.0%} masked ({_kind(masking_)})",
+      tubes=f"{masking_.ratio:.0%} masked ({guided.kind(masking_)})",
       facts=(("Decoder", decoder), ("Loss", words)),
       charts=_charts(loss if self._assigns else None)
       + assigning.charts_of_levels(self._levels),
@@ -148,15 +149,15 @@ class Masked(method.Method):
     )
 
   def hidden(self, key, video):
-    mask = draw(self.settings, video, key)
-    hidden = np.asarray(masking.to_bool(mask))
-    return hidden.reshape(len(video), *self.settings.grid)
+    return guided.hidden(self.settings, key, video)
 
   def guides(self, key, video):
     run = self.settings
     if run.masking.kind != "motion":
       return {}
-    maps, flows = volume.maps(key, video, **_guided(run))
+    maps, flows = volume.maps(
+      key, video, **guided.by(run, guided.load_flow(run))
+    )
     held = volume.scores(maps, run.grid).reshape(-1, *run.grid)
     held /= held.max(axis=(1, 2, 3), keepdims=True)
     published = run.masking.direction == "published"
@@ -171,50 +172,6 @@ def project_prototypes(params: dict) -> dict:
   """Parameters with the prototypes put back on the unit sphere."""
   found = [n for n in ("prototypes", "coarse_prototypes") if n in params]
   return params | {name: assignment.normalize(params[name]) for name in found}
-
-
-def masks(
-  settings: settings_lib.Settings, video: jax.Array, key: jax.Array
-) -> masking.Mask:
-  """The masks of a step with this key, for the clips of its global batch."""
-  return draw(settings, video, keys.of(key, keys.Use.MASK))
-
-
-def draw(
-  settings: settings_lib.Settings, video: jax.Array, key: jax.Array
-) -> masking.Mask:
-  """Masks of the settings' kind, drawn with `key` itself.
-
-  Args:
-    settings: the run.
-    video: uint8 [b, t, h, w, 3], which motion-guided masks look at.
-    key: of the masks; a clip's is taken by its place in the batch.
-  """
-  options = settings.masking
-  if options.kind == "motion":
-    return volume.sample(key, video, **_guided(settings))
-  return masking.sample(
-    key,
-    len(video),
-    kind=options.kind,
-    grid=settings.grid,
-    ratio=options.ratio,
-  )
-
-
-def _guided(settings: settings_lib.Settings) -> dict:
-  """Options of motion-guided masks."""
-  return {
-    "grid": settings.grid,
-    "ratio": settings.masking.ratio,
-    "published": settings.masking.direction == "published",
-  }
-
-
-def _kind(options: settings_lib.Masking) -> str:
-  if options.kind == "motion" and options.direction == "published":
-    return "motion, early frames the published wrong way"
-  return options.kind
 
 
 def _title(run: settings_lib.Settings) -> str:

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sigma_jax import errors, freeze, keys, masking
+from sigma_jax import errors, freeze, keys
 from sigma_jax import settings as settings_lib
 from sigma_jax.losses import described as described_loss
-from sigma_jax.methods import masked, method
+from sigma_jax.methods import guided, method
 from sigma_jax.models import described, hog, vit
 from sigma_jax.motion import flow, trajectories
 
@@ -98,17 +98,21 @@ class Mme(method.Method):
 
   def module(self, rngs):
     values = _CELLS**2
-    return described.Networks(
+    made = described.Networks(
       self.settings.model,
       self.settings.grid,
       hidden=self.options.head_hidden,
       sizes=(3 * hog.BINS * values, 2 * self.options.steps * values),
       rngs=rngs,
     )
+    return guided.with_flow(made, self.settings)
+
+  def load(self):
+    return guided.load_flow(self.settings)
 
   def prepare(self, batch, key, frozen):
     run, video = self.settings, batch["video"]
-    mask = masked.masks(run, video, key)
+    mask = guided.masks(run, video, key, frozen)
     tracks = self.tracks(batch["luma"])
     counted = trajectories.counted(tracks.valid, _CELLS).astype(jnp.float32)
     target = described.Described(
@@ -158,7 +162,7 @@ class Mme(method.Method):
 
   def features(self, weights, inputs):
     tubes, mask, target, counted = inputs
-    predicted = self.networks(weights.params, {})(tubes, mask)
+    predicted = self.networks(weights.params, weights.frozen)(tubes, mask)
     return {"predicted": predicted, "target": target, "counted": counted}
 
   def loss(self, heads, features, carry, step, where):
@@ -200,7 +204,7 @@ class Mme(method.Method):
     words = f"{options.steps} frames of the video {camera}".strip()
     return method.Description(
       "MME, shape and motion",
-      tubes=f"{run.masking.ratio:.0%} masked ({run.masking.kind})",
+      tubes=f"{run.masking.ratio:.0%} masked ({guided.kind(run.masking)})",
       facts=(
         ("Decoder", f"{model.decoder_depth} blocks, width {model.decoder_dim}"),
         ("Trajectories", words),
@@ -223,9 +227,7 @@ class Mme(method.Method):
     )
 
   def hidden(self, key, video):
-    mask = masked.draw(self.settings, video, key)
-    hidden = np.asarray(masking.to_bool(mask))
-    return hidden.reshape(len(video), *self.settings.grid)
+    return guided.hidden(self.settings, key, video)
 
   def traces(self, batch):
     steps, patch = self.options.steps, self.settings.model.patch

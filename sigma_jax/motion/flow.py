@@ -7,11 +7,16 @@ batch is split. docs/methods/mgmae.md says how good it is.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from sigma_jax.motion import warping
+
+# Flow of each first frame to its second one: two uint8 [b, p, h, w, 3] ->
+# float32 [b, p, h', w', 2] in pixels of its own size, a whole part of h and w.
+Estimate = Callable[[jax.Array, jax.Array], jax.Array]
 
 _COARSEST = 28  # pixels of the shorter side that the search's images have
 _LEVELS = 3  # each twice as fine as the one before
@@ -57,7 +62,22 @@ def between(first: jax.Array, second: jax.Array) -> jax.Array:
   return jax.lax.stop_gradient(flow)
 
 
-def towards(video: jax.Array, base: int, *, reverse_early: bool = True):
+def of_pairs(first: jax.Array, second: jax.Array) -> jax.Array:
+  """`between` of uint8 [b, p, h, w, 3]: float32 [b, p, h', w', 2]."""
+  batch, pairs = first.shape[:2]
+  flow = between(
+    *(x.reshape(batch * pairs, *x.shape[2:]) for x in (first, second))
+  )
+  return flow.reshape(batch, pairs, *flow.shape[1:])
+
+
+def towards(
+  video: jax.Array,
+  base: int,
+  *,
+  reverse_early: bool = True,
+  estimate: Estimate = of_pairs,
+) -> jax.Array:
   """Flows between neighbouring frames, each towards the base frame.
 
   Args:
@@ -66,10 +86,11 @@ def towards(video: jax.Array, base: int, *, reverse_early: bool = True):
     reverse_early: if false, pairs before the base have the flow of the later
       frame to the earlier one, as those after the base have; that is away from
       the base.
+    estimate: how flow is found.
 
   Returns:
-    float32 [b, t - 1, h', w', 2], see `between`: of frame i to i + 1 for pairs
-    i before the base, of frame i + 1 to i for the others.
+    float32 [b, t - 1, h', w', 2], of `estimate`'s size: of frame i to i + 1 for
+    pairs i before the base, of frame i + 1 to i for the others.
   """
   early, late = video[:, :-1], video[:, 1:]
   if reverse_early:
@@ -78,12 +99,7 @@ def towards(video: jax.Array, base: int, *, reverse_early: bool = True):
       jnp.where(before, late, early),
       jnp.where(before, early, late),
     )
-  batch, pairs = early.shape[:2]
-  flow = between(
-    late.reshape(batch * pairs, *late.shape[2:]),
-    early.reshape(batch * pairs, *early.shape[2:]),
-  )
-  return flow.reshape(batch, pairs, *flow.shape[1:])
+  return estimate(late, early)
 
 
 def _pooled(frames: jax.Array, factor: int) -> jax.Array:
@@ -143,6 +159,7 @@ def _searched(first: jax.Array, second: jax.Array) -> jax.Array:
   moved = _all_shifts(second, _REACH)
   cost = _windowed(jnp.abs(first - moved)) + _PENALTY * length
   best = jnp.argmin(cost, axis=0)
+  lowest = jnp.min(cost, axis=0)
   row, column = best // side, best % side
 
   def at(place):
@@ -154,7 +171,7 @@ def _searched(first: jax.Array, second: jax.Array) -> jax.Array:
     before, after = (
       at(jnp.where(inside, best + k, best)) for k in (-step, step)
     )
-    bend = before - 2 * at(best) + after
+    bend = before - 2 * lowest + after
     part = 0.5 * (before - after) / jnp.maximum(bend, 1e-6)
     part = jnp.where(inside, jnp.clip(part, -0.5, 0.5), 0.0)
     return place.astype(jnp.float32) - _REACH + part

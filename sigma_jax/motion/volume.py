@@ -134,10 +134,12 @@ def maps(
   grid: tuple[int, int, int],
   ratio: float,
   published: bool = False,
+  estimate: flow_lib.Estimate = flow_lib.of_pairs,
 ) -> tuple[jax.Array, jax.Array]:
   """Every frame's map of each clip: of its pixels, the key and its place.
 
-  Maps are as fine as the flow's finest level, at 224 pixels half the clip.
+  Maps are as fine as the flow: as its finest level, at 224 pixels half the
+  clip, or as the clip where a network finds it.
 
   Args:
     key: of this step's masks; clips draw as for `masking.sample`, so that the
@@ -146,6 +148,7 @@ def maps(
     grid: tubes along time, height, width.
     ratio: share of positions masked.
     published: whether early frames' maps run against the motion: see above.
+    estimate: how flow is found.
 
   Returns:
     Maps, float32 [b, f, H, W], and the flows that carried them, float32
@@ -153,9 +156,11 @@ def maps(
   """
   frames, height, width = video.shape[1:4]
   base = base_frame(frames)
-  flows = flow_lib.towards(video, base, reverse_early=not published)
+  flows = flow_lib.towards(
+    video, base, reverse_early=not published, estimate=estimate
+  )
   patch = height // grid[1]
-  factor = flow_lib.factors(height, width)[-1]
+  factor = height // flows.shape[2]
   side = patch // factor if patch % factor == 0 else patch
   size = (grid[1] * side, grid[2] * side)
   flows = warping.resized(flows.reshape(-1, *flows.shape[2:]), size)
@@ -188,9 +193,12 @@ def sample(
   grid: tuple[int, int, int],
   ratio: float,
   published: bool = False,
+  estimate: flow_lib.Estimate = flow_lib.of_pairs,
 ) -> masking.Mask:
   """One mask a clip; see `maps` for the arguments."""
-  found, _ = maps(key, video, grid=grid, ratio=ratio, published=published)
+  found, _ = maps(
+    key, video, grid=grid, ratio=ratio, published=published, estimate=estimate
+  )
   hidden = masking.num_masked("motion", grid, ratio) // grid[0]
   return choose(scores(found, grid), grid[1] * grid[2] - hidden)
 

@@ -5,6 +5,7 @@ import html
 import pathlib
 from collections.abc import Sequence
 
+from sigma_jax import errors
 from sigma_jax import settings as settings_lib
 from sigma_jax.report import clips as clips_lib
 from sigma_jax.report import curves, picture_sections, sections, sets, tubes
@@ -78,7 +79,7 @@ def _pictures(run: Run, data: settings_lib.Data) -> tuple[list[str], str]:
     again = f"python -m sigma_jax.report {run.workdir} --val=<manifest>"
     note = sections.missing(f"No clips to show: {error}", again)
     return [sections.section("Masks and prototypes", note)], str(error)
-  out = [picture_sections.masks(run, clips)]
+  out = [masks(run, clips)]
   if reason:
     note = f"<p>{html.escape(reason)}</p>"
     return [*out, sections.section("Prototypes", note)], ""
@@ -91,3 +92,16 @@ def _pictures(run: Run, data: settings_lib.Data) -> tuple[list[str], str]:
     )
     note = sections.missing(f"No prototypes to show: {error}", again)
     return [*out, sections.section("Prototypes", note)], ""
+
+
+def masks(run: Run, clips: clips_lib.Clips) -> str:
+  """The section of masks, or why there is none.
+
+  Where a network finds the motion, its weights may have been removed.
+  """
+  try:
+    return picture_sections.masks(run, clips)
+  except errors.UserError as error:
+    again = f"python -m sigma_jax.report {run.workdir}"
+    note = sections.missing(f"No masks to show: {error}", again)
+    return sections.section("Masks", note)

@@ -100,7 +100,7 @@ def no_prototypes(run: Run) -> str:
     return (
       "This run’s loss has no prototypes, so there are no assignments to show."
     )
-  if jax.tree.leaves(run.method.abstract.frozen):
+  if jax.tree.leaves(run.method.abstract.frozen.get("target", {})):
     return (
       f"The {run.words.target} target’s frozen weights are not kept "
       "with the run, so its assignments are not shown here."

@@ -29,6 +29,8 @@ from sigma_jax.settings.method import options as _method
 from sigma_jax.settings.method import options_of as _method_options
 from sigma_jax.settings.model import (
   COMPUTED,
+  FLOW_LEAST,
+  FLOW_STRIDE,
   TEACHERS,
   Loss,
   Masking,
@@ -40,6 +42,8 @@ from sigma_jax.settings.training import Mesh, Optimizer, Train
 
 __all__ = [
   "COMPUTED",
+  "FLOW_LEAST",
+  "FLOW_STRIDE",
   "TEACHERS",
   "Augment",
   "Colours",
@@ -70,6 +74,7 @@ PATHS = (
   "data.val",
   "data.root",
   "data.label_sets",
+  "masking.flow_weights",
   "target.weights",
   "evaluate.train",
   "evaluate.test",
@@ -128,6 +133,8 @@ class Settings:
       )
     if self.target.kind == "pixel" and self.loss.kind != "l2":
       raise ValueError("target.kind 'pixel' needs loss.kind 'l2' (VideoMAE)")
+    if self.task == "pretrain":
+      self.masking.check_size(self.data.size)
     if self.loss.kind == "assignment":
       self.loss.check_divisors(self.model.dtype)
 

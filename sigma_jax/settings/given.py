@@ -144,8 +144,15 @@ def _of_values(settings) -> Iterator[tuple[str, str]]:
     yield "data.scales", f"data.crop is {data.crop!r}"
   if data.crop != "random_resized":
     yield "data.min_area data.max_area", f"data.crop is {data.crop!r}"
-  if settings.masking.kind != "motion":
-    yield "masking.direction", f"masking.kind is {settings.masking.kind!r}"
+  masking = settings.masking
+  if masking.kind != "motion":
+    names = "masking.direction masking.flow"
+    yield names, f"masking.kind is {masking.kind!r}"
+  if not masking.has_network:
+    why = f"masking.flow is {masking.flow!r}"
+    if masking.kind != "motion":
+      why = f"masking.kind is {masking.kind!r}"
+    yield _in("masking", "flow_weights flow_iterations flow_dtype"), why
   kind = settings.target.kind
   if kind != "mlp":
     yield "target.dim target.hidden", f"target.kind is {kind!r}"

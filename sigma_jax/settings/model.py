@@ -14,8 +14,14 @@ TEACHERS = (
 )
 
 
+# Sides that the flow network can take: from the least up, multiples of the
+# other. Below, its smallest correlation map is one pixel wide.
+FLOW_LEAST, FLOW_STRIDE = 128, 8
+
 POSITIONS = ("sine", "sine_3d", "sine_3d_quarter", "rotary")
 
+
+_PRODUCTS = ("float32", "bfloat16")  # types of matrix products
 
 # Options of `Model` that say how it is computed, not which model it is.
 COMPUTED = ("dtype", "remat", "attention")
@@ -83,7 +89,7 @@ class Model:
       "model.init", self.init, ("published", "xavier", "vjepa", "vjepa2")
     )
     freeze.choice("model.positions", self.positions, POSITIONS)
-    freeze.choice("model.dtype", self.dtype, ("float32", "bfloat16"))
+    freeze.choice("model.dtype", self.dtype, _PRODUCTS)
     freeze.choice("model.attention", self.attention, ("auto", "xla"))
     freeze.choice("model.remat", self.remat, ("none", "light", "dots", "full"))
     if self.table_grid and (
@@ -136,14 +142,41 @@ class Masking:
   # in MGMAE's code, where a misspelt word makes it go against the motion before
   # the middle frame. Whether its released weights were trained so is not known.
   direction: str = "corrected"
+  # How the kind motion finds motion. lucas_kanade: from the pixels alone, by a
+  # coarse search and rounds of Lucas and Kanade. raft_small: by the network of
+  # MGMAE's code, for clips of 128 pixels a side or more. Its products are two
+  # thirds of those of a ViT-B step.
+  flow: str = "lucas_kanade"
+  # Of raft_small: .pth, .safetensors or .npz, with Princeton's names or
+  # torchvision's.
+  flow_weights: str = ""
+  flow_iterations: int = 6  # of raft_small
+  flow_dtype: str = "float32"  # of raft_small's weights and convolutions
 
   def __post_init__(self):
     freeze.choice("masking.kind", self.kind, ("tube", "random", "motion"))
     freeze.choice(
       "masking.direction", self.direction, ("corrected", "published")
     )
+    freeze.choice("masking.flow", self.flow, ("lucas_kanade", "raft_small"))
+    freeze.choice("masking.flow_dtype", self.flow_dtype, _PRODUCTS)
+    freeze.positive("masking", self, "flow_iterations")
     if not 0 < self.ratio < 1:
       raise ValueError(f"masking.ratio must lie in (0, 1), got {self.ratio}")
+
+  @property
+  def has_network(self) -> bool:
+    """Whether motion is found by a network with weights."""
+    return self.kind == "motion" and self.flow != "lucas_kanade"
+
+  def check_size(self, size: int) -> None:
+    """Refuses clips that the flow network cannot take."""
+    if self.has_network and (size < FLOW_LEAST or size % FLOW_STRIDE):
+      raise ValueError(
+        f"masking.flow {self.flow!r} needs data.size to be a multiple of "
+        f"{FLOW_STRIDE} from {FLOW_LEAST} up, got {size}: give larger clips or "
+        "masking.flow 'lucas_kanade'"
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +196,7 @@ class Target:
   def __post_init__(self):
     freeze.choice("target.kind", self.kind, ("mlp", "pixel", "dino"))
     freeze.choice("target.variant", self.variant, TEACHERS)
-    freeze.choice("target.dtype", self.dtype, ("float32", "bfloat16"))
+    freeze.choice("target.dtype", self.dtype, _PRODUCTS)
     freeze.positive("target", self, "dim")
     if not all(width > 0 for width in self.hidden):
       raise ValueError(f"target.hidden must be positive, got {self.hidden}")

@@ -9,7 +9,7 @@ import optax
 from sigma_jax import keys, masking
 from sigma_jax.interop import golden_case, published
 from sigma_jax.interop import layout as layout_lib
-from sigma_jax.methods import masked
+from sigma_jax.methods import guided
 from sigma_jax.models import sigma
 from sigma_jax.train import optimizer as optimizer_lib
 from sigma_jax.train import state as state_lib
@@ -49,7 +49,7 @@ def _ours(settings, case, optimizer, schedule):
 def _mask(settings, step):
   """The mask that the training step of this number draws."""
   key = keys.of_step(settings.seed, step)
-  return masking.to_bool(masked.masks(settings, np.zeros((2, 0)), key))
+  return masking.to_bool(guided.masks(settings, np.zeros((2, 0)), key))
 
 
 def _theirs(reference, settings, case, schedule):

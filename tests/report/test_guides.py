@@ -10,6 +10,7 @@ import pytest
 from sigma_jax import settings as settings_lib
 from sigma_jax.methods import method, mme
 from sigma_jax.report import clips as clips_lib
+from sigma_jax.report import page as page_lib
 from sigma_jax.report import picture_sections, pictures
 
 
@@ -80,6 +81,46 @@ def test_the_page_shows_them_between_clip_and_mask(clips):
   assert page.index('class="arrow"') < page.index('class="held"')
   assert page.index('class="held"') < page.index('class="hole"')
   assert "chosen by: the motion found, then the map that goes" in page
+
+
+def test_masks_by_a_network_whose_weights_are_gone():
+  """A note that names the file, and the page goes on."""
+  ours = method.of(
+    settings_lib.Settings(
+      data=settings_lib.Data(num_frames=8, size=128),
+      masking=settings_lib.Masking(
+        kind="motion", flow="raft_small", flow_weights="gone.pth"
+      ),
+    )
+  )
+  shown = clips_lib.Clips(np.zeros((1, 8, 128, 128, 3), "u1"), ["a"], [""])
+  run = types.SimpleNamespace(
+    settings=ours.settings, method=ours, workdir="runs/a"
+  )
+  note = page_lib.masks(run, shown)
+  assert "No masks to show: masking.flow_weights: no file" in note
+  assert "gone.pth" in note
+  assert "python -m sigma_jax.report runs/a" in note
+
+
+def test_prototypes_are_missed_for_the_target_s_weights_alone():
+  """What finds motion is not what assigns."""
+  run = types.SimpleNamespace(
+    num_prototypes=3000,
+    words=types.SimpleNamespace(target="DINO"),
+    method=method.of(
+      settings_lib.Settings(
+        data=settings_lib.Data(size=128),
+        masking=settings_lib.Masking(kind="motion", flow="raft_small"),
+      )
+    ),
+  )
+  assert jax.tree.leaves(run.method.abstract.frozen)
+  assert picture_sections.no_prototypes(run) == ""
+  run.method = method.of(
+    settings_lib.Settings(target=settings_lib.Target(kind="dino"))
+  )
+  assert "frozen weights are not kept" in picture_sections.no_prototypes(run)
 
 
 @pytest.mark.parametrize("camera", ["affine", "none"])

@@ -24,7 +24,7 @@ from sigma_jax import compile_cache, distributed, errors, keys
 from sigma_jax import settings as settings_lib
 from sigma_jax.augment import batches as augment
 from sigma_jax.evaluate import features, in_run, knn, predictions
-from sigma_jax.methods import masked
+from sigma_jax.methods import guided
 from sigma_jax.models import layers, sigma
 from sigma_jax.tasks import reading
 from sigma_jax.train import loop, metrics, preemption, steps, stored
@@ -65,7 +65,7 @@ def draws(settings, mesh, batch) -> dict[str, np.ndarray]:
       "augmented": video,
       "targets": targets,
       "kept": jnp.stack([drop(jnp.ones((size, 1)), n) for n in range(9)]),
-      **masked.masks(settings, mirrored, key)._asdict(),
+      **guided.masks(settings, mirrored, key)._asdict(),
     }
 
   return jax.tree.map(np.asarray, draw(mesh_lib.put_batch(batch, mesh)))
