@@ -38,6 +38,13 @@ class Parser(argparse.ArgumentParser):
     self.exit(2, f"error: {message}\n")
 
 
+def parser(module: str, doc: str, **options) -> Parser:
+  """Of a module's command line; its help is `doc`, as written."""
+  return Parser(
+    prog=program(module), description=doc, formatter_class=RAW, **options
+  )
+
+
 def commands(
   prog: str, doc: str, modules: dict[str, tuple[str, str]], **options
 ) -> Parser:

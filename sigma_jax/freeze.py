@@ -99,6 +99,32 @@ def seed(key: str, value: int) -> None:
     )
 
 
+def within(section: str, obj: Any, bounds: str, *names: str) -> None:
+  """Raises ValueError naming the first of `names` in `obj` outside `bounds`.
+
+  Args:
+    section: of the keys.
+    obj: has them as attributes.
+    bounds: such as "(0, 1]": a round bracket leaves its end out.
+    names: the keys.
+  """
+  low, high = map(float, bounds[1:-1].split(","))
+  for name in names:
+    value = getattr(obj, name)
+    above = low < value if bounds[0] == "(" else low <= value
+    if not (above and (value < high if bounds[-1] == ")" else value <= high)):
+      raise ValueError(f"{section}.{name} must lie in {bounds}, got {value}")
+
+
+def not_negative(section: str, obj: Any, *names: str) -> None:
+  """Raises ValueError naming the first of `names` in `obj` that is below 0."""
+  for name in names:
+    if getattr(obj, name) < 0:
+      raise ValueError(
+        f"{section}.{name} must not be negative, got {getattr(obj, name)}"
+      )
+
+
 def positive(section: str, obj: Any, *names: str) -> None:
   """Raises ValueError naming the first of `names` in `obj` that is not > 0."""
   for name in names:

@@ -20,12 +20,7 @@ from sigma_jax.pieces import pieces
 
 def main(argv: list[str] | None = None) -> int:
   """Command line; the exit codes are the module's."""
-  parser = cli.Parser(
-    prog=cli.program("sigma_jax.ablate"),
-    description=__doc__,
-    formatter_class=cli.RAW,
-    allow_abbrev=False,
-  )
+  parser = cli.parser("sigma_jax.ablate", __doc__, allow_abbrev=False)
   parser.add_argument("grid", type=paths.argument, help="file of the grid")
   parser.add_argument(
     "--workdir",

@@ -100,8 +100,8 @@ def load(
       f"{source}: judge is empty; it names config files, such as "
       "configs/eval/knn_toy.py"
     )
-  common = grid_file.flat(content["set"]) | dict(changes)
-  judge_set = grid_file.flat(content["judge_set"]) | dict(judge_changes)
+  common = config_file.flat(content["set"]) | dict(changes)
+  judge_set = config_file.flat(content["judge_set"]) | dict(judge_changes)
   arms = grid_file.arms_of(content, source)
   reference = content["reference"]
   names = [arm.name for arm in arms]

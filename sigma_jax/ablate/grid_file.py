@@ -6,7 +6,6 @@ docs/ABLATIONS.md tells what stands in such a file.
 import itertools
 import re
 import runpy
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -86,17 +85,6 @@ def _known(defaults: dict, values: Any, where: str) -> dict[str, Any]:
   return defaults | values
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Nested sections as dotted options."""
-  found = {}
-  for name, value in tree.items():
-    if isinstance(value, Mapping):
-      found |= flat(value, f"{prefix}{name}.")
-    else:
-      found[prefix + name] = value
-  return found
-
-
 def arms_of(content: dict[str, Any], source: str) -> list[Arm]:
   """The rows, those that vary options apart.
 
@@ -123,7 +111,7 @@ def arms_of(content: dict[str, Any], source: str) -> list[Arm]:
 
 def _varied(group: str, row: dict, config: str, where: str) -> list[Arm]:
   """The product of what a row varies."""
-  axes = flat(row["vary"])
+  axes = config_file.flat(row["vary"])
   for key, values in axes.items():
     if not isinstance(values, (tuple, list)) or not values:
       raise errors.UserError(
@@ -151,7 +139,7 @@ def _varied(group: str, row: dict, config: str, where: str) -> list[Arm]:
     parts = [group, *(_word(value) for value in combination)]
     told = [f"{key.split('.')[-1]} {v}" for key, v in values.items()]
     title = ", ".join([row["title"] or group, *told])
-    given_ = flat(row["set"]) | values
+    given_ = config_file.flat(row["set"]) | values
     arms.append(
       Arm("-".join(parts), title, group, values, name, config, given_)
     )

@@ -109,16 +109,8 @@ def _bars(content: Line, key: tuple[str, str, str]) -> str:
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:
-  head = "".join(f"<th>{html.escape(text)}</th>" for text in lines[0])
-  body = "".join(
-    f"<tr><th>{html.escape(name)}</th>"
-    + "".join(f"<td>{html.escape(text)}</td>" for text in rest)
-    + "</tr>"
-    for name, *rest in lines[1:]
-  )
-  return (
-    f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-    f"<tbody>{body}</tbody></table></div>"
+  return sections.text_table(
+    lines[0], [(html.escape(name), rest) for name, *rest in lines[1:]]
   )
 
 

@@ -187,10 +187,7 @@ def _cell(result: Line | None, difference: bool) -> str:
 def text(content: Line) -> str:
   """Aligned lines of all means."""
   lines = cells(content, False)
-  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-  return "\n".join(
-    "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines
-  )
+  return published.aligned(lines)
 
 
 def markdown(content: Line) -> str:

@@ -35,7 +35,8 @@ from sigma_jax.data.records.shards import Plan, Shards
 from sigma_jax.data.tars import names as tar_names
 from sigma_jax.data.tars import source as tar_source
 from sigma_jax.pieces import pieces
-from sigma_jax.settings.data import AS_TOLD, LIST_FORMS, Reading
+from sigma_jax.settings import reading_arguments
+from sigma_jax.settings.data import AS_TOLD, Reading
 
 _TIMEOUT = 600.0  # seconds for one file, all of it
 
@@ -227,11 +228,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = cli.Parser(
-    prog=cli.program("sigma_jax.data.prepare"),
-    description=__doc__,
-    formatter_class=cli.RAW,
-  )
+  parser = cli.parser("sigma_jax.data.prepare", __doc__)
   add = parser.add_argument
   add(
     "--manifest",
@@ -241,20 +238,11 @@ def _parser() -> argparse.ArgumentParser:
     "folder of videos, or tars",
   )
   add("--out", type=paths.argument, required=True, help="folder to write")
-  add(
-    "--root", type=paths.argument, default="", help="folder of relative paths"
-  )
-  add(
-    "--list-form",
-    choices=LIST_FORMS,
-    default="",
-    help="columns of a list without a header, where its lines leave it open",
-  )
+  reading_arguments.add(parser)
   add("--short-side", type=_whole(0, 1 << 15), default=256, help="pixels")
   add("--quality", type=_whole(1, 95), default=85, help="of the JPEGs")
   add("--workers", type=_whole(0, 1 << 15), default=0, help="0: one a core")
   add("--max-bad-share", type=_share, default=0.02, help="limit, 0 to 1")
-  add("--tar-labels", default="", help="cls, txt or json:KEY of tars")
   pieces.add_arguments(parser)
   return parser
 

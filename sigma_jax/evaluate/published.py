@@ -222,3 +222,11 @@ FIGURES: tuple[Figure, ...] = (
     {"SIGMA": (64.3,), "VideoMAE": (57.4,)},
   ),
 )
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+  """Cells as columns of plain text."""
+  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+  return "\n".join(
+    "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines
+  )

@@ -25,7 +25,8 @@ import shutil
 from sigma_jax import cli, compile_cache, errors, files, paths
 from sigma_jax.inference import features_file, features_parts
 from sigma_jax.pieces import pieces
-from sigma_jax.settings.data import LIST_FORMS, Reading
+from sigma_jax.settings import reading_arguments
+from sigma_jax.settings.data import Reading
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,32 +66,14 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = cli.Parser(
-    prog=cli.program("sigma_jax.features"),
-    description=__doc__,
-    formatter_class=cli.RAW,
-  )
+  parser = cli.parser("sigma_jax.features", __doc__)
   parser.add_argument("--init", type=paths.argument, required=True)
   parser.add_argument("--manifest", type=paths.argument, required=True)
-  parser.add_argument(
-    "--root",
-    type=paths.argument,
-    default="",
-    help="folder of relative paths; the manifest's",
-  )
-  parser.add_argument(
-    "--list-form",
-    choices=LIST_FORMS,
-    default="",
-    help="columns of a list without a header, where its lines leave it open",
-  )
+  reading_arguments.add(parser)
   parser.add_argument("--out", type=paths.argument, required=True)
   parser.add_argument("--batch-size", type=int, default=16, help="clips")
   parser.add_argument("--part-size", type=int, default=1024, help="clips")
   parser.add_argument("--stride", type=int, default=0, help="frames; the run's")
-  parser.add_argument(
-    "--tar-labels", default="", help="cls, txt or json:KEY of tars"
-  )
   pieces.add_arguments(parser)
   parser.add_argument(
     "--every", type=float, default=0.0, help="seconds between two windows"

@@ -17,9 +17,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = cli.Parser(
-    prog=cli.program("sigma_jax.interop"), description=__doc__
-  )
+  parser = cli.parser("sigma_jax.interop", __doc__)
   commands = parser.add_subparsers(
     required=True, metavar="COMMAND", parser_class=cli.Parser
   )

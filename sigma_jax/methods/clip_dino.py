@@ -49,16 +49,10 @@ class Options(views.Options):
     freeze.positive("method", self, "hidden", "bottleneck", "outputs")
     freeze.positive("method", self, "temperature_start", "temperature")
     freeze.positive("method", self, "student_temperature")
-    if min(self.temperature_epochs, self.freeze_epochs) < 0:
-      raise ValueError(
-        "method.temperature_epochs and method.freeze_epochs must not be "
-        f"negative, got {self.temperature_epochs} and {self.freeze_epochs}"
-      )
-    for name in ("momentum", "momentum_end", "centre_momentum"):
-      if not 0 <= getattr(self, name) <= 1:
-        raise ValueError(
-          f"method.{name} must lie in [0, 1], got {getattr(self, name)}"
-        )
+    freeze.not_negative("method", self, "temperature_epochs", "freeze_epochs")
+    freeze.within(
+      "method", self, "[0, 1]", "momentum", "momentum_end", "centre_momentum"
+    )
 
 
 class Networks(nnx.Module):
@@ -75,7 +69,7 @@ class Networks(nnx.Module):
     )
 
 
-class ClipDino(method.Method):
+class ClipDino(views.Compared, method.Method):
   """The method; see the module."""
 
   Options = Options
@@ -84,10 +78,6 @@ class ClipDino(method.Method):
 
   def module(self, rngs):
     return Networks(self.settings, rngs=rngs)
-
-  def load(self):
-    views.check(self.settings)
-    return {}
 
   def follows(self):
     parts = ("encoder", "head", "last")
@@ -106,15 +96,6 @@ class ClipDino(method.Method):
   def optimizer(self):
     frozen = views.steps_of(self.options.freeze_epochs, self.length)
     return {"decayed": ("directions",), "held": {"last": frozen}}
-
-  def views(self):
-    return views.further(self.settings)
-
-  def colours(self):
-    return views.colours(self.settings)
-
-  def prepare(self, batch, key, frozen):
-    return views.tubes(self.settings, batch)
 
   def features(self, weights, inputs):
     student = self.networks(weights.params, {})

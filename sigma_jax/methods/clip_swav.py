@@ -43,11 +43,9 @@ class Options(views.Options):
     super().__post_init__()
     freeze.positive("method", self, "hidden", "dim", "prototypes")
     freeze.positive("method", self, "epsilon", "rounds", "temperature")
-    if min(self.queue, self.queue_epochs, self.freeze_epochs) < 0:
-      raise ValueError(
-        "method.queue, queue_epochs and freeze_epochs must not be negative, "
-        f"got {self.queue}, {self.queue_epochs} and {self.freeze_epochs}"
-      )
+    freeze.not_negative(
+      "method", self, "queue", "queue_epochs", "freeze_epochs"
+    )
 
   def unread(self):
     found = super().unread()
@@ -70,7 +68,7 @@ class Networks(nnx.Module):
     )
 
 
-class ClipSwav(method.Method):
+class ClipSwav(views.Compared, method.Method):
   """The method; see the module."""
 
   Options = Options
@@ -79,10 +77,6 @@ class ClipSwav(method.Method):
 
   def module(self, rngs):
     return Networks(self.settings, rngs=rngs)
-
-  def load(self):
-    views.check(self.settings)
-    return {}
 
   def carry(self):
     options = self.options
@@ -97,15 +91,6 @@ class ClipSwav(method.Method):
   def optimizer(self):
     frozen = views.steps_of(self.options.freeze_epochs, self.length)
     return {"held": {"prototypes": frozen}}
-
-  def views(self):
-    return views.further(self.settings)
-
-  def colours(self):
-    return views.colours(self.settings)
-
-  def prepare(self, batch, key, frozen):
-    return views.tubes(self.settings, batch)
 
   def features(self, weights, inputs):
     networks = self.networks(weights.params, {})

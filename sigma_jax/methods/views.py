@@ -39,11 +39,7 @@ class Options(settings_lib.Method):
   solarize_prob: tuple[float, ...] = (0.0, 0.0, 0.0)
 
   def __post_init__(self):
-    if self.local_views < 0 or self.local_frames < 0:
-      raise ValueError(
-        "method.local_views and method.local_frames must not be negative, got "
-        f"{self.local_views} and {self.local_frames}"
-      )
+    freeze.not_negative("method", self, "local_views", "local_frames")
     freeze.positive("method", self, "local_size")
     area = self.local_area
     if len(area) != 2 or not 0 < area[0] <= area[1] <= 1:
@@ -93,6 +89,23 @@ class Options(settings_lib.Method):
       values = value if isinstance(value, tuple) else (value,)
       if not 0 <= min(values) <= max(values) <= 1:
         raise ValueError(f"method.{name} must lie in [0, 1], got {value}")
+
+
+class Compared:
+  """Of a method of views: what it needs of the host, and how it takes it."""
+
+  def load(self):
+    check(self.settings)
+    return {}
+
+  def views(self):
+    return further(self.settings)
+
+  def colours(self):
+    return colours(self.settings)
+
+  def prepare(self, batch, key, frozen):
+    return tubes(self.settings, batch)
 
 
 def check(run: settings_lib.Settings) -> None:

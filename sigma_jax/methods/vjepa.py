@@ -51,11 +51,7 @@ class Options(settings_lib.Method):
     freeze.choice("method.cut", self.cut, ("raster", "random"))
     freeze.choice("method.mask_token", self.mask_token, ("kind", "one"))
     freeze.positive("method", self, "exponent")
-    for name in ("momentum", "momentum_end"):
-      if not 0 <= getattr(self, name) <= 1:
-        raise ValueError(
-          f"method.{name} must lie in [0, 1], got {getattr(self, name)}"
-        )
+    freeze.within("method", self, "[0, 1]", "momentum", "momentum_end")
     kinds = len(self.blocks)
     sizes = {len(self.context) or kinds, len(self.targets) or kinds}
     if not kinds or {len(self.areas), *sizes} != {kinds}:

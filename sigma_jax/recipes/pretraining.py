@@ -32,21 +32,12 @@ def pretrain(size: str, target: str) -> ml_collections.ConfigDict:
     ValueError: any other target.
   """
   config = settings.default_config()
-
-  config.data.num_frames = 16
-  config.data.stride = 4
-  config.data.size = 224
+  _set_encoder(config, size)
   config.data.scales = (1.0, 0.875, 0.75, 0.66)
   config.masking.ratio = 0.9
 
-  config.model.dtype = "bfloat16"
-  width, depth, heads, decoder_width, decoder_heads = _SIZES[size]
-  config.model.encoder_dim = width
-  config.model.encoder_depth = depth
-  config.model.encoder_heads = heads
-  config.model.decoder_dim = decoder_width
+  *_, config.model.decoder_dim, config.model.decoder_heads = _SIZES[size]
   config.model.decoder_depth = 4
-  config.model.decoder_heads = decoder_heads
 
   _set_target(config, target)
   config.loss.num_prototypes = 3000
@@ -117,20 +108,12 @@ def vjepa(size: str) -> ml_collections.ConfigDict:
     size: vits, vitb, vitl or vith.
   """
   config = settings.default_config("vjepa")
-  config.data.num_frames = 16
-  config.data.stride = 4
-  config.data.size = 224
   config.data.crop = "random_resized"
   config.data.min_area = 0.3
-
-  width, depth, heads, *_ = _SIZES[size]
-  config.model.dtype = "bfloat16"
-  config.model.encoder_dim = width
-  config.model.encoder_depth = depth
-  config.model.encoder_heads = heads
+  _set_encoder(config, size)
   config.model.decoder_dim = 384
   config.model.decoder_depth = 12
-  config.model.decoder_heads = heads
+  config.model.decoder_heads = config.model.encoder_heads
 
   set_vjepa(config)
   config.train.batch_size = 3072
@@ -195,17 +178,9 @@ def clip_dino(size: str) -> ml_collections.ConfigDict:
 def _views(size: str, method: str) -> ml_collections.ConfigDict:
   """What both have in common: 512 videos a step, DINO's optimiser."""
   config = settings.default_config(method)
-  config.data.num_frames = 16
-  config.data.stride = 4
-  config.data.size = 224
   config.data.crop = "random_resized"
   config.data.flip = True
-
-  width, depth, heads, *_ = _SIZES[size]
-  config.model.dtype = "bfloat16"
-  config.model.encoder_dim = width
-  config.model.encoder_depth = depth
-  config.model.encoder_heads = heads
+  _set_encoder(config, size)
   set_views(config)
   config.train.batch_size = 512
   config.train.epochs = 200.0
@@ -223,6 +198,18 @@ def set_views(config: ml_collections.ConfigDict) -> None:
   config.optimizer.weight_decay_end = 0.4
   config.optimizer.clip_norm = 0.3
   config.optimizer.clip_by = "parameter"
+
+
+def _set_encoder(config: ml_collections.ConfigDict, size: str) -> None:
+  """The clips that all take, and the encoder."""
+  config.data.num_frames = 16
+  config.data.stride = 4
+  config.data.size = 224
+  width, depth, heads, *_ = _SIZES[size]
+  config.model.dtype = "bfloat16"
+  config.model.encoder_dim = width
+  config.model.encoder_depth = depth
+  config.model.encoder_heads = heads
 
 
 def _set_target(config: ml_collections.ConfigDict, target: str) -> None:

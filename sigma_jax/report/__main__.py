@@ -23,11 +23,7 @@ def main(argv: list[str] | None = None) -> int:
   Returns:
     Exit code: 0 written, 2 the input has to change (one line on stderr).
   """
-  parser = cli.Parser(
-    prog=cli.program("sigma_jax.report"),
-    description=__doc__,
-    formatter_class=cli.RAW,
-  )
+  parser = cli.parser("sigma_jax.report", __doc__)
   _add_arguments(parser)
   args = parser.parse_args(argv)
   cli.hush_tensorflow()

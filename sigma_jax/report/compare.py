@@ -5,12 +5,12 @@ import json
 import os
 import urllib.parse
 from collections.abc import Sequence
-from typing import Any
 
 from sigma_jax import errors, files
 from sigma_jax.methods.method import Chart
 from sigma_jax.report import charts, curves, page, sections, verdict
 from sigma_jax.report.gather import Row, Run
+from sigma_jax.settings.config_file import flat
 from sigma_jax.train import judging
 
 MOST = 2 * len(charts.STYLES)  # runs that can be told apart by their curves
@@ -117,7 +117,7 @@ def _runs(runs: dict[str, Run], folder: str) -> str:
       f"{top['step']:,}" if top else "–",
     )
     lines.append((_key(_style(place), _linked(name, run, folder)), cells))
-  return sections.section("Runs", _table(("", *heads), lines))
+  return sections.section("Runs", sections.text_table(("", *heads), lines))
 
 
 def _key(style: str, shown: str) -> str:
@@ -137,21 +137,6 @@ def _linked(name: str, run: Run, folder: str) -> str:
 
 def _percent(value: float | None) -> str:
   return "–" if value is None else f"{100 * value:.1f}"
-
-
-def _table(heads: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]]):
-  """heads and cells are plain text, the first cell of a line HTML."""
-  head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
-  body = "".join(
-    f"<tr><th>{first}</th>"
-    + "".join(f"<td>{html.escape(text)}</td>" for text in cells)
-    + "</tr>"
-    for first, cells in lines
-  )
-  return (
-    f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-    f"<tbody>{body}</tbody></table></div>"
-  )
 
 
 def _probes(runs: dict[str, Run]) -> str:
@@ -176,7 +161,9 @@ def _probes(runs: dict[str, Run]) -> str:
     "intervals over test clips. Runs that were probed on other clips cannot "
     "be compared."
   )
-  return sections.section("Frozen probes", _table(("", *runs), lines), lede)
+  return sections.section(
+    "Frozen probes", sections.text_table(("", *runs), lines), lede
+  )
 
 
 def _with_interval(row: Row | None) -> str:
@@ -250,27 +237,23 @@ def _over_each_other(chart: Chart, rows: dict[str, list[Row]]) -> str:
 
 def _settings(runs: dict[str, Run]) -> str:
   """Options that the runs do not agree on."""
-  flat = {name: _flat(run.settings.to_dict()) for name, run in runs.items()}
-  options = dict.fromkeys(key for values in flat.values() for key in values)
+  options_of = {
+    name: flat(run.settings.to_dict()) for name, run in runs.items()
+  }
+  options = dict.fromkeys(
+    key for values in options_of.values() for key in values
+  )
   lines = []
   for key in options:
     values = [
       json.dumps(values[key]) if key in values else "–"
-      for values in flat.values()
+      for values in options_of.values()
     ]
     if len(set(values)) > 1:
       lines.append((f"<code>{html.escape(key)}</code>", values))
   if not lines:
     note = "<p>None: the runs have the same settings.</p>"
     return sections.section("Settings that differ", note)
-  return sections.section("Settings that differ", _table(("", *runs), lines))
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-  found = {}
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      found |= _flat(value, f"{prefix}{key}.")
-    else:
-      found[prefix + key] = value
-  return found
+  return sections.section(
+    "Settings that differ", sections.text_table(("", *runs), lines)
+  )

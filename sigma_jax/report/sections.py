@@ -3,6 +3,7 @@
 import collections
 import html
 import re
+from collections.abc import Iterable, Sequence
 
 from sigma_jax.report import charts, commands, gather, verdict
 from sigma_jax.report.gather import Row, Run
@@ -26,6 +27,28 @@ def missing(what: str, command: str = "") -> str:
   """Says what is not there and, where one does, which command makes it."""
   made = f"<pre>{html.escape(command)}</pre>" if command else ""
   return f'<div class="missing"><p>{html.escape(what)}</p>{made}</div>'
+
+
+def table(head: str, body: str) -> str:
+  """One that scrolls by itself; the HTML of its head's cells and its lines."""
+  return (
+    f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+    f"<tbody>{body}</tbody></table></div>"
+  )
+
+
+def text_table(
+  heads: Sequence[str], lines: Iterable[tuple[str, Sequence[str]]]
+) -> str:
+  """heads and cells are plain text, the first cell of a line HTML."""
+  head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
+  body = "".join(
+    f"<tr><th>{first}</th>"
+    + "".join(f"<td>{html.escape(text)}</td>" for text in cells)
+    + "</tr>"
+    for first, cells in lines
+  )
+  return table(head, body)
 
 
 def header(run: Run) -> str:
@@ -177,9 +200,7 @@ def _table(rows: list[Row]) -> str:
       f"</th>{cells}<td>{100 * chance:.1f}</td></tr>"
     )
   count = max(row["num_test"] for row in rows)
-  return (
-    '<div class="scroll"><table><thead><tr><th>top-1, %</th>'
-    f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
+  return table(f"<th>top-1, %</th>{head}", body) + (
     f'<p class="note">{count:,} test clips. Differences are in points; '
     "“above” and “below” mean that the two intervals do not overlap.</p>"
   )

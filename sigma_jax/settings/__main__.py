@@ -11,11 +11,7 @@ from sigma_jax.settings import listing
 
 def main(argv: list[str] | None = None) -> int:
   """Command line; returns the exit code."""
-  parser = cli.Parser(
-    prog=cli.program("sigma_jax.settings"),
-    description=__doc__,
-    formatter_class=cli.RAW,
-  )
+  parser = cli.parser("sigma_jax.settings", __doc__)
   parser.parse_args(argv)
   return cli.answer(lambda: print(listing.page(), end=""))
 

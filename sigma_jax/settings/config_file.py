@@ -122,3 +122,14 @@ def _value(text: str):
     return ast.literal_eval(text)
   except (ValueError, SyntaxError):
     return text  # whose type is then refused by name
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Nested sections as dotted options."""
+  found = {}
+  for name, value in tree.items():
+    if isinstance(value, Mapping):
+      found |= flat(value, f"{prefix}{name}.")
+    else:
+      found[prefix + name] = value
+  return found

@@ -127,13 +127,10 @@ class Data:
           "data.mixture needs a path and a weight above 0 for each set, got "
           f"{tuple(share)}"
         )
-    if min(self.num_frames, self.stride, self.size) < 0:
-      raise ValueError(
-        "data.num_frames, data.stride and data.size must not be negative, got "
-        f"{self.num_frames}, {self.stride} and {self.size}"
-      )
-    if not 0 < self.min_area <= 1:
-      raise ValueError(f"data.min_area must lie in (0, 1], got {self.min_area}")
+    freeze.not_negative("data", self, "num_frames", "stride", "size")
+    freeze.not_negative("data", self, "workers", "prefetch")
+    freeze.within("data", self, "(0, 1]", "min_area")
+    freeze.within("data", self, "[0, 1]", "max_bad_share")
     if not self.min_area <= self.max_area <= 1:
       raise ValueError(
         "data.max_area must lie in [data.min_area, 1], got "
@@ -141,15 +138,6 @@ class Data:
       )
     if not self.scales or not all(0 < s <= 1 for s in self.scales):
       raise ValueError(f"data.scales must lie in (0, 1], got {self.scales}")
-    if self.workers < 0 or self.prefetch < 0:
-      raise ValueError(
-        "data.workers and data.prefetch must not be negative, got "
-        f"{self.workers} and {self.prefetch}"
-      )
-    if not 0 <= self.max_bad_share <= 1:
-      raise ValueError(
-        f"data.max_bad_share must lie in [0, 1], got {self.max_bad_share}"
-      )
 
   @property
   def trained_on(self) -> tuple[str, ...]:
@@ -243,17 +231,9 @@ class Augment:
 
   def __post_init__(self):
     freeze.choice("augment.erase_fill", self.erase_fill, ("pixel", "const"))
-    for name in ("num_ops", "magnitude_std", "mixup", "cutmix"):
-      if getattr(self, name) < 0:
-        raise ValueError(
-          f"augment.{name} must not be negative, got {getattr(self, name)}"
-        )
-    if not 0 <= self.magnitude <= 10:
-      raise ValueError(
-        f"augment.magnitude must lie in [0, 10], got {self.magnitude}"
-      )
-    for name in ("op_prob", "erase_prob", "switch_prob", "label_smoothing"):
-      if not 0 <= getattr(self, name) <= 1:
-        raise ValueError(
-          f"augment.{name} must lie in [0, 1], got {getattr(self, name)}"
-        )
+    freeze.not_negative(
+      "augment", self, "num_ops", "magnitude_std", "mixup", "cutmix"
+    )
+    freeze.within("augment", self, "[0, 10]", "magnitude")
+    freeze.within("augment", self, "[0, 1]", "op_prob", "erase_prob")
+    freeze.within("augment", self, "[0, 1]", "switch_prob", "label_smoothing")

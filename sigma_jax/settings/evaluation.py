@@ -50,8 +50,7 @@ class Evaluate:
 
   def __post_init__(self):
     freeze.positive("evaluate", self, "clips", "knn_k")
-    if self.every < 0:
-      raise ValueError(f"evaluate.every must not be negative, got {self.every}")
+    freeze.not_negative("evaluate", self, "every")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +79,4 @@ class Segmentation:
     freeze.choice("segmentation.published", self.published, ("", "davis"))
     freeze.positive("segmentation", self, "components", "clusters", "restarts")
     freeze.positive("segmentation", self, "iterations", "bootstrap")
-    if self.overlays < 0:
-      raise ValueError(
-        f"segmentation.overlays must not be negative, got {self.overlays}"
-      )
+    freeze.not_negative("segmentation", self, "overlays")

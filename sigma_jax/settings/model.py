@@ -104,11 +104,7 @@ class Model:
         f"model.table_grid is {self.table_grid}, but model.positions 'rotary' "
         "have no table: leave it empty"
       )
-    if self.encoder_mlp_dim < 0:
-      raise ValueError(
-        "model.encoder_mlp_dim must not be negative, got "
-        f"{self.encoder_mlp_dim}"
-      )
+    freeze.not_negative("model", self, "encoder_mlp_dim")
     freeze.positive(
       "model", self, "tubelet", "patch", "mlp_ratio", "norm_epsilon"
     )
@@ -161,8 +157,7 @@ class Masking:
     freeze.choice("masking.flow", self.flow, ("lucas_kanade", "raft_small"))
     freeze.choice("masking.flow_dtype", self.flow_dtype, _PRODUCTS)
     freeze.positive("masking", self, "flow_iterations")
-    if not 0 < self.ratio < 1:
-      raise ValueError(f"masking.ratio must lie in (0, 1), got {self.ratio}")
+    freeze.within("masking", self, "(0, 1)", "ratio")
 
   @property
   def has_network(self) -> bool:

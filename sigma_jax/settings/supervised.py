@@ -65,11 +65,7 @@ class Supervised:
         "supervised.pool_blocks, pool_heads and head are of "
         f"supervised.pooling='attentive', and it is {self.pooling!r}"
       )
-    if self.pool_blocks < 0 or self.pool_heads < 0:
-      raise ValueError(
-        "supervised.pool_blocks and pool_heads must not be negative, got "
-        f"{self.pool_blocks} and {self.pool_heads}"
-      )
+    freeze.not_negative("supervised", self, "pool_blocks", "pool_heads")
     if self.head and (
       self.trains != "head" or len(self.rates) > 1 or self.targets != "classes"
     ):
@@ -88,12 +84,7 @@ class Supervised:
         "supervised.rates holds several values, which only heads on a frozen "
         "encoder can be trained with: set supervised.trains='head', or one rate"
       )
-    for name, below in (("drop_path", 1), ("ema", 1), ("holdout", 1)):
-      value = getattr(self, name)
-      if not 0 <= value < below:
-        raise ValueError(
-          f"supervised.{name} must lie in [0, {below}), got {value}"
-        )
+    freeze.within("supervised", self, "[0, 1)", "drop_path", "ema", "holdout")
     if len(self.rates) > 1 and not self.holdout:
       raise ValueError(
         "supervised.holdout must be positive to choose among supervised.rates"

@@ -44,27 +44,15 @@ class Optimizer:
     freeze.choice(
       "optimizer.clip_by", self.clip_by, ("all", "part", "parameter")
     )
-    if self.start_lr < 0 or self.stretch < 1:
+    freeze.not_negative("optimizer", self, "start_lr", "base_lr", "min_lr")
+    if self.stretch < 1:
       raise ValueError(
-        "optimizer.start_lr must not be negative and optimizer.stretch must be "
-        f"at least 1, got {self.start_lr} and {self.stretch}"
+        f"optimizer.stretch must be at least 1, got {self.stretch}"
       )
-    if self.base_lr < 0 or self.min_lr < 0:
-      raise ValueError(
-        "optimizer.base_lr and optimizer.min_lr must not be negative, "
-        f"got {self.base_lr} and {self.min_lr}"
-      )
-    if not (0 <= self.b1 < 1 and 0 <= self.b2 < 1):
-      raise ValueError(
-        "optimizer.b1 and optimizer.b2 must lie in [0, 1), got "
-        f"{self.b1} and {self.b2}"
-      )
-    if min(self.weight_decay, self.warmup_epochs, self.clip_norm) < 0:
-      raise ValueError(
-        "optimizer.weight_decay, warmup_epochs and clip_norm must not be "
-        f"negative, got {self.weight_decay}, {self.warmup_epochs} and "
-        f"{self.clip_norm}"
-      )
+    freeze.within("optimizer", self, "[0, 1)", "b1", "b2")
+    freeze.not_negative(
+      "optimizer", self, "weight_decay", "warmup_epochs", "clip_norm"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -139,9 +139,7 @@ def _table(rows: list[Row]) -> str:
       f"<tr><th>{html.escape(dataset)} <small>{html.escape(protocol)}, "
       f"{html.escape(shown)}</small></th>{cells}</tr>"
     )
-  return (
-    f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead>'
-    f"<tbody>{body}</tbody></table></div>"
+  return sections.table(f"<th></th>{head}", body) + (
     f'<p class="note">{note}“Better” and “worse” mean that the two intervals '
     "do not overlap.</p>"
   )

@@ -97,10 +97,7 @@ def text(rows: Sequence[Row]) -> str:
     shown = published.METRIC_NAMES.get(key[2], key[2])
     found = [cells.get((*key, encoder), "-") for encoder in encoders]
     lines.append([*key[:2], shown, *found])
-  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-  return "\n".join(
-    "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines
-  )
+  return published.aligned(lines)
 
 
 def markdown(content: Row) -> str:

@@ -302,7 +302,7 @@ def test_local_views_that_do_not_fit_are_refused(runs, changes, text):
     ("clip_dino", {"local_area": (0.5, 0.1)}, "method.local_area must be two"),
     ("clip_dino", {"outputs": 0}, "method.outputs must be positive"),
     ("clip_dino", {"freeze_epochs": -1.0}, "method.freeze_epochs must not"),
-    ("clip_dino", {"local_views": -1}, "method.local_views and"),
+    ("clip_dino", {"local_views": -1}, "method.local_views must not"),
   ],
 )
 def test_impossible_options_name_their_key(kind, values, text):

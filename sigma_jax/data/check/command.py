@@ -39,7 +39,8 @@ from sigma_jax.data.check.file import Job
 from sigma_jax.data.records import records
 from sigma_jax.data.tars.source import Tars
 from sigma_jax.pieces import pieces
-from sigma_jax.settings.data import AS_TOLD, LIST_FORMS, Reading
+from sigma_jax.settings import reading_arguments
+from sigma_jax.settings.data import AS_TOLD, Reading
 
 # Past a file's own timeout: what its reader may take to notice it.
 _GRACE = 10.0
@@ -72,31 +73,13 @@ def _answer(args: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = cli.Parser(
-    prog=cli.program("sigma_jax.data.check"),
-    description=__doc__,
-    formatter_class=cli.RAW,
-  )
+  parser = cli.parser("sigma_jax.data.check", __doc__)
   parser.add_argument("manifest", type=paths.argument, nargs="+")
-  parser.add_argument(
-    "--root",
-    type=paths.argument,
-    default="",
-    help="of relative paths; data.root",
-  )
-  parser.add_argument(
-    "--list-form",
-    choices=LIST_FORMS,
-    default="",
-    help="columns of a list without a header, where its lines leave it open",
-  )
+  reading_arguments.add(parser)
   parser.add_argument("--json", action="store_true", help="one JSON object")
   parser.add_argument("--full", action="store_true", help="decode every frame")
   parser.add_argument(
     "--sample", type=int, default=0, help="only so many files, drawn at random"
-  )
-  parser.add_argument(
-    "--tar-labels", default="", help="cls, txt or json:KEY of tars"
   )
   parser.add_argument("--workers", type=int, default=0, help="0: one a core")
   parser.add_argument(
