@@ -146,9 +146,9 @@ def _median(x: jax.Array) -> jax.Array:
 
 def _smoothed(flow: jax.Array) -> jax.Array:
   """`_median` of each component of [n, h, w, 2]."""
-  n = len(flow)
-  both = _median(jnp.concatenate([flow[..., 0], flow[..., 1]]))
-  return jnp.stack([both[:n], both[n:]], axis=-1)
+  # One after the other: pairs are split over devices, and joined along that
+  # axis both components would be sent from device to device.
+  return jnp.stack([_median(flow[..., i]) for i in (0, 1)], axis=-1)
 
 
 def _searched(first: jax.Array, second: jax.Array) -> jax.Array:
