@@ -49,10 +49,13 @@ def pretrain():
         rng = np.random.default_rng(step)
         index = np.arange(rows, dtype=np.int32) + 100 * step
         video = rng.integers(0, 256, shape, np.uint8)
+        chosen = method.of(settings)
         further = {
           view.name: rng.integers(0, 256, view.shape(rows), np.uint8)
-          for view in method.of(settings).views()
+          for view in chosen.views()
         }
+        if chosen.luma is not None:
+          further["luma"] = np.asarray(chosen.batch(video)["luma"])
         yield {"video": video, "index": index, **further}
 
     with pytest.MonkeyPatch.context() as patch:
