@@ -57,10 +57,11 @@ def main(argv: list[str] | None = None) -> int:
   try:
     run = _parse(argv)
     profile_steps = _steps(_PROFILE_STEPS.value, run.task)
-    workdir = _workdir(
-      _WORKDIR.value
-      or _usual_workdir(flags.FLAGS["config"].config_filename, run)
+    named = _WORKDIR.value or _usual_workdir(
+      flags.FLAGS["config"].config_filename, run
     )
+    made = _to_be_made(named)
+    workdir = _workdir(named)
   except (errors.UserError, ValueError, flags.Error) as error:
     return _fail(error, 2)
   cli.hush_tensorflow()
@@ -76,7 +77,9 @@ def main(argv: list[str] | None = None) -> int:
     with preemption.watching():
       tasks.run(run, workdir, profile_steps)
   except (errors.UserError, FileNotFoundError) as error:
-    return _fail(error, 2, workdir)
+    _leave_nothing(made)
+    told = isinstance(error, errors.UserError)  # its line says it all
+    return _fail(error, 2, None if told else workdir)
   except errors.Preempted as error:
     print(error, file=sys.stderr, flush=True)
     return error.code
@@ -167,6 +170,25 @@ def _workdir(value: str) -> pathlib.Path:
   if not os.access(path, os.W_OK):
     raise errors.UserError(f"--workdir {value!r} cannot be written to")
   return path
+
+
+def _to_be_made(value: str) -> list[pathlib.Path]:
+  """The folders that `_workdir` will make, the innermost first."""
+  if "://" in value:
+    return []
+  path = pathlib.Path(value)
+  return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def _leave_nothing(folders: list[pathlib.Path]) -> None:
+  """Removes the folders of a run that never began; what they hold stays."""
+  from sigma_jax.train import lock
+
+  with contextlib.suppress(OSError):
+    if folders and os.listdir(folders[0]) == [lock.NAME]:
+      (folders[0] / lock.NAME).unlink()
+    for folder in folders:
+      folder.rmdir()
 
 
 def _steps(text: str, task: str) -> range:

@@ -297,9 +297,10 @@ def test_what_is_next_is_said_in_the_words_of_the_call(monkeypatch):
 
 def test_missing_manifest(tmp_path):
   path = tmp_path / "nothing.csv"
-  flags = (f"--config.data.train={path}", f"--workdir={tmp_path}/run")
+  flags = (f"--config.data.train={path}", f"--workdir={tmp_path}/runs/a")
   error = one_line(main(TOY, *flags))
   assert str(path) in error and "data.train" in error
+  assert not list(tmp_path.iterdir())  # the run never began
 
 
 def test_manifest_line_that_cannot_be_read(tmp_path):
@@ -313,6 +314,7 @@ def test_manifest_line_that_cannot_be_read(tmp_path):
 def test_batch_that_the_devices_do_not_divide(toy_command, tmp_path):
   done = run(*toy_command(tmp_path / "run", "--config.mesh.data=3"))
   assert "mesh.data x mesh.fsdp must be the number of devices" in one_line(done)
+  assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture
