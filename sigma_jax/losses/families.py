@@ -13,6 +13,7 @@ are float32. Of hard labels only the families that they are in have a gradient:
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -150,3 +151,28 @@ def entropy_of_labels(
   here = parent == jnp.arange(parents)[:, None]
   error = jnp.where(here[:, None], error, 0.0)
   return value, error.reshape(kernel.shape)
+
+
+def together(leaves: tuple[int, int, int], nodes: int) -> int:
+  """How many tiles of a level hold at most as many numbers as one of leaves.
+
+  Loops over tiles of few nodes would cost more than what is computed in them.
+
+  Args:
+    leaves: shape of the leaves' kernels, [tiles, k, rows].
+    nodes: of the level.
+  """
+  tiles, k, _ = leaves
+  most = max(k // nodes, 1)
+  return max(n for n in range(1, tiles + 1) if tiles % n == 0 and n <= most)
+
+
+def joined(tree: Any, count: int) -> Any:
+  """`count` neighbouring tiles as one: [n, k, rows] -> [n / count, k, ..]."""
+
+  def one(x):
+    n, k, rows = x.shape
+    x = x.reshape(n // count, count, k, rows)
+    return jnp.moveaxis(x, 1, 2).reshape(n // count, k, count * rows)
+
+  return tree if count == 1 else jax.tree.map(one, tree)

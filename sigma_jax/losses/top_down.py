@@ -76,13 +76,12 @@ def loss_and_gradients(
   kernels = _kept(tiles, parts, plan)
   potentials = [jnp.zeros((2, n), jnp.float32) for n in counts]
   for level in range(len(counts)):
-    upper = [side[: level + 1] for side in kernels]
-    run = _round(tiles, upper, parts[: level + 1], plan, axes)
+    run = _round(tiles, kernels, parts[: level + 1], potentials, plan, axes)
     first = 0
     if level == 0:  # as the flat loss: before any tube is scaled
-      potentials, first = run(potentials, True), 1
-    potentials = jax.lax.fori_loop(
-      first, plan.rounds, lambda _, x, run=run: run(x, False), potentials
+      potentials[0], first = run(potentials[0], True), 1
+    potentials[level] = jax.lax.fori_loop(
+      first, plan.rounds, lambda _, x, run=run: run(x, False), potentials[level]
     )
   total, labels, gradients = _judge(tiles, kernels, nodes, potentials, plan)
   number = tubes.count * tiled.num_devices(axes)
@@ -122,44 +121,72 @@ def _inside(logits, above: int):
   return jax.nn.log_softmax(groups, axis=1).reshape(logits.shape)
 
 
-def _log_shares(logits, potentials, last: int):
-  """Logarithms of the shares of the levels up to `last`."""
-  found = []
-  for level in range(last + 1):
-    scaled = logits[level] + potentials[level][:, None]
-    above = found[-1] if found else None
-    inside = _inside(scaled, 0 if above is None else len(above))
-    if above is not None:
-      inside += families.under(above, len(inside))
-    found.append(inside)
-  return found
+def _down(kernel, potential, above, plan):
+  """Shares of a level, or their logarithms: [k, rows].
+
+  Args:
+    kernel: [k, rows]. potential: its logarithm, [k].
+    above: of the parents, [a, rows], alike; of the coarsest level what each
+      tube has to give, [1, rows].
+    plan: see `loss_and_gradients`.
+  """
+  if not plan.log_space:
+    return families.shares(kernel, jnp.exp(potential), above)
+  inside = _inside(kernel + potential[:, None], len(above))
+  return inside + families.under(above, len(inside))
 
 
-def _round(tiles, kernels, nodes, plan, axes):
-  """A function (potentials, unscaled) -> potentials: a round of the last level
-  of those in `kernels` and `nodes`."""
+def _round(tiles, kernels, nodes, potentials, plan, axes):
+  """A function (potentials of the last of the levels in `nodes`, unscaled) ->
+  these potentials after a round. Those of the levels above stay what they are.
+  """
   space = spaces.Logarithms if plan.log_space else spaces.Numbers
-  masses_of = _log_masses if plan.log_space else _masses
   add = jnp.logaddexp if plan.log_space else jnp.add
   level, counts = len(nodes) - 1, [len(x) for x in nodes]
+  weight = jnp.log(tiles[2]) if plan.log_space else tiles[2]
+  upper = [[p[side] for p in potentials[:level]] for side in (0, 1)]
 
-  def run(potentials, unscaled):
+  def above(found, side, weight):
+    share = weight[None]
+    for kernel, potential in zip(found, upper[side], strict=True):
+      share = _down(kernel, potential, share, plan)
+    return share
+
+  def made(side, x, weight):
+    *higher, kernel = _kernels(x, nodes, plan)
+    return kernel, above(higher, side, weight)
+
+  if plan.keep:
+    # What lies above is the same in all rounds. Of few nodes, tiles are joined.
+    together = families.together(kernels[0][-1].shape, counts[-1])
+    given = [
+      families.joined(
+        (
+          kernels[side][level],
+          jax.lax.map(
+            lambda x, side=side: above(x[0], side, x[1]),
+            (kernels[side][:level], weight),
+          ),
+        ),
+        together,
+      )
+      for side in (0, 1)
+    ]
+  else:
+    given = [(tiles[side], weight) for side in (0, 1)]
+
+  def run(potential, unscaled):
     def body(masses, tile):
-      *sides, weight, kept = tile
       new = []
-      for side, (x, found) in enumerate(zip(sides, kept, strict=True)):
-        if found[0] is None:
-          found = _kernels(x, nodes, plan)
-        mine = [p[side] for p in potentials[: level + 1]]
-        mass = masses_of(found, mine, weight, unscaled)
+      for side, found in enumerate(tile):
+        kernel, share = found if plan.keep else made(side, *found)
+        mass = _masses(kernel, potential[side], share, unscaled, plan)
         new.append(add(masses[side], mass))
       return tuple(new), None
 
     empty = (space.no_mass(counts[level]),) * 2
-    masses, _ = jax.lax.scan(body, empty, (*tiles, kernels))
-    found = list(potentials)
-    found[level] = _moved(found[level], masses, counts, level, plan, axes)
-    return found
+    masses, _ = jax.lax.scan(body, empty, given)
+    return _moved(potential, masses, counts, level, plan, axes)
 
   return run
 
@@ -176,24 +203,19 @@ def _moved(before, masses, counts, level, plan, axes):
   return jnp.log(least / siblings).reshape(both.shape)
 
 
-def _log_masses(logits, potentials, weight, unscaled):
-  """Logarithms of what each node of the last level receives of a tile."""
-  if unscaled:
-    shares = logits[0]
-  else:
-    shares = _log_shares(logits, potentials, len(logits) - 1)[-1]
-  return jax.nn.logsumexp(shares + jnp.log(weight), axis=1)
+def _masses(kernel, potential, above, unscaled, plan):
+  """What each node receives of a tile: [k].
 
-
-def _masses(kernels, potentials, weight, unscaled):
-  """The same as a number, over exp(potential)."""
-  if unscaled:
-    return families.masses(kernels[0], weight[None])
-  above = weight[None]
-  *upper, last = zip(kernels, map(jnp.exp, potentials), strict=True)
-  for kernel, u in upper:
-    above = families.shares(kernel, u, above)
-  return families.masses(last[0], families.factors(*last, above))
+  As a logarithm, or as a number over exp(potential); arguments as of `_down`.
+  """
+  if plan.log_space:
+    shares = (
+      kernel + above if unscaled else _down(kernel, potential, above, plan)
+    )
+    return jax.nn.logsumexp(shares, axis=1)
+  if not unscaled:
+    above = families.factors(kernel, jnp.exp(potential), above)
+  return families.masses(kernel, above)
 
 
 def _judge(tiles, kernels, nodes, potentials, plan):
@@ -250,17 +272,16 @@ def _shares(kernels, potentials, plan):
 
   XLA leaves out what nobody asks for: where labels are hard, the leaves'.
   """
+  rows = kernels[0].shape[1]
+  above = jnp.zeros((1, rows)) if plan.log_space else jnp.ones((1, rows))
+  found = []
+  for kernel, potential in zip(kernels, potentials, strict=True):
+    found.append(_down(kernel, potential, above, plan))
+    above = found[-1]
   if plan.log_space:
-    found = _log_shares(kernels, potentials, len(kernels) - 1)
-    label = spaces.argmax(found[-1].T)
-    return [jnp.exp(x) for x in found], label
-  above, found = jnp.ones((1, kernels[0].shape[1]), jnp.float32), []
-  *upper, (leaves, u) = zip(kernels, map(jnp.exp, potentials), strict=True)
-  for kernel, potential in upper:
-    above = families.shares(kernel, potential, above)
-    found.append(above)
-  label = families.largest(leaves, u, above)
-  return [*found, families.shares(leaves, u, above)], label
+    return [jnp.exp(x) for x in found], spaces.argmax(found[-1].T)
+  above = found[-2] if len(found) > 1 else jnp.ones((1, rows))
+  return found, families.largest(kernels[-1], jnp.exp(potentials[-1]), above)
 
 
 def _logits(kernel, plan):
