@@ -47,6 +47,8 @@ def write(tmp_path, monkeypatch):
     (tmp_path / "data" / folder).mkdir(parents=True)
     for name in ("train.csv", "val.csv", "label_sets.json"):
       (tmp_path / "data" / folder / name).write_text("")
+  for part in ("train", "val"):
+    (tmp_path / "data" / "toy_records" / part).mkdir(parents=True)
 
   def grid(rows="", more=""):
     (tmp_path / "grid.py").write_text(GRID.format(rows=rows, more=more))
