@@ -82,6 +82,8 @@ def test_every_command_takes_it():
 
 
 def test_a_run_does_not_make_a_folder_of_that_name(home, tmp_path):
+  folder = pathlib.Path(home, "runs", "a")
+  folder.mkdir(parents=True)  # one that a refused run makes goes with it
   done = subprocess.run(
     [
       *(sys.executable, "-m", "sigma_jax.main", "--workdir=~/runs/a"),
@@ -96,7 +98,7 @@ def test_a_run_does_not_make_a_folder_of_that_name(home, tmp_path):
   assert done.returncode == 2, done.stderr
   assert f"{home}/no.csv" in done.stderr and "Traceback" not in done.stderr
   assert not (tmp_path / "~").exists()
-  assert pathlib.Path(home, "runs", "a").is_dir()
+  assert [file.name for file in folder.glob("*.txt")] == ["traceback.txt"]
 
 
 @pytest.mark.parametrize("seed", [-1, 1 << 32, 99999999999999999999])
