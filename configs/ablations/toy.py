@@ -10,7 +10,7 @@ python -m sigma_jax.ablate configs/ablations/toy.py --workdir=runs/toy_ablation
 
 import ml_collections
 
-# Decoding 54 times the same mp4 files would be most of the time.
+# Records: 54 runs read the same clips.
 _DATA = {
   "train": "data/toy_records/train",
   "val": "data/toy_records/val",
